@@ -1,0 +1,263 @@
+"""Every setting of an experiment: its name, its default and its meaning, each exactly once.
+
+The docstring under an attribute is its help text on the command line. `cifar100.settings` merges recipe, files and
+command line into a `Config`; `check` is the one place where contradictions and values out of range are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cifar100.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the images come from and how they are fed to the network."""
+
+    root: Path = Path("dataset")
+    """Folder that holds the prepared data, or your own `train.csv` and images."""
+
+    source: str = "download"
+    """Where the data come from while `root` holds none: `download` (the official archive), `generated` (Shapes-100,
+    drawn by this program) or the path of an official folder or archive."""
+
+    pipeline: Literal["images", "packed"] = "packed"
+    """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
+    one by one with Albumentations in worker processes."""
+
+    batch_size: int = 128
+    """Images per optimizer step, on each device."""
+
+    validation_fraction: float = 0.1
+    """Share of the training images held out to choose the best epoch; 0 trains on all of them."""
+
+    split_seed: int = 0
+    """Seed of the stratified train/validation split."""
+
+    num_workers: int | Literal["auto"] = "auto"
+    """Worker processes of the `images` pipeline; `auto` is one for each processor, 8 at most. The results do not depend
+    on it."""
+
+    mean: tuple[float, float, float] | None = None
+    """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""
+
+    std: tuple[float, float, float] | None = None
+    """Channel standard deviations to normalise with; null uses those measured at preparation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random changes to the training images. Validation and test images are never changed."""
+
+    flip: Literal["none", "random", "alternating"] = "random"
+    """Horizontal flip. `random`: each image with probability 0.5. `alternating`: a random half of the images in the
+    first epoch, the other half in the next, and so on (`packed` pipeline only)."""
+
+    crop_padding: int = 4
+    """Random crop: pad by this many pixels by reflection, then cut out the original size at random; 0 is off."""
+
+    shift: float = 0.0
+    """Affine: largest shift in each direction, as a share of the image side."""
+
+    scale: float = 0.0
+    """Affine: largest relative change of size."""
+
+    rotate: float = 0.0
+    """Affine: largest rotation in degrees."""
+
+    affine_probability: float = 0.5
+    """Probability that shift, scale and rotation are applied to an image."""
+
+    cutout: int = 0
+    """Side in pixels of a square hole filled with black, at a random place; 0 is off."""
+
+    cutout_probability: float = 0.5
+    """Probability that an image gets the hole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    name: Literal["resnet18", "resnet34", "resnet50", "wide_resnet28_10", "fast_net"] = "resnet18"
+    """Architecture."""
+
+    stem: Literal["imagenet", "cifar"] | None = None
+    """First layers of a ResNet. `imagenet`: 7x7 convolution with stride 2 and max-pooling. `cifar`: 3x3 convolution, no
+    pooling; more accurate on 32x32 images and about 15 times the arithmetic. null is `cifar` for a ResNet; the other
+    networks have one stem only."""
+
+    widths: tuple[int, int, int] | None = None
+    """Channels of the three stages of `fast_net`; null is 64, 256, 256."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizationConfig:
+    """Loss, optimizer and learning-rate schedule."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW."""
+
+    learning_rate: float | Literal["auto"] = 0.1
+    """Highest learning rate of the schedule; `auto` runs the learning-rate finder first and uses its suggestion."""
+
+    momentum: float = 0.9
+    """Momentum of `sgd`, first beta of `adamw`."""
+
+    nesterov: bool = True
+    """Nesterov momentum (`sgd`)."""
+
+    weight_decay: float = 5e-4
+    """Weight decay on all parameters."""
+
+    label_smoothing: float = 0.0
+    """Share of the target probability that is spread evenly over all classes."""
+
+    schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "cosine"
+    """How the learning rate changes, step by step. `one_cycle`: cosine rise and cosine fall (Smith and Topin, 2017).
+    `cosine`, `linear`: linear rise, then cosine or linear fall. `constant`: no change."""
+
+    pct_start: float = 0.05
+    """Share of all steps in which the learning rate rises."""
+
+    div_factor: float = 25.0
+    """The first learning rate is the highest divided by this."""
+
+    final_div_factor: float = 1e4
+    """The last learning rate is the first divided by this."""
+
+    cycle_momentum: bool = False
+    """With `one_cycle`: lower the momentum from 0.95 to 0.85 while the learning rate rises, then back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, on what, and with which arithmetic."""
+
+    max_epochs: int = 30
+    """Passes over the training images."""
+
+    seed: int = 0
+    """Seed of the initial weights, the order of the images and the augmentation."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device; `auto` takes CUDA, else Apple's MPS, else the CPU."""
+
+    devices: int = 1
+    """Number of devices, one process each; with `cpu`, the number of processes."""
+
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
+    """Arithmetic; `auto` is bf16-mixed on CUDA devices that have it and 32-true elsewhere."""
+
+    channels_last: bool = False
+    """Keep images and convolution weights in the (N, H, W, C) memory layout: quicker on CUDA and on most CPUs."""
+
+    deterministic: bool = False
+    """Use only algorithms that give the same bits on every run on the same machine; slower on CUDA."""
+
+    limit_train_batches: int | None = None
+    """Use only this many batches of each training epoch, for a trial; null is all."""
+
+    limit_val_batches: int | None = None
+    """Use only this many validation batches, for a trial; null is all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of one experiment."""
+
+    recipe: str = "original"
+    """Recipe whose settings replace the defaults; `cifar100 recipes` lists them."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+SECTIONS = ("data", "augmentation", "model", "optimization", "training")
+"""The sections of a `Config`, in the order in which they are shown."""
+
+
+def check(config: Config) -> None:
+    """Refuse values out of range and settings that contradict each other.
+
+    Raises:
+        UserError: names the setting, the value that was found and what is expected.
+    """
+    _check_ranges(config)
+    _check_combinations(config)
+
+
+# (setting, smallest, largest, whether the smallest value itself is allowed)
+_RANGES: tuple[tuple[str, float, float, bool], ...] = (
+    ("data.batch_size", 1, math.inf, True),
+    ("data.validation_fraction", 0, 0.9, True),
+    ("data.split_seed", 0, 2**32 - 1, True),
+    ("data.num_workers", 0, 256, True),
+    ("augmentation.crop_padding", 0, 31, True),  # reflection cannot pad by more than the image side less one
+    ("augmentation.shift", 0, 1, True),
+    ("augmentation.scale", 0, 0.9, True),
+    ("augmentation.rotate", 0, 180, True),
+    ("augmentation.affine_probability", 0, 1, True),
+    ("augmentation.cutout", 0, 32, True),
+    ("augmentation.cutout_probability", 0, 1, True),
+    ("optimization.learning_rate", 0, math.inf, False),
+    ("optimization.momentum", 0, 0.9999, True),
+    ("optimization.weight_decay", 0, math.inf, True),
+    ("optimization.label_smoothing", 0, 0.99, True),
+    ("optimization.pct_start", 0, 1, True),
+    ("optimization.div_factor", 1, math.inf, True),
+    ("optimization.final_div_factor", 1, math.inf, True),
+    ("training.max_epochs", 1, math.inf, True),
+    ("training.seed", 0, 2**32 - 1, True),
+    ("training.devices", 1, 1024, True),
+    ("training.limit_train_batches", 1, math.inf, True),
+    ("training.limit_val_batches", 1, math.inf, True),
+)
+
+
+def _check_ranges(config: Config) -> None:
+    for setting, low, high, low_allowed in _RANGES:
+        value = get(config, setting)
+        if value is None or isinstance(value, str):  # null and `auto`
+            continue
+        if not (math.isfinite(value) and (low <= value if low_allowed else low < value) and value <= high):
+            least = f"at least {low:g}" if low_allowed else f"more than {low:g}"
+            most = "" if high == math.inf else f" and at most {high:g}"
+            raise UserError(f"--{setting} is {value}, but it must be {least}{most}.")
+    for setting in ("data.mean", "data.std"):
+        triple = get(config, setting)
+        if triple is not None and not all(0 < value < 1 for value in triple):
+            raise UserError(f"--{setting} is {list(triple)}, but each channel must lie between 0 and 1.")
+    widths = config.model.widths
+    if widths is not None and min(widths) < 1:
+        raise UserError(f"--model.widths is {list(widths)}, but each stage needs at least 1 channel.")
+
+
+def _check_combinations(config: Config) -> None:
+    if config.augmentation.flip == "alternating" and config.data.pipeline == "images":
+        raise UserError(
+            "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
+        )
+    if config.model.stem is not None and not config.model.name.startswith("resnet"):
+        raise UserError(f"--model.stem {config.model.stem} is for ResNets, but --model.name is {config.model.name}.")
+    if config.model.widths is not None and config.model.name != "fast_net":
+        raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
+    if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
+        raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+    if config.optimization.cycle_momentum and config.optimization.schedule != "one_cycle":
+        raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
+    if (config.data.mean is None) != (config.data.std is None):
+        raise UserError("--data.mean and --data.std belong together: give both or neither.")
+
+
+def get(config: Config, setting: str) -> Any:
+    """Return the value of a setting named like `data.batch_size`."""
+    section, _, key = setting.partition(".")
+    return getattr(getattr(config, section), key) if key else getattr(config, section)

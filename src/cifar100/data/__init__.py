@@ -1,0 +1,1 @@
+"""From the official archive to batches of images on the device."""

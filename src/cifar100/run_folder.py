@@ -1,0 +1,80 @@
+"""The folder of one experiment, `logs/<experiment>/`: the name of every file in it, and how to find one again."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from pathlib import Path
+
+from cifar100.errors import UserError
+
+LOGS = Path("logs")
+"""Where experiments go, below the working directory."""
+
+
+class RunFolder:
+    """Paths of one experiment's files. Reads and writes nothing itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.training_log = path / "training.log"
+        self.metrics = path / "metrics.json"
+        self.model_info = path / "model_info.txt"
+        self.dataset_info = path / "dataset.json"
+        self.split = path / "split.npz"
+        self.lr_finder_plot = path / "lr_finder.png"
+        self.lr_finder_points = path / "lr_finder.json"
+        self.checkpoints = path / "lightning_checkpoints"
+        self.tensorboard = path / "lightning_logs"
+
+    @property
+    def name(self) -> str:
+        """The experiment's name."""
+        return self.path.name
+
+    def evaluation(self, split: str) -> Path:
+        """The result of `cifar100 evaluate` on a split."""
+        return self.path / f"evaluation_{split}.json"
+
+
+def create_run_folder(experiment: str | None = None) -> RunFolder:
+    """Create `logs/<experiment>/`, or the next free `logs/experiment<N>/`. Never touches a folder that exists.
+
+    Raises:
+        UserError: the name is taken or cannot be a folder's name, or the folder cannot be written.
+    """
+    if experiment is not None and not re.fullmatch(r"[\w][\w.+=-]*", experiment):
+        raise UserError(
+            f"--experiment is {experiment!r}, but a name must begin with a letter or digit and hold only letters, "
+            "digits and . _ - + ="
+        )
+    names = [experiment] if experiment is not None else (f"experiment{number}" for number in count(1))
+    for name in names:
+        try:
+            (LOGS / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"{(LOGS / name).absolute()} cannot be created ({error.strerror}); change to a folder you can write to."
+            ) from error
+        return RunFolder(LOGS / name)
+    raise UserError(
+        f"{LOGS / str(experiment)} exists already and is never overwritten; choose another --experiment, "
+        f"or continue it: cifar100 train --resume {experiment}"
+    )
+
+
+def find_run_folder(run: str | Path) -> RunFolder:
+    """Find an experiment by its folder or by its name below `logs/`.
+
+    Raises:
+        UserError: there is none; the message lists those that exist.
+    """
+    for path in (Path(run), LOGS / run):
+        if (path / "config.yaml").is_file():
+            return RunFolder(path)
+    known = sorted(path.parent.name for path in LOGS.glob("*/config.yaml"))
+    listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; make one: cifar100 train"
+    raise UserError(f"no run {str(run)!r} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}")

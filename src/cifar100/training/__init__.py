@@ -1,0 +1,1 @@
+"""One training run under Lightning, from the settings to the best checkpoint."""
