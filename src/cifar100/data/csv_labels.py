@@ -1,0 +1,154 @@
+"""Read the label files: `train.csv` and `test.csv`, those we write and those a user brings.
+
+The columns `file` and `fine_label` are required; `fine_name`, `superclass_label` and `superclass_name` may be absent or
+empty. `file` is relative to the folder of the CSV file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cifar100.errors import UserError
+
+REQUIRED_COLUMNS = ("file", "fine_label")
+COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRow:
+    """One image of a label file."""
+
+    place: str
+    """File and line, for messages about this row."""
+
+    file: str
+    """Relative to the folder of the CSV file, with forward slashes; never leads out of it."""
+
+    fine_label: int
+    fine_name: str
+    """Empty where the column is absent."""
+
+    superclass_label: int | None
+    superclass_name: str
+
+
+def read_labels(csv_file: Path, *, num_classes: int | None = None) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the relative image files and the labels, int64 (N,), of a label file.
+
+    With `num_classes`, labels must lie in 0 .. num_classes - 1; without, they must cover 0 .. C - 1 without a gap.
+
+    Raises:
+        UserError: as `read_rows`, or a label is out of range or left out.
+    """
+    rows = read_rows(csv_file)
+    if num_classes is None:
+        num_classes = count_classes(csv_file, rows)
+    for row in rows:
+        if row.fine_label >= num_classes:
+            raise UserError(
+                f"{row.place}: fine_label is {row.fine_label}, but the training data have {num_classes} classes; "
+                f"expected 0 to {num_classes - 1}."
+            )
+    return [row.file for row in rows], np.array([row.fine_label for row in rows], dtype=np.int64)
+
+
+def count_classes(csv_file: Path, rows: list[LabelRow]) -> int:
+    """Return C where the labels are 0 .. C - 1, each used at least once.
+
+    Raises:
+        UserError: a label in between has no image.
+    """
+    used = {row.fine_label for row in rows}
+    for label in range(len(used)):
+        if label not in used:
+            raise UserError(
+                f"{csv_file}: no row has fine_label {label}, but the highest is {max(used)}; "
+                "labels must count up from 0 without a gap."
+            )
+    return len(used)
+
+
+def read_rows(csv_file: Path) -> list[LabelRow]:
+    """Read and check every row of a label file; every image file named in it exists.
+
+    Raises:
+        UserError: the file cannot be read, a column is missing, there are no rows, or a row has a label that is no
+            whole number, or a file that is missing, listed before, or outside the folder. Names the line.
+    """
+    rows: list[LabelRow] = []
+    first_place: dict[str, str] = {}
+    for place, fields in _records(csv_file):
+        row = _parse(place, fields)
+        if row.file in first_place:
+            raise UserError(f"{place}: {row.file} is listed again, first at {first_place[row.file]}; list it once.")
+        if not _is_file(csv_file.parent / row.file):
+            raise UserError(f"{place}: there is no file {csv_file.parent / row.file}.")
+        first_place[row.file] = place
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{csv_file} has no rows; expected one row for each image.")
+    return rows
+
+
+def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the place and the fields of each row, with missing columns and ragged rows refused."""
+    try:
+        text = csv_file.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
+    except OSError as error:
+        raise UserError(f"{csv_file} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{csv_file} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8.") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        missing = [name for name in REQUIRED_COLUMNS if name not in header]
+        if missing:
+            raise UserError(
+                f"{csv_file} has no column {' and '.join(missing)}; its first line must name the columns, separated by "
+                f"commas, but reads: {','.join(header)[:80] or '(nothing)'}"
+            )
+        for values in reader:
+            place = f"{csv_file} line {reader.line_num}"
+            if not values:
+                continue  # an empty line
+            if len(values) != len(header):
+                raise UserError(f"{place} has {len(values)} values, expected {len(header)}, as in the first line.")
+            yield place, dict(zip(header, (value.strip() for value in values), strict=True))
+    except csv.Error as error:
+        raise UserError(f"{csv_file} line {reader.line_num} is not valid CSV ({error}).") from error
+
+
+def _parse(place: str, fields: dict[str, str]) -> LabelRow:
+    file = PurePath(fields["file"])
+    if not fields["file"] or file.is_absolute() or ".." in file.parts:
+        raise UserError(f"{place}: file is {fields['file']!r}, expected a path inside the folder of the CSV file.")
+    fine_label = _parse_label(place, "fine_label", fields["fine_label"])
+    superclass_text = fields.get("superclass_label", "")
+    return LabelRow(
+        place=place,
+        file=file.as_posix(),  # also removes a leading ./ so that one file has one name
+        fine_label=fine_label,
+        fine_name=fields.get("fine_name", ""),
+        superclass_label=_parse_label(place, "superclass_label", superclass_text) if superclass_text else None,
+        superclass_name=fields.get("superclass_name", ""),
+    )
+
+
+def _parse_label(place: str, column: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # nine digits fit every integer type
+        raise UserError(f"{place}: {column} is {text!r}, expected a whole number from 0.")
+    return int(text)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the file system
+        return False
