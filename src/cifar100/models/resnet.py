@@ -1,0 +1,122 @@
+"""ResNet-18, -34 and -50 (He et al., 2016), with torchvision's layers, names and initialisation.
+
+Written out here so that torchvision is no dependency, and so that the first layers can be chosen: `imagenet` is the
+original stem, which leaves layer4 a single pixel of a 32x32 image; `cifar` keeps the full resolution up to layer1.
+Weights saved by torchvision load with `load_state_dict`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and -34."""
+
+    expansion: ClassVar[int] = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _projection(in_channels, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, width, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        out: Tensor = self.relu(x + shortcut)
+        return out
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut: the block of ResNet-50.
+
+    The stride is on the 3x3 convolution, as in torchvision, not on the first 1x1 as in the paper.
+    """
+
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        out_channels = width * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _projection(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, in_channels, H, W) to (N, 4 * width, H / stride, W / stride)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        x = self.bn3(self.conv3(x))
+        out: Tensor = self.relu(x + shortcut)
+        return out
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of residual blocks, global average pooling and a linear classifier."""
+
+    def __init__(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        blocks_per_stage: tuple[int, int, int, int],
+        *,
+        num_classes: int,
+        stem: Literal["imagenet", "cifar"],
+    ) -> None:
+        super().__init__()
+        self.conv1: nn.Conv2d
+        self.maxpool: nn.Module
+        if stem == "imagenet":
+            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
+        depth1, depth2, depth3, depth4 = blocks_per_stage
+        self.layer1 = _stage(block, depth1, in_channels=64, width=64, stride=1)
+        self.layer2 = _stage(block, depth2, in_channels=64 * block.expansion, width=128, stride=2)
+        self.layer3 = _stage(block, depth3, in_channels=128 * block.expansion, width=256, stride=2)
+        self.layer4 = _stage(block, depth4, in_channels=256 * block.expansion, width=512, stride=2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: float (N, 3, H, W), normalised. Returns logits (N, num_classes)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits
+
+
+def _stage(
+    block: type[BasicBlock | Bottleneck], depth: int, *, in_channels: int, width: int, stride: int
+) -> nn.Sequential:
+    first = block(in_channels, width, stride)
+    rest = (block(width * block.expansion, width, 1) for _ in range(depth - 1))
+    return nn.Sequential(first, *rest)
+
+
+def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """A 1x1 convolution for the shortcut where the block changes the shape, else None."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
+    )

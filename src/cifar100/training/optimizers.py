@@ -1,0 +1,35 @@
+"""The optimizer of a run."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from cifar100.config import OptimizationConfig
+
+
+def build_optimizer(model: nn.Module, config: OptimizationConfig, learning_rate: float) -> Optimizer:
+    """Build the optimizer of all trainable parameters of `model`, which is already on its device.
+
+    learning_rate: the highest of the schedule. Given apart from `config` because there it may be `auto`.
+    Frozen parameters are left out, so that weight decay cannot change them.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # One kernel for all parameters. On the CPU it gains nothing, and torch's own choice is right there.
+    fused = True if all(parameter.is_cuda for parameter in parameters) else None
+    if config.optimizer == "sgd":
+        return SGD(
+            parameters,
+            lr=learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            fused=fused,
+        )
+    return AdamW(
+        parameters,
+        lr=learning_rate,
+        betas=(float(config.momentum), 0.999),  # torch refuses the 0 that a file may hold for 0.0
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )

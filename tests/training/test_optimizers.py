@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW
+
+from cifar100.config import OptimizationConfig
+from cifar100.training.optimizers import build_optimizer
+
+
+def model_with_a_frozen_layer() -> nn.Sequential:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    model[0].requires_grad_(False)
+    return model
+
+
+def test_sgd_has_the_configured_settings() -> None:
+    config = OptimizationConfig(optimizer="sgd", learning_rate="auto", momentum=0.8, nesterov=True, weight_decay=3e-4)
+    optimizer = build_optimizer(nn.Linear(2, 2), config, 0.25)
+    assert isinstance(optimizer, SGD)
+    (group,) = optimizer.param_groups
+    assert {key: group[key] for key in ("lr", "momentum", "nesterov", "weight_decay", "dampening")} == {
+        "lr": 0.25,
+        "momentum": 0.8,
+        "nesterov": True,
+        "weight_decay": 3e-4,
+        "dampening": 0,
+    }
+
+
+def test_adamw_takes_momentum_as_its_first_beta() -> None:
+    config = OptimizationConfig(optimizer="adamw", momentum=0.85, weight_decay=0.05)
+    optimizer = build_optimizer(nn.Linear(2, 2), config, 1e-3)
+    assert isinstance(optimizer, AdamW)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.85, 0.999), 0.05)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_all_trainable_parameters_are_stepped_and_frozen_ones_are_not(name: str) -> None:
+    model = model_with_a_frozen_layer()
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    optimizer = build_optimizer(model, OptimizationConfig(optimizer=name, weight_decay=0.1), 0.1)
+    model(torch.randn(5, 3, 3, 3)).square().sum().backward()
+    optimizer.step()
+    changed = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert changed == {"1.weight", "1.bias", "3.weight", "3.bias"}
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_weight_decay_reaches_batch_norm_and_biases(name: str) -> None:
+    model = nn.BatchNorm1d(3)
+    nn.init.ones_(model.bias)
+    config = OptimizationConfig(optimizer=name, weight_decay=0.1, momentum=0, nesterov=False)
+    optimizer = build_optimizer(model, config, 0.5)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.testing.assert_close(model.weight, torch.full((3,), 0.95))
+    torch.testing.assert_close(model.bias, torch.full((3,), 0.95))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_fused_on_cuda(name: str) -> None:
+    optimizer = build_optimizer(nn.Linear(2, 2).cuda(), OptimizationConfig(optimizer=name), 0.1)
+    assert optimizer.param_groups[0]["fused"] is True
