@@ -12,6 +12,7 @@ from collections.abc import Callable
 from torch import nn
 
 from cifar100.config import ModelConfig
+from cifar100.models.fast_net import FastNet
 from cifar100.models.resnet import BasicBlock, Bottleneck, ResNet
 from cifar100.models.wide_resnet import WideResNet
 
@@ -26,6 +27,7 @@ MODELS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
         Bottleneck, (3, 4, 6, 3), num_classes=num_classes, stem=config.stem or "cifar"
     ),
     "wide_resnet28_10": lambda config, num_classes: WideResNet(depth=28, widen_factor=10, num_classes=num_classes),
+    "fast_net": lambda config, num_classes: FastNet(config.widths or (64, 256, 256), num_classes=num_classes),
 }
 """Name -> constructor, which takes the settings and the number of classes."""
 

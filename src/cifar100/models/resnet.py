@@ -28,10 +28,10 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, width, H / stride, W / stride)."""
+        residual = self.relu(self.bn1(self.conv1(x)))
+        residual = self.bn2(self.conv2(residual))
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.bn2(self.conv2(x))
-        out: Tensor = self.relu(x + shortcut)
+        out: Tensor = self.relu(residual + shortcut)
         return out
 
 
@@ -57,11 +57,11 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, 4 * width, H / stride, W / stride)."""
+        residual = self.relu(self.bn1(self.conv1(x)))
+        residual = self.relu(self.bn2(self.conv2(residual)))
+        residual = self.bn3(self.conv3(residual))
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.relu(self.bn2(self.conv2(x)))
-        x = self.bn3(self.conv3(x))
-        out: Tensor = self.relu(x + shortcut)
+        out: Tensor = self.relu(residual + shortcut)
         return out
 
 
@@ -77,12 +77,8 @@ class ResNet(nn.Module):
         stem: Literal["imagenet", "cifar"],
     ) -> None:
         super().__init__()
-        self.conv1: nn.Conv2d
-        self.maxpool: nn.Module
-        if stem == "imagenet":
-            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        else:
-            self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
+        self.conv1 = nn.Conv2d(3, 64, kernel, stride=stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
