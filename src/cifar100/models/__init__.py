@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from cifar100.config import ModelConfig
@@ -35,3 +36,8 @@ MODELS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
     """Build the network that `config` names, its weights drawn from torch's global random state."""
     return MODELS[config.name](config, num_classes)
+
+
+def use_channels_last(network: nn.Module) -> None:
+    """Move the weights of the convolutions to the (N, H, W, C) memory layout, in place; the outputs follow."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the argument is missing in torch's stubs

@@ -1,0 +1,254 @@
+"""The command table: command name -> plain function of `cifar100.commands`. Turns a user's mistakes into one line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+
+from cifar100 import __version__, commands
+from cifar100.config import SECTIONS
+from cifar100.errors import UserError
+from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Help without Python's type expressions; values in place of capitals."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        shown = action.option_strings and action.default not in (None, argparse.SUPPRESS) and "default" not in text
+        return f"{text} (default: %(default)s)" if shown else text
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return "VALUE"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry of the command table."""
+
+    function: Callable[..., Any]
+    add_options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], None]
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (self.function.__doc__ or "").splitlines()[0]
+
+
+def _add_prepare_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        default="download",
+        help="`download`, `generated` (Shapes-100), or the path of an official folder or archive",
+    )
+    parser.add_argument("--root", default="dataset", help="folder to write to")
+
+
+def _run_prepare(options: Namespace) -> None:
+    commands.prepare(options.source, options.root)
+
+
+def _add_training_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", help=f"settings to start from: {', '.join(recipe_names())} (default: original)")
+    parser.add_argument(
+        "--config", action="append", default=None, metavar="FILE", help="YAML file with settings; may be repeated"
+    )
+    parser.add_argument("--experiment", metavar="NAME", help="folder below logs/ (default: the next experiment<N>)")
+
+
+def _add_train_options(parser: ArgumentParser) -> None:
+    _add_training_options(parser)
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was interrupted; takes no other option")
+    add_settings(parser)
+
+
+def _add_find_lr_options(parser: ArgumentParser) -> None:
+    _add_training_options(parser)
+    add_settings(parser)
+
+
+def _given_settings(options: Namespace) -> dict[str, Any]:
+    """The settings that stand on the command line, by name."""
+    flat = {key: value for key, value in vars(options.as_flat()).items() if key.partition(".")[0] in SECTIONS}
+    return {key: value for key, value in flat.items() if "." in key}
+
+
+def _run_train(options: Namespace) -> None:
+    settings = _given_settings(options)
+    resume = options.get("resume")
+    if resume is not None:
+        if settings or any(options.get(name) for name in ("recipe", "config", "experiment")):
+            raise UserError("--resume goes on with the run's own settings and folder; give no other option with it.")
+        commands.train(resume=resume)
+        return
+    config = load_config(options.get("recipe"), files=options.get("config") or [], overrides=settings)
+    commands.train(config, experiment=options.get("experiment"))
+
+
+def _run_find_lr(options: Namespace) -> None:
+    config = load_config(options.get("recipe"), files=options.get("config") or [], overrides=_given_settings(options))
+    commands.find_lr(config, experiment=options.get("experiment"))
+
+
+def _add_checkpoint_option(parser: ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="which weights to use")
+
+
+def _add_evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="which images to measure on")
+    _add_checkpoint_option(parser)
+
+
+def _run_evaluate(options: Namespace) -> None:
+    from cifar100.results.evaluate import show_evaluation
+
+    show_evaluation(commands.evaluate(options.run, split=options.split, checkpoint=options.checkpoint))
+
+
+def _add_predict_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
+    parser.add_argument("--top", type=int, default=5, help="classes to show for each image")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    _add_checkpoint_option(parser)
+
+
+def _run_predict(options: Namespace) -> None:
+    from cifar100.results.predict import show_predictions
+
+    predictions = commands.predict(options.run, options.images, top=options.top, checkpoint=options.checkpoint)
+    if options.json:
+        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
+    else:
+        show_predictions(predictions)
+
+
+def _run_recipes(options: Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "purpose", "time", "accuracy", box=None, header_style="bold", pad_edge=False)
+    for recipe in commands.recipes():
+        table.add_row(recipe["name"], recipe["purpose"], recipe["time"], recipe["accuracy"])
+    Console().print(table)
+    print("\nUse one: cifar100 train --recipe NAME")
+
+
+def _add_info_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", default="dataset", help="data folder to look at")
+
+
+def _run_info(options: Namespace) -> None:
+    for title, facts in commands.info(options.root).items():
+        print(title)
+        for name, value in facts.items():
+            print(f"  {name:<15}{value}")
+
+
+COMMANDS: dict[str, Command] = {
+    "prepare": Command(commands.prepare, _add_prepare_options, _run_prepare),
+    "find-lr": Command(commands.find_lr, _add_find_lr_options, _run_find_lr),
+    "train": Command(commands.train, _add_train_options, _run_train),
+    "evaluate": Command(commands.evaluate, _add_evaluate_options, _run_evaluate),
+    "predict": Command(commands.predict, _add_predict_options, _run_predict),
+    "recipes": Command(commands.recipes, lambda parser: None, _run_recipes),
+    "info": Command(commands.info, _add_info_options, _run_info),
+}
+
+
+def overview() -> str:
+    """Return the text of `cifar100 --help`."""
+    table = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: cifar100 COMMAND [options]\n\nTrain, evaluate and use CIFAR-100 classifiers.\n\n"
+        f"commands:\n{table}\n\n"
+        "'cifar100 COMMAND --help' lists a command's options. A first look, in two minutes and without a download:\n"
+        "  cifar100 train --recipe quickstart"
+    )
+
+
+def build_parser(name: str, recipe: str | None = None) -> ArgumentParser:
+    """Return the parser of one command; with a recipe, `--help` shows that recipe's values as the defaults."""
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        prog=f"cifar100 {name}",
+        description=command.summary,
+        formatter_class=HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    command.add_options(parser)
+    for action in parser._actions:
+        if action.dest in SECTIONS:
+            action.help = argparse.SUPPRESS  # jsonargparse's own `--data FILE`; `--config` does that for all sections
+    if name in ("train", "find-lr"):
+        known = recipe if recipe in recipe_names() else DEFAULT_RECIPE
+        parser.set_defaults(dict(read_recipe(known).settings))
+        parser.usage = (
+            f"cifar100 {name} [--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
+        )
+    return parser
+
+
+def _named_recipe(arguments: Sequence[str]) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument == "--recipe":
+            return "".join(arguments[position + 1 : position + 2])
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+    return None
+
+
+def run_command_line(arguments: Sequence[str]) -> None:
+    """Parse and run one command.
+
+    Raises:
+        UserError: a mistake on the command line, or one that the command found.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return
+    name, *rest = arguments
+    if name == "--version":
+        print(f"cifar100 {__version__}")
+        return
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
+    parser = build_parser(name, _named_recipe(rest))
+    has_settings = name in ("train", "find-lr")
+    try:
+        options = parser.parse_args(rest, defaults=not has_settings)
+    except Exception as error:  # jsonargparse raises several kinds; each speaks of one option
+        raise UserError(clearer_message(error)) from error
+    COMMANDS[name].run(options)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a bug keeps its traceback."""
+    try:
+        run_command_line(sys.argv[1:])
+    except UserError as error:
+        print(f"cifar100: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt as error:
+        print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # the reader went away, as in `cifar100 recipes | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

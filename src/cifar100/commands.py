@@ -1,0 +1,111 @@
+"""The commands as plain Python functions: what the command line calls, and what a notebook or a script imports.
+
+Each imports what it needs when it is called, so that importing this module and asking for `--help` stay quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cifar100.config import Config
+from cifar100.errors import UserError
+from cifar100.run_folder import RunFolder, find_run_folder
+from cifar100.settings import load_config
+
+if TYPE_CHECKING:
+    from cifar100.data.prepared import DatasetInfo
+    from cifar100.results.evaluate import Evaluation
+    from cifar100.results.predict import Prediction
+    from cifar100.training.lr_finder import LearningRateSuggestion
+
+
+def prepare(source: str = "download", root: str | Path = "dataset") -> DatasetInfo:
+    """Fetch and verify the data, write images, labels and packed arrays.
+
+    Args:
+        source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
+        root: folder to write to.
+    """
+    from cifar100.data.preprocessing import prepare
+
+    return prepare(source=source, root=Path(root))
+
+
+def find_lr(config: Config | None = None, *, experiment: str | None = None) -> LearningRateSuggestion:
+    """Find a learning rate by a range test.
+
+    Args:
+        config: all settings; the default is the recipe `original`.
+        experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
+    """
+    from cifar100.training.train import find_learning_rate
+
+    return find_learning_rate(config or load_config(), experiment=experiment)
+
+
+def train(
+    config: Config | None = None, *, experiment: str | None = None, resume: str | Path | None = None
+) -> RunFolder:
+    """Train a network and keep the best weights.
+
+    Args:
+        config: all settings; the default is the recipe `original`.
+        experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
+        resume: a run that was interrupted; it goes on with its own settings.
+    """
+    from cifar100.training.train import resume_run, start_run
+
+    if resume is None:
+        return start_run(config or load_config(), experiment=experiment)
+    if config is not None or experiment is not None:
+        raise UserError("--resume goes on with the run's own settings and folder; give no other option with it.")
+    return resume_run(find_run_folder(resume))
+
+
+def evaluate(run: str | Path, *, split: Literal["test", "validation"] = "test", checkpoint: str = "best") -> Evaluation:
+    """Measure a trained network on the test or validation images.
+
+    Args:
+        run: a run folder or an experiment's name.
+        split: `test` opens the test images; choose settings on `validation`.
+        checkpoint: `best`, `last` or a path.
+    """
+    from cifar100.results.evaluate import evaluate
+
+    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint)
+
+
+def predict(
+    run: str | Path, images: Sequence[str | Path], *, top: int = 5, checkpoint: str = "best"
+) -> list[Prediction]:
+    """Classify image files.
+
+    Args:
+        run: a run folder or an experiment's name.
+        images: files of any size and format.
+        top: how many classes to return for each image, the most probable first.
+        checkpoint: `best`, `last` or a path.
+    """
+    from cifar100.results.predict import predict
+
+    return predict(find_run_folder(run), [Path(image) for image in images], top=top, checkpoint=checkpoint)
+
+
+def recipes() -> list[dict[str, str]]:
+    """List the recipes: name, purpose, measured time and accuracy."""
+    from cifar100.settings import read_recipe, recipe_names
+
+    return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
+
+
+def info(root: str | Path = "dataset") -> dict[str, Any]:
+    """Show versions, devices and the state of the data.
+
+    Args:
+        root: data folder to look at.
+    """
+    from cifar100.environment import describe_data, describe_devices, describe_versions
+
+    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(Path(root))}

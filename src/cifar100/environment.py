@@ -1,0 +1,78 @@
+"""What this machine is: versions, devices, and the state of the data. For `info`, logs and results."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from cifar100 import __version__
+from cifar100.data.prepared import DataFolder
+from cifar100.errors import UserError
+
+PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")
+
+
+def describe_versions() -> dict[str, str]:
+    """Return package name to version, ours and Python's first."""
+    versions = {"cifar100": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def describe_devices() -> dict[str, str]:
+    """Return accelerator name to what it is here, `cpu`, `cuda`, `mps`."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    has_mps = torch.backends.mps.is_available()
+    return {
+        "cpu": f"{processor_name()}, {usable_processors()} processors, {torch.get_num_threads()} threads",
+        "cuda": ", ".join(gpus) or "none",
+        "mps": "Apple silicon" if has_mps else "none",
+    }
+
+
+def describe_data(root: Path) -> dict[str, str]:
+    """Return facts about a data folder; one that is missing or damaged is said to be so."""
+    folder = DataFolder(root)
+    if not folder.is_prepared():
+        return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
+    try:
+        info = folder.info()
+    except UserError as error:
+        return {str(root): str(error)}
+    return {
+        str(root): info.describe(),
+        "images": f"{info.num_train:,} training, {info.num_test:,} test, {info.num_classes} classes",
+        "mean": ", ".join(f"{value:.7f}" for value in info.mean),
+        "std": ", ".join(f"{value:.7f}" for value in info.std),
+        **{f"sha256 {split}": digest for split, digest in info.sha256.items()},
+    }
+
+
+def processor_name() -> str:
+    """Return the processor's model name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def usable_processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def this_program() -> str:
+    """Return how the user starts this program, to print commands that can be copied."""
+    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"

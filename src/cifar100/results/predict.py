@@ -1,0 +1,120 @@
+"""Classify any image file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from cifar100.errors import UserError
+from cifar100.results.trained import TrainedNetwork, load_trained
+from cifar100.run_folder import RunFolder
+
+IMAGE_SIZE = 32
+
+MAX_PIXELS = 200_000_000
+"""A larger picture is refused before it is unpacked; a file of a few kilobytes can claim any size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassProbability:
+    """One class that an image may belong to."""
+
+    name: str
+    probability: float
+    superclass: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the network says of one image, the most probable class first."""
+
+    image: str
+    classes: list[ClassProbability]
+
+
+def predict(run: RunFolder, images: Sequence[Path], *, top: int, checkpoint: str) -> list[Prediction]:
+    """Classify image files.
+
+    Args:
+        run: the run folder.
+        images: files of any size, mode and format that Pillow reads.
+        top: classes to return for each image.
+        checkpoint: `best`, `last` or a path.
+
+    Raises:
+        UserError: a file is no image, or the run is missing or damaged.
+    """
+    if top < 1:
+        raise UserError(f"--top is {top}, but it must be at least 1.")
+    pixels = torch.stack([load_image(image) for image in images])
+    trained = load_trained(run, checkpoint)
+    probabilities = trained.logits(pixels).softmax(dim=1).cpu()
+    return [
+        Prediction(image=str(image), classes=_most_probable(row, trained, top))
+        for image, row in zip(images, probabilities, strict=True)
+    ]
+
+
+def load_image(path: Path) -> Tensor:
+    """Read an image as the network wants it, uint8 (3, 32, 32).
+
+    EXIF rotation is applied, transparency laid on white, the shorter side scaled to 32 pixels and the middle cut out.
+
+    Raises:
+        UserError: the file is missing, is no image, or is too large.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"{path} has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS:,}.")
+            upright = ImageOps.exif_transpose(image)
+            square = ImageOps.fit(_to_rgb(upright), (IMAGE_SIZE, IMAGE_SIZE), method=Image.Resampling.BICUBIC)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}).") from error
+    return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """Print a table for each image."""
+    console = Console(highlight=False)
+    for prediction in predictions:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for entry in prediction.classes:
+            bar = "█" * max(1, round(30 * entry.probability))
+            table.add_row(f"  {entry.probability:7.2%}", entry.name, f"[dim]{entry.superclass or ''}[/]", bar)
+        console.print(prediction.image, style="bold", markup=False)
+        console.print(table)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits a pixel; Pillow's own conversion would clip
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _most_probable(probabilities: Tensor, trained: TrainedNetwork, top: int) -> list[ClassProbability]:
+    values, indices = probabilities.topk(min(top, len(probabilities)))
+    info = trained.info
+    return [
+        ClassProbability(
+            name=info.class_names[index],
+            probability=value,
+            superclass=info.superclass_names[info.class_to_superclass[index]] if info.class_to_superclass else None,
+        )
+        for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+    ]

@@ -1,0 +1,67 @@
+"""A trained network, read back from its run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cifar100.config import Config
+from cifar100.data.augment import normalize
+from cifar100.data.prepared import DatasetInfo, read_info
+from cifar100.models import build_model, use_channels_last
+from cifar100.run_folder import RunFolder
+from cifar100.settings import load_config
+from cifar100.training.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from cifar100.training.trainer import choose_accelerator
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork:
+    """A network with the weights of a checkpoint, in evaluation mode on the best device."""
+
+    network: nn.Module
+    config: Config
+    info: DatasetInfo
+    checkpoint: Path
+    epoch: int
+    """How many epochs the weights were trained."""
+
+    device: torch.device
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
+        mean = torch.tensor(self.config.data.mean or self.info.mean, device=self.device)
+        std = torch.tensor(self.config.data.std or self.info.std, device=self.device)
+        batch = normalize(images.to(self.device), mean, std)
+        if self.config.training.channels_last:
+            batch = batch.to(memory_format=torch.channels_last)
+        logits: Tensor = self.network(batch)
+        return logits.float()
+
+
+def load_trained(run: RunFolder, checkpoint: str) -> TrainedNetwork:
+    """Build a run's network and load its weights.
+
+    Args:
+        run: the run folder.
+        checkpoint: `best`, `last` or a path.
+
+    Raises:
+        UserError: a file of the run is missing or damaged, or the checkpoint is of another architecture.
+    """
+    config = load_config(files=[run.config])
+    info = read_info(run.dataset_info)
+    path = find_checkpoint(run, checkpoint)
+    content = read_checkpoint(path)
+    network = build_model(config.model, info.num_classes)
+    load_weights(network, content, path)
+    device = torch.device(choose_accelerator("auto"))
+    network = network.eval().to(device)
+    if config.training.channels_last:
+        use_channels_last(network)
+    epoch = int(content.get("epoch", -1)) + 1
+    return TrainedNetwork(network=network, config=config, info=info, checkpoint=path, epoch=epoch, device=device)

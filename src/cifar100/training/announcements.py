@@ -1,0 +1,54 @@
+"""The words around a run: what will be trained on what, and what came of it."""
+
+from __future__ import annotations
+
+import lightning as L
+import yaml
+from rich.table import Table
+
+from cifar100.environment import describe_devices, describe_versions, this_program
+from cifar100.models.summary import count_parameters
+from cifar100.run_folder import RunFolder
+from cifar100.settings import to_dict
+from cifar100.training.experiment import Experiment
+from cifar100.training.history import History
+from cifar100.training.text_logging import RunLog, format_seconds
+
+
+def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run_log: RunLog) -> None:
+    """Say what will be trained on what; the file also gets the configuration and the environment."""
+    config, split = experiment.config, experiment.split
+    stem = f", {config.model.stem} stem" if config.model.stem else ""
+    parameters = count_parameters(experiment.module.network)
+    device = trainer.strategy.root_device.type
+    processes = f"{config.training.devices} x " if config.training.devices > 1 else ""
+    run_log.tell(f"recipe   {config.recipe}")
+    run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
+    run_log.tell(f"data     {experiment.info.describe()} ({config.data.root})")
+    run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
+    run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
+    run_log.tell(f"run      {run.path}")
+    run_log.show()
+    versions = ", ".join(f"{name} {version}" for name, version in describe_versions().items())
+    run_log.write(f"versions: {versions}")
+    run_log.write("configuration:\n" + yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+
+
+def announce_result(run: RunFolder, history: History, run_log: RunLog, *, seconds: float) -> None:
+    """Say what came of the run and how to look further."""
+    best, last = history.best(), history.epochs[-1]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    if best:
+        table.add_row("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}")
+        table.add_row("its top-5 accuracy", f"{best['val/top5_accuracy']:.2%}")
+    table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
+    table.add_row("time", format_seconds(seconds))
+    table.add_row("checkpoints", str(run.checkpoints))
+    run_log.show()
+    run_log.console.print(table)
+    run_log.show("\nLook further:")
+    run_log.show(f"  {this_program()} evaluate {run.name}")
+    run_log.show(f"  {this_program()} predict {run.name} IMAGE...")
+    run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
+    outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
+    run_log.write(f"{outcome}; {format_seconds(seconds)}")

@@ -1,0 +1,68 @@
+"""Put a run together from its settings: split, data module, network, LightningModule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cifar100.config import Config
+from cifar100.data.augment import normalize
+from cifar100.data.lit_datamodule import CifarDataModule
+from cifar100.data.prepared import DataFolder, DatasetInfo
+from cifar100.data.splits import Split, stratified_split
+from cifar100.models import build_model, use_channels_last
+from cifar100.training.lit_module import ImageClassifier
+
+WHITENING_IMAGES = 5000
+"""Training images from which a network with `init_from_images` sets its first weights."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a run consists of."""
+
+    config: Config
+    info: DatasetInfo
+    split: Split
+    data: CifarDataModule
+    module: ImageClassifier
+    steps_per_epoch: int
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Training images that one epoch uses, over all processes."""
+        per_step = self.config.data.batch_size * self.config.training.devices
+        return min(self.steps_per_epoch * per_step, len(self.split.train))
+
+
+def make_split(config: Config) -> Split:
+    """Divide the prepared training images into training and validation images."""
+    _, labels = DataFolder(config.data.root).load("train")
+    return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
+
+
+def assemble(config: Config, info: DatasetInfo, split: Split) -> Experiment:
+    """Build data module, network and LightningModule. The same settings give the same first weights."""
+    data = CifarDataModule(config, info, split)
+    limit = config.training.limit_train_batches
+    steps_per_epoch = data.steps_per_epoch if limit is None else min(limit, data.steps_per_epoch)
+    torch.manual_seed(config.training.seed)
+    network = build_model(config.model, info.num_classes)
+    init_from_images = getattr(network, "init_from_images", None)
+    if init_from_images is not None:
+        init_from_images(_sample_images(data))
+    if config.training.channels_last:
+        use_channels_last(network)
+    total_steps = steps_per_epoch * config.training.max_epochs
+    module = ImageClassifier(network, config, num_classes=info.num_classes, total_steps=total_steps)
+    return Experiment(config, info, split, data, module, steps_per_epoch)
+
+
+def _sample_images(data: CifarDataModule) -> Tensor:
+    """Return training images from all over the split, as the network sees them: float32 (N, 3, 32, 32), normalised."""
+    every = max(1, len(data.split.train) // WHITENING_IMAGES)
+    images, _ = data.folder.load("train")
+    chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
+    return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))

@@ -1,0 +1,76 @@
+"""The record of a run's epochs, `metrics.json`: complete and valid at every moment."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from cifar100.errors import UserError
+
+Epoch = dict[str, float]
+"""`epoch` counted from 1, `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second`, `seconds`, and, with
+validation images, `val/loss`, `val/accuracy`, `val/top5_accuracy`."""
+
+
+class History:
+    """The epochs of a run, written after each of them.
+
+    Args:
+        path: the file; what an earlier part of the run left in it is read.
+        facts: what does not change from epoch to epoch, such as the data set's name.
+    """
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        self.path = path
+        self.facts = facts
+        self.epochs: list[Epoch] = read_epochs(path) if path.is_file() else []
+
+    def keep(self, num_epochs: int) -> None:
+        """Drop the epochs after the first `num_epochs`: a resumed run does them again."""
+        self.epochs = self.epochs[:num_epochs]
+
+    def add(self, epoch: Epoch) -> None:
+        """Add an epoch and write the file."""
+        self.epochs.append(epoch)
+        self.write()
+
+    def write(self) -> None:
+        """Write the file beside itself, then rename it, so that a reader never sees half of it."""
+        write_json({**self.facts, "best": self.best(), "epochs": self.epochs}, self.path)
+
+    def best(self) -> Epoch | None:
+        """Return the epoch with the highest validation accuracy, the first of equals; None without validation."""
+        validated = [epoch for epoch in self.epochs if "val/accuracy" in epoch]
+        return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
+
+
+def read_epochs(path: Path) -> list[Epoch]:
+    """Read the epochs of a `metrics.json`.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        epochs: list[Epoch] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
+    return epochs
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a JSON file that is whole at every moment.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; what was there before is kept.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); free some space or change its rights."
+        ) from error

@@ -1,0 +1,88 @@
+"""The LightningModule: loss, metrics, optimizer and schedule around a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from cifar100.config import Config
+from cifar100.training.optimizers import build_optimizer
+from cifar100.training.schedules import build_scheduler
+
+Batch = tuple[Tensor, Tensor]
+"""Images, float (N, 3, H, W) and normalised; labels, int64 (N,)."""
+
+
+class ImageClassifier(L.LightningModule):
+    """Trains a network to classify images. The network itself knows nothing of Lightning.
+
+    Args:
+        network: images (N, 3, H, W) to logits (N, num_classes).
+        config: all settings; `optimization.learning_rate` is a number by now.
+        num_classes: width of the logits.
+        total_steps: optimizer steps of the whole run, over which the schedule is stretched.
+    """
+
+    def __init__(self, network: nn.Module, config: Config, *, num_classes: int, total_steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.total_steps = total_steps
+        # validate_args and nan_strategy look at the values, for which the host would wait for the device in every step
+        top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
+        loss = MeanMetric(nan_strategy="disable")
+        self.train_metrics = MetricCollection({"loss": loss.clone(), "accuracy": top1.clone()}, prefix="train/")
+        self.val_metrics = MetricCollection({"loss": loss, "accuracy": top1, "top5_accuracy": top5}, prefix="val/")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, num_classes)."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean loss of a batch."""
+        images, labels = batch
+        logits = self(images)
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.optimization.label_smoothing)
+        _update(self.train_metrics, loss.detach(), logits.detach(), labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means over the epoch."""
+        self.log_dict(self.train_metrics.compute())
+        self.train_metrics.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch into the validation metrics; the loss is without label smoothing."""
+        images, labels = batch
+        logits = self(images)
+        _update(self.val_metrics, F.cross_entropy(logits, labels), logits, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation images."""
+        self.log_dict(self.val_metrics.compute())
+        self.val_metrics.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build the optimizer and a schedule that moves with every step."""
+        settings = self.config.optimization
+        assert settings.learning_rate != "auto"
+        optimizer = build_optimizer(self.network, settings, settings.learning_rate)
+        scheduler = build_scheduler(optimizer, settings, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _update(metrics: MetricCollection, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+    members: dict[str, Any] = dict(metrics.items(keep_base=True))
+    for name, metric in members.items():
+        if name == "loss":
+            metric.update(loss, weight=labels.numel())
+        else:
+            metric.update(logits, labels)

@@ -1,0 +1,115 @@
+"""Muon: momentum whose update, for each weight matrix, is replaced by the nearest orthogonal matrix, roughly.
+
+K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. torch has a `Muon` for matrices only;
+this one takes convolutions, works on all matrices of one shape at once, and steps the other parameters too, because
+Lightning's automatic optimization knows one optimizer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+QUINTIC = (3.4445, -4.7750, 2.0315)
+"""Coefficients of x, x^3 and x^5, from the source above: they raise small singular values fastest, at the price of
+leaving all of them between about 0.7 and 1.2 instead of at 1."""
+
+
+class Muon(Optimizer):
+    """Muon for convolutions, stochastic gradient descent with Nesterov momentum for all else.
+
+    params: parameter groups. Those with `orthogonal` False are stepped as by torch's `SGD(nesterov=True)`. The others
+    hold filters (out_channels, in_channels, height, width), taken as matrices of out_channels rows, that batch
+    normalisation follows: before each update they are scaled to Frobenius norm sqrt(out_channels), which changes
+    nothing that the network computes and makes the learning rate a share of the weights. They have no weight decay.
+    """
+
+    def __init__(
+        self, params: Any, *, lr: float, momentum: float = 0.6, weight_decay: float = 0.0, newton_schulz_steps: int = 3
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "newton_schulz_steps": newton_schulz_steps,
+            "orthogonal": True,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Update all parameters that have a gradient. `closure` recomputes the gradients and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            directions = [self._nesterov(parameter, group) for parameter in parameters]
+            if group["orthogonal"]:
+                directions = orthogonalise_all(directions, num_steps=group["newton_schulz_steps"])
+                for parameter in parameters:
+                    parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+            for parameter, direction in zip(parameters, directions, strict=True):
+                parameter.add_(direction, alpha=-group["lr"])
+        return loss
+
+    def _nesterov(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Add the gradient to the momentum of `parameter` and return the direction of its update."""
+        assert parameter.grad is not None
+        gradient = parameter.grad
+        if group["weight_decay"] and not group["orthogonal"]:
+            gradient = gradient.add(parameter, alpha=group["weight_decay"])
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer: Tensor = state["momentum_buffer"]
+        buffer.mul_(group["momentum"]).add_(gradient)
+        return gradient.add(buffer, alpha=group["momentum"])
+
+
+def muon_groups(model: nn.Module, **others: Any) -> list[dict[str, Any]]:
+    """Return two parameter groups: the trainable convolution filters of `model`, and its other trainable parameters.
+
+    others: settings of the second group, such as `lr` and `weight_decay`.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trainable if parameter.ndim == 4]},
+        {"params": [parameter for parameter in trainable if parameter.ndim != 4], "orthogonal": False, **others},
+    ]
+
+
+def orthogonalise_all(tensors: list[Tensor], *, num_steps: int) -> list[Tensor]:
+    """Orthogonalise tensors of any shapes, each as a matrix of as many rows as its first dimension has entries."""
+    indices_of_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for index, tensor in enumerate(tensors):
+        indices_of_shape[len(tensor), tensor[0].numel()].append(index)
+    results = list(tensors)
+    for shape, indices in indices_of_shape.items():
+        matrices = orthogonalise(torch.stack([tensors[i].reshape(shape) for i in indices]), num_steps=num_steps)
+        for index, matrix in zip(indices, matrices, strict=True):
+            results[index] = matrix.reshape(tensors[index].shape).to(tensors[index].dtype)
+    return results
+
+
+def orthogonalise(matrices: Tensor, *, num_steps: int) -> Tensor:
+    """Bring all singular values near 1 and keep the singular vectors, by Newton-Schulz iterations.
+
+    matrices: (N, rows, columns). Returns the same shape, bfloat16 on CUDA and float32 elsewhere, where bfloat16 is slow
+    or rounds by emulation; the result need not be accurate.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = matrices.mT if tall else matrices  # the smaller Gram matrix
+    x = x.bfloat16() if x.is_cuda else x.float()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # singular values at most 1
+    a, b, c = QUINTIC
+    for _ in range(num_steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x

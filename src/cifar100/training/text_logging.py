@@ -1,0 +1,136 @@
+"""What a run tells: time-stamped in `training.log`, and as plain lines and a table on the screen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+
+from cifar100.training.history import Epoch, History
+from cifar100.training.lit_module import ImageClassifier
+
+
+class RunLog:
+    """The screen and the file `training.log`. Silent in all processes of a run but the first.
+
+    Args:
+        path: the file; lines are added to what it holds.
+        enabled: whether this process speaks.
+    """
+
+    def __init__(self, path: Path, *, enabled: bool) -> None:
+        self.console = Console(highlight=False, soft_wrap=True, quiet=not enabled)
+        self._logger = logging.Logger("cifar100.run", logging.INFO)
+        if enabled:
+            handler = logging.FileHandler(path, encoding="utf-8")
+            handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+            self._logger.addHandler(handler)
+        else:
+            self._logger.addHandler(logging.NullHandler())
+
+    def show(self, line: str = "") -> None:
+        """Put a line on the screen."""
+        self.console.print(line, markup=False)
+
+    def write(self, lines: str) -> None:
+        """Put lines into the file, each with its time."""
+        for line in lines.splitlines():
+            self._logger.info(line)
+
+    def tell(self, line: str) -> None:
+        """Put a line on the screen and into the file."""
+        self.show(line)
+        self.write(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        for handler in list(self._logger.handlers):
+            handler.close()
+            self._logger.removeHandler(handler)
+
+
+class EpochRecorder(Callback):
+    """Measures each epoch and records it in `metrics.json`, `training.log` and on the screen.
+
+    Args:
+        history: where the epochs are kept; only the first process writes.
+        run_log: where they are told.
+        num_images: training images that one epoch uses, over all processes.
+    """
+
+    def __init__(self, history: History, run_log: RunLog, *, num_images: int) -> None:
+        self.history = history
+        self.run_log = run_log
+        self.num_images = num_images
+        self.epoch_started = self.batches_ended = time.monotonic()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget epochs that were recorded but not saved: they are done again."""
+        self.history.keep(trainer.current_epoch)
+        self.run_log.show(_TABLE_HEAD if trainer.val_dataloaders else _TABLE_HEAD_WITHOUT_VALIDATION)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.epoch_started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop the clock of the training part; validation follows."""
+        self.batches_ended = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the epoch. Runs before the module's own hook, which resets the metrics."""
+        assert isinstance(pl_module, ImageClassifier)
+        train_metrics = pl_module.train_metrics.compute()  # in every process: it gathers
+        values = {name: value.item() for name, value in train_metrics.items()}
+        values |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if not trainer.is_global_zero:
+            return
+        epoch: Epoch = {
+            "epoch": trainer.current_epoch + 1,
+            **values,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": self.num_images / (self.batches_ended - self.epoch_started),
+            "seconds": time.monotonic() - self.epoch_started,
+        }
+        self.history.add(epoch)
+        max_epochs = trainer.max_epochs or 0
+        left = format_seconds(epoch["seconds"] * (max_epochs - epoch["epoch"]))
+        self.run_log.show(_table_row(epoch, max_epochs, left))
+        self.run_log.write(_log_line(epoch, max_epochs, left, self.history.best()))
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+_TABLE_HEAD = "  epoch    loss  accuracy  val loss  val accuracy  images/s  time left"
+_TABLE_HEAD_WITHOUT_VALIDATION = "  epoch    loss  accuracy  images/s  time left"
+
+
+def _table_row(epoch: Epoch, max_epochs: int, left: str) -> str:
+    number = f"{epoch['epoch']:.0f}/{max_epochs}"
+    row = f"{number:>7}  {epoch['train/loss']:6.3f}  {epoch['train/accuracy']:8.2%}"
+    if "val/loss" in epoch:
+        row += f"  {epoch['val/loss']:8.3f}  {epoch['val/accuracy']:12.2%}"
+    return row + f"  {epoch['images_per_second']:8,.0f}  {left:>9}"
+
+
+def _log_line(epoch: Epoch, max_epochs: int, left: str, best: Epoch | None) -> str:
+    parts = [f"epoch {epoch['epoch']:.0f}/{max_epochs}", f"loss {epoch['train/loss']:.4f}"]
+    parts.append(f"accuracy {epoch['train/accuracy']:.2%}")
+    if "val/loss" in epoch:
+        parts += [f"val loss {epoch['val/loss']:.4f}", f"val accuracy {epoch['val/accuracy']:.2%}"]
+        parts.append(f"val top-5 {epoch['val/top5_accuracy']:.2%}")
+    parts += [f"learning rate {epoch['learning_rate']:.3e}", f"{epoch['images_per_second']:,.0f} images/s"]
+    if best:
+        parts.append(f"best {best['val/accuracy']:.2%} (epoch {best['epoch']:.0f})")
+    return ", ".join([*parts, f"{left} left"])

@@ -1,0 +1,175 @@
+"""The story of one run, from the settings to the best checkpoint."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+
+from cifar100.config import Config, get
+from cifar100.data.prepared import DatasetInfo, read_info, write_info
+from cifar100.data.preprocessing import ensure_prepared
+from cifar100.data.splits import Split, load_split, save_split
+from cifar100.environment import this_program
+from cifar100.errors import UserError
+from cifar100.models.summary import model_table
+from cifar100.run_folder import RunFolder, create_run_folder
+from cifar100.settings import load_config, setting_names, write_config
+from cifar100.training.announcements import announce_result, announce_run
+from cifar100.training.checkpoints import checkpoint_callbacks, find_checkpoint
+from cifar100.training.experiment import Experiment, assemble, make_split
+from cifar100.training.history import History
+from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
+from cifar100.training.progress import EpochProgress
+from cifar100.training.text_logging import EpochRecorder, RunLog
+from cifar100.training.trainer import build_trainer, choose_accelerator, choose_precision, quiet
+
+RUN_FOLDER_VARIABLE = "CIFAR100_RUN_FOLDER"
+"""Tells the further processes of a run on several devices, which start the same command, where the first one writes."""
+
+
+def start_run(config: Config, *, experiment: str | None = None) -> RunFolder:
+    """Train from the beginning, in a new run folder.
+
+    Raises:
+        UserError: the data, the device or the run folder is not as it must be.
+    """
+    _check_device(config)
+    info = ensure_prepared(config.data.source, config.data.root)
+    split = make_split(config)
+    run = _new_run_folder(experiment)
+    if config.optimization.learning_rate == "auto":
+        suggestion = _suggest_learning_rate(config, info, split, run)
+        config = replace(config, optimization=replace(config.optimization, learning_rate=suggestion.learning_rate))
+    if _is_first_process():
+        save_split(split, run.split)
+        write_info(info, run.dataset_info)
+        write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
+    _fit(run, assemble(config, info, split))
+    return run
+
+
+def resume_run(run: RunFolder) -> RunFolder:
+    """Go on with a run after the last epoch that it saved.
+
+    Raises:
+        UserError: the run saved nothing yet, has come to its end, or its data are no longer what they were.
+    """
+    config = load_config(files=[run.config])
+    _check_device(config)
+    info = ensure_prepared(config.data.source, config.data.root)
+    if info.sha256 != read_info(run.dataset_info).sha256:
+        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
+    checkpoint = find_checkpoint(run, "last")
+    done = len(History(run.metrics, {}).epochs)
+    if done >= config.training.max_epochs:
+        raise UserError(f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.name}")
+    _fit(run, assemble(config, info, load_split(run.split)), checkpoint=checkpoint)
+    return run
+
+
+def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
+    """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
+    _check_device(config)
+    info = ensure_prepared(config.data.source, config.data.root)
+    split = make_split(config)
+    run = _new_run_folder(experiment)
+    suggestion = _suggest_learning_rate(config, info, split, run)
+    print(f"plot: {run.lr_finder_plot}")
+    print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
+    return suggestion
+
+
+def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
+    """Train under Lightning, and say how it went."""
+    started = time.monotonic()
+    run_log = RunLog(run.training_log, enabled=_is_first_process())
+    history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
+    logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False)
+    callbacks = _callbacks(run, experiment, history, run_log)
+    trainer = build_trainer(experiment.config.training, run.path, callbacks=callbacks, logger=logger)
+    announce_run(run, experiment, trainer, run_log)
+    if checkpoint is None and _is_first_process():
+        _describe_network(run, experiment.module.network, logger)
+    try:
+        with quiet():
+            trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
+        if _is_first_process():
+            logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
+            announce_result(run, history, run_log, seconds=time.monotonic() - started)
+    except SystemExit as error:  # Lightning makes one of Ctrl-C, and leaves Ctrl-C switched off
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        run_log.write(f"interrupted after {len(history.epochs)} epochs")
+        raise KeyboardInterrupt(f"Go on with: {this_program()} train --resume {run.name}") from error
+    finally:
+        logger.finalize("success")
+        run_log.close()
+
+
+def _callbacks(run: RunFolder, experiment: Experiment, history: History, run_log: RunLog) -> list[Callback]:
+    return [
+        EpochRecorder(history, run_log, num_images=experiment.images_per_epoch),
+        EpochProgress(run_log.console),
+        LearningRateMonitor(logging_interval="step"),
+        *checkpoint_callbacks(run, has_validation=len(experiment.split.validation) > 0),
+    ]
+
+
+def _suggest_learning_rate(config: Config, info: DatasetInfo, split: Split, run: RunFolder) -> LearningRateSuggestion:
+    """Range test on a network of its own, so that nothing of it can reach the training."""
+    some_rate = replace(config.optimization, learning_rate=1.0)  # the test sets its own
+    experiment = assemble(replace(config, optimization=some_rate), info, split)
+    trainer = build_trainer(replace(config.training, max_epochs=1000), run.path, callbacks=[])
+    suggestion = range_test(trainer, experiment.module, experiment.data)
+    if _is_first_process():
+        save_suggestion(suggestion, run)
+        print(f"learning-rate finder: {suggestion.learning_rate:.3g}")
+    return suggestion
+
+
+def _describe_network(run: RunFolder, network: nn.Module, logger: TensorBoardLogger) -> None:
+    """Write `model_info.txt`, and the network's graph for TensorBoard."""
+    run.model_info.write_text(model_table(network) + "\n", encoding="utf-8")
+    was_training = network.training
+    with torch.no_grad():
+        logger.experiment.add_graph(network.eval(), torch.zeros(1, 3, 32, 32))
+    network.train(was_training)
+
+
+def _hyperparameters(config: Config) -> dict[str, Any]:
+    values = {name: get(config, name) for name in setting_names()}
+    return {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in values.items()}
+
+
+def _final_metrics(history: History) -> dict[str, float]:
+    best = history.best()
+    return {"best/val_accuracy": best["val/accuracy"]} if best else {}
+
+
+def _check_device(config: Config) -> None:
+    """Refuse a missing device before anything slow starts."""
+    choose_precision(config.training.precision, choose_accelerator(config.training.accelerator))
+
+
+def _new_run_folder(experiment: str | None) -> RunFolder:
+    """Create the run folder, or, in a further process of a run on several devices, use the first one's."""
+    given = os.environ.get(RUN_FOLDER_VARIABLE)
+    if given and not _is_first_process():
+        return RunFolder(Path(given))
+    run = create_run_folder(experiment)
+    os.environ[RUN_FOLDER_VARIABLE] = str(run.path)
+    return run
+
+
+def _is_first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"

@@ -1,0 +1,111 @@
+"""Lightning's Trainer as this project uses it: which device, which precision, and silent about itself."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+
+from cifar100.config import TrainingConfig
+from cifar100.errors import UserError
+from cifar100.training.checkpoints import SafeCheckpointIO
+
+
+def choose_accelerator(wanted: str) -> str:
+    """Return `cuda`, `mps` or `cpu`; `auto` takes the first of them that is there.
+
+    Raises:
+        UserError: the wanted device is not there.
+    """
+    available = [
+        name
+        for name, is_available in (
+            ("cuda", torch.cuda.is_available()),
+            ("mps", torch.backends.mps.is_available()),
+            ("cpu", True),
+        )
+        if is_available
+    ]
+    if wanted == "auto":
+        return available[0]
+    if wanted not in available:
+        raise UserError(
+            f"--training.accelerator is {wanted}, but this machine has only {' and '.join(available)}; use auto."
+        )
+    return wanted
+
+
+def choose_precision(wanted: str, accelerator: str) -> str:
+    """Return Lightning's name of the arithmetic.
+
+    `auto` is bf16 on CUDA devices that compute in it. On MPS and CPU mixed precision gains nothing for these networks.
+
+    Raises:
+        UserError: 16-mixed on a device that has no such arithmetic.
+    """
+    if wanted == "auto":
+        return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+    if wanted == "16-mixed" and accelerator == "cpu":
+        raise UserError("--training.precision 16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed.")
+    return wanted
+
+
+def build_trainer(
+    config: TrainingConfig, folder: Path, *, callbacks: list[Callback], logger: Logger | None = None
+) -> L.Trainer:
+    """Build a Trainer that shows and logs nothing but what `callbacks` and `logger` do.
+
+    folder: where Lightning may put files of its own.
+
+    Raises:
+        UserError: the device or the arithmetic is not there.
+    """
+    accelerator = choose_accelerator(config.accelerator)
+    precision = choose_precision(config.precision, accelerator)
+    if accelerator == "cuda" and config.devices > torch.cuda.device_count():
+        raise UserError(f"--training.devices is {config.devices}, but there are {torch.cuda.device_count()} GPUs.")
+    with quiet():
+        return L.Trainer(
+            accelerator=accelerator,
+            devices=config.devices,
+            strategy="ddp" if config.devices > 1 else "auto",
+            precision=precision,  # type: ignore[arg-type]  # checked by choose_precision
+            max_epochs=config.max_epochs,
+            limit_train_batches=config.limit_train_batches,
+            limit_val_batches=config.limit_val_batches,
+            num_sanity_val_steps=0,
+            callbacks=callbacks,
+            logger=logger or False,
+            plugins=[SafeCheckpointIO()],
+            default_root_dir=folder,
+            deterministic=config.deterministic,
+            benchmark=accelerator == "cuda" and not config.deterministic,
+            use_distributed_sampler=False,  # our loaders share the images out themselves
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=any(isinstance(callback, L.pytorch.callbacks.Checkpoint) for callback in callbacks),
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning says about itself; its errors stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cifar100.config import Config
+from cifar100.errors import UserError
+from cifar100.settings import (
+    load_config,
+    read_recipe,
+    recipe_names,
+    setting_names,
+    to_dict,
+    write_config,
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_setting_flows_from_default_over_recipe_and_files_to_the_command_line(tmp_path: Path) -> None:
+    assert Config().data.batch_size == 128
+    assert load_config("original").data.batch_size == 64
+    first = write(tmp_path / "first.yaml", "data: {batch_size: 32, split_seed: 5}")
+    second = write(tmp_path / "second.yaml", "data: {batch_size: 16}")
+    config = load_config("original", files=[first, second])
+    assert (config.data.batch_size, config.data.split_seed) == (16, 5)
+    assert load_config("original", files=[first], overrides={"data.batch_size": 8}).data.batch_size == 8
+
+
+def test_the_default_recipe_is_original_and_a_file_can_name_another(tmp_path: Path) -> None:
+    assert load_config().recipe == "original"
+    file = write(tmp_path / "mine.yaml", "recipe: quickstart\ntraining: {max_epochs: 1}")
+    assert load_config(files=[file]).recipe == "quickstart"
+    assert load_config("original", files=[file]).recipe == "original"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_is_valid_and_holds_only_differences_from_the_defaults(name: str) -> None:
+    load_config(name)
+    defaults = to_dict(Config())
+    for setting, value in read_recipe(name).settings.items():
+        section, _, key = setting.partition(".")
+        if name != "original":  # which spells the mission's experiment out
+            assert defaults[section][key] != value, f"{setting} in {name} repeats the default"
+    assert {"purpose", "time", "accuracy"} <= read_recipe(name).about.keys()
+
+
+def test_the_original_recipe_is_the_experiment_of_the_mission() -> None:
+    config = load_config("original")
+    assert (config.model.name, config.model.stem) == ("resnet18", "imagenet")
+    assert (config.data.batch_size, config.training.max_epochs, config.data.validation_fraction) == (64, 50, 0.1)
+    optimization = config.optimization
+    assert (optimization.schedule, optimization.learning_rate, optimization.weight_decay) == ("one_cycle", 0.113, 1e-4)
+    assert (optimization.pct_start, optimization.div_factor, optimization.final_div_factor) == (0.2, 100, 1000)
+    augmentation = config.augmentation
+    assert (augmentation.shift, augmentation.scale, augmentation.rotate) == (0.0625, 0.1, 45)
+    assert (augmentation.cutout, augmentation.flip, augmentation.crop_padding) == (16, "random", 0)
+    assert config.data.mean == (0.50736207, 0.4866896, 0.44108862)
+    assert config.data.std == (0.26748818, 0.2565931, 0.2763085)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_written_configuration_reads_back_as_the_same(name: str, tmp_path: Path) -> None:
+    config = load_config(name, overrides={"optimization.learning_rate": 0.1234567890123, "data.root": "a b/c"})
+    write_config(config, tmp_path / "config.yaml", comment="a comment")
+    assert load_config(files=[tmp_path / "config.yaml"]) == config
+
+
+def test_every_setting_has_a_description() -> None:
+    from cifar100.__main__ import build_parser
+
+    parser = build_parser("train")
+    described = {action.dest for action in parser._actions if action.help}
+    assert {name for name in setting_names() if name != "recipe"} <= described
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"data.batchsize": 3}, r"unknown setting 'data.batchsize'; did you mean data.batch_size\?"),
+        ({"batch_size": 3}, r"unknown setting 'batch_size'; did you mean data.batch_size\?"),
+        ({"data.batch_size": "many"}, r"--data.batch_size is many, but it must be a whole number"),
+        ({"data.batch_size": 2.5}, r"--data.batch_size is 2.5, but it must be a whole number"),
+        ({"data.batch_size": 0}, r"--data.batch_size is 0, but it must be at least 1"),
+        ({"data.batch_size": None}, r"--data.batch_size"),
+        ({"data.pipeline": "video"}, r"--data.pipeline is video, but it must be one of images, packed"),
+        ({"data.mean": [1, 2]}, r"--data.mean is \[1, 2\], but it must be 3 numbers in brackets"),
+        ({"data.mean": [0.5, 0.5, 128]}, r"--data.mean is \[0.5, 0.5, 128.0\], but each channel"),
+        ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
+        ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
+        ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),
+        ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1.0, but it must be more than 0"),
+        ({"data.validation_fraction": 1}, r"--data.validation_fraction is 1.0, .* at most 0.9"),
+        ({"model.name": "vgg"}, r"--model.name is vgg, but it must be one of"),
+        ({"model.name": "fast_net"}, r"--model.stem imagenet is for ResNets"),
+        ({"model.widths": [1, 2, 3]}, r"--model.widths is for fast_net"),
+        ({"augmentation.flip": "alternating"}, r"--augmentation.flip alternating needs --data.pipeline packed"),
+        ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
+        ({"recipe": "orginal"}, r"no recipe 'orginal'; did you mean original\?"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line_that_names_it(overrides: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(overrides=overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: [1, 2", r"is not valid YAML"),
+        ("- 1\n- 2", r"must hold sections"),
+        ("data: 3", r"section 'data' in .* must hold settings"),
+        ("data: {batchsize: 3}", r"unknown setting 'data.batchsize' in"),
+        ("data: {1: 3}", r"unknown setting 'data.1'"),
+        ("data: !!python/object/apply:os.system ['touch /tmp/cifar100_yaml_ran']", r"is not valid YAML"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", r"unknown setting"),
+        ("\x00", r"is not valid YAML"),
+        ("[" * 5000, r"is not valid YAML"),
+    ],
+)
+def test_a_wrong_file_gets_one_line(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(files=[write(tmp_path / "wrong.yaml", text)])
+    assert "\n" not in str(caught.value)
+    assert not Path("/tmp/cifar100_yaml_ran").exists()
+
+
+def test_a_missing_or_huge_file_gets_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config(files=[tmp_path / "missing.yaml"])
+    with pytest.raises(UserError, match="larger than"):
+        load_config(files=[write(tmp_path / "huge.yaml", "#" * 1_100_000)])
+
+
+def test_nothing_in_a_file_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "told")
+    config = load_config(files=[write(tmp_path / "config.yaml", "data: {root: '${SECRET}/$SECRET/~'}")])
+    assert str(config.data.root) == "${SECRET}/$SECRET/~"
+
+
+def test_a_saved_configuration_is_plain_data() -> None:
+    assert yaml.safe_load(yaml.safe_dump(to_dict(load_config()))) == to_dict(load_config())
