@@ -176,3 +176,13 @@ def test_resuming_with_another_length_follows_the_new_schedule() -> None:
     resumed.load_state_dict(scheduler.state_dict())
     rates, _ = trace(longer, resumed, 20)
     assert rates == trace(from_start, build_scheduler(from_start, config, 30), 30)[0][10:]
+
+
+def test_a_first_step_that_the_gradient_scaler_skipped_is_no_warning() -> None:
+    optimizer = sgd(0.1)
+    scheduler = build_scheduler(optimizer, OptimizationConfig(), 10)
+    scheduler.step()  # pytest turns warnings into errors
+    resumed = build_scheduler(sgd(0.1), OptimizationConfig(), 10)
+    resumed.load_state_dict(scheduler.state_dict())
+    resumed.step()
+    assert resumed.last_epoch == 2

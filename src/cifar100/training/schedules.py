@@ -76,6 +76,7 @@ class ProgressScheduler(LRScheduler):
         self.config = config
         self.total_steps = total_steps
         super().__init__(optimizer)
+        self._skip_torchs_check_of_call_order()
 
     @property
     def progress(self) -> float:
@@ -100,8 +101,12 @@ class ProgressScheduler(LRScheduler):
         """Go to the step in `state_dict` and set the learning rates and momenta that belong there."""
         self.base_lrs = list(state_dict["base_lrs"])
         self.last_epoch = state_dict["last_epoch"] - 1
-        self._step_count = state_dict["last_epoch"] + 1  # more than 1 stops torch's check for a missing first step
         self.step()
+
+    def _skip_torchs_check_of_call_order(self) -> None:
+        # torch warns at the second call if the optimizer has not stepped yet. With 16-bit gradients that is normal: the
+        # gradient scaler skips steps until it has found its scale.
+        self._step_count = 2
 
     def _set_momentum(self) -> None:
         if not self.config.cycle_momentum:
