@@ -16,8 +16,11 @@ WHITENING_EPSILON = 5e-4
 """Added to the variance of each direction of patch space (images normalised), so that flat directions, which hold
 nothing but rounding, are not blown up. The paper's value."""
 
-LOGIT_SCALE = 1 / 9
-"""Keeps the first logits small. It also slows the head down: its effective learning rate goes with the square."""
+LOGIT_SCALE = 1 / 3
+"""Keeps the first logits small and slows the head down, whose effective learning rate goes with the square of this.
+Chosen for one learning rate for all layers: with SGD at 0.1 and 0.3, widths 32/64/128, 3 epochs of 20,000 CIFAR-100
+training images gave 36.6 and 41.6 % on 5,000 others; the paper's 1/9, for a head with its own rate, 20.8 and 33.5; no
+scale 34.6 and 31.0 (one seed)."""
 
 
 class FastNet(nn.Module):
