@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lightning as L
-import yaml
 from rich.table import Table
 
 from cifar100.environment import describe_devices, describe_versions, this_program
@@ -31,7 +30,9 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     run_log.show()
     versions = ", ".join(f"{name} {version}" for name, version in describe_versions().items())
     run_log.write(f"versions: {versions}")
-    run_log.write("configuration:\n" + yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+    for section, settings in to_dict(config).items():
+        if isinstance(settings, dict):
+            run_log.write(f"{section}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
 
 
 def announce_result(run: RunFolder, history: History, run_log: RunLog, *, seconds: float) -> None:

@@ -89,16 +89,17 @@ class EpochRecorder(Callback):
         """Record the epoch. Runs before the module's own hook, which resets the metrics."""
         assert isinstance(pl_module, ImageClassifier)
         train_metrics = pl_module.train_metrics.compute()  # in every process: it gathers
-        values = {name: value.item() for name, value in train_metrics.items()}
-        values |= {name: value.item() for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        values = {name: round(value.item(), 6) for name, value in train_metrics.items()}
+        validation = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        values |= {name: round(value.item(), 6) for name, value in validation.items()}
         if not trainer.is_global_zero:
             return
         epoch: Epoch = {
             "epoch": trainer.current_epoch + 1,
             **values,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "images_per_second": self.num_images / (self.batches_ended - self.epoch_started),
-            "seconds": time.monotonic() - self.epoch_started,
+            "images_per_second": round(self.num_images / (self.batches_ended - self.epoch_started), 1),
+            "seconds": round(time.monotonic() - self.epoch_started, 3),
         }
         self.history.add(epoch)
         max_epochs = trainer.max_epochs or 0

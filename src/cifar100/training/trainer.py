@@ -105,6 +105,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            # Lightning 2.6.6 uses a name that torch 2.13 deprecates.
+            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
