@@ -1,0 +1,124 @@
+"""Random changes to whole batches of images, as pure functions that run on any device.
+
+What is random comes in as an argument: `draws.py` decides it, these functions apply it, and a test can apply the same
+draws to one image at a time. Images are uint8 (N, 3, H, W) from the first function to `normalize`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cifar100.data.draws import AffineDraws, Draws
+
+
+def augment_batch(images: Tensor, draws: Draws) -> Tensor:
+    """Crop, flip, warp and punch holes, in this order, as drawn.
+
+    images: uint8 (N, 3, H, W), on any device. Returns images of the same shape, type and device; the argument is not
+    changed.
+    """
+    if draws.crop is not None:
+        images = crop(images, draws.crop, padding=draws.crop_padding)
+    if draws.flip is not None:
+        images = flip(images, draws.flip)
+    if draws.affine is not None:
+        images = affine(images, draws.affine)
+    if draws.hole is not None:
+        images = cutout(images, draws.hole, size=draws.hole_size)
+    return images
+
+
+def normalize(images: Tensor, mean: Tensor, std: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Scale pixels to 0..1, subtract the channel's mean and divide by its standard deviation.
+
+    images: uint8 (N, 3, H, W). mean, std: float32 (3,), of pixels in 0..1, on the images' device.
+    """
+    normalized = images.float().sub_(mean.view(3, 1, 1) * 255).div_(std.view(3, 1, 1) * 255)
+    return normalized.to(dtype)
+
+
+def flip(images: Tensor, chosen: Tensor) -> Tensor:
+    """Mirror the chosen images left to right. chosen: bool (N,)."""
+    rows = to_device(chosen.nonzero().squeeze(1), images.device)
+    return images.index_copy(0, rows, images.index_select(0, rows).flip(3))
+
+
+def crop(images: Tensor, corners: Tensor, *, padding: int) -> Tensor:
+    """Pad each image by reflection and cut its original size out again.
+
+    corners: int64 (N, 2), 0 .. 2 * padding: first row and first column of the cut in the padded image.
+    """
+    height, width = images.shape[2:]
+    padded = reflect_pad(reflect_pad(images, padding, dim=3), padding, dim=2)
+    # A view of all possible cuts, (N, 3, 2p + 1, 2p + 1, H, W), that holds nothing twice; one gather picks from it.
+    cuts = padded.unfold(2, height, 1).unfold(3, width, 1)
+    corners = to_device(corners, images.device)
+    return cuts[torch.arange(len(images), device=images.device), :, corners[:, 0], corners[:, 1]]
+
+
+def reflect_pad(images: Tensor, padding: int, *, dim: int) -> Tensor:
+    """Pad both ends of a dimension by reflection about the outermost pixels.
+
+    `F.pad` does the same, but on CUDA and MPS not for uint8.
+    """
+    length = images.shape[dim]
+    before = images.narrow(dim, 1, padding).flip(dim)
+    after = images.narrow(dim, length - 1 - padding, padding).flip(dim)
+    return torch.cat([before, images, after], dim=dim)
+
+
+def affine(images: Tensor, draws: AffineDraws) -> Tensor:
+    """Scale and rotate about the centre, then shift; bilinear, borders continued by reflection (reflect_101).
+
+    Only the images that were drawn for it are touched. They are rounded to whole pixel values, as OpenCV does.
+    """
+    rows = to_device(draws.images, images.device)
+    source = images.index_select(0, rows).float()
+    grid = _affine_grid(to_device(_inverse_matrices(draws, side=images.shape[3]), images.device), images.shape[3])
+    # With align_corners, -1 and 1 are the centres of the outermost pixels, so that reflection there is reflect_101.
+    warped = F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
+    return images.index_copy(0, rows, warped.add_(0.5).to(torch.uint8))
+
+
+def _inverse_matrices(draws: AffineDraws, *, side: int) -> Tensor:
+    """Return float32 (n, 2, 3): from a place in the result to its place in the source, both (x, y, 1) in -1..1."""
+    radians = torch.deg2rad(draws.rotate_degrees)
+    cos, sin = torch.cos(radians) / draws.scale, torch.sin(radians) / draws.scale
+    shift_x, shift_y = (draws.shift_pixels / ((side - 1) / 2)).unbind(1)
+    x = torch.stack([cos, -sin, sin * shift_y - cos * shift_x], dim=1)
+    y = torch.stack([sin, cos, -sin * shift_x - cos * shift_y], dim=1)
+    return torch.stack([x, y], dim=1)
+
+
+def _affine_grid(matrices: Tensor, side: int) -> Tensor:
+    """Return `F.affine_grid(..., align_corners=True)` of square images, as one matrix product: 4 times as quick."""
+    axis = torch.linspace(-1, 1, side, device=matrices.device)
+    x, y = axis.expand(side, side), axis[:, None].expand(side, side)
+    places = torch.stack([x, y, torch.ones_like(x)]).view(3, side * side)
+    grid = matrices.view(-1, 3) @ places  # (2n, 3) @ (3, HW)
+    return grid.view(-1, 2, side, side).permute(0, 2, 3, 1)
+
+
+def cutout(images: Tensor, corners: Tensor, *, size: int) -> Tensor:
+    """Fill a square of each image with black (DeVries and Taylor, 2017; here always wholly inside the image).
+
+    corners: int64 (N, 2): first row and first column of the square; a corner beyond the image leaves it as it is.
+    """
+    corners = to_device(corners, images.device)
+    inside = [
+        (axis >= first[:, None]) & (axis < first[:, None] + size)
+        for axis, first in zip(
+            (torch.arange(length, device=images.device) for length in images.shape[2:]), corners.unbind(1), strict=True
+        )
+    ]
+    kept = ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])  # (N, 1, H, W)
+    return images * kept
+
+
+def to_device(drawn: Tensor, device: torch.device) -> Tensor:
+    """Move what was drawn on the CPU to the images' device without waiting for the device."""
+    if device.type == "cuda" and drawn.device.type == "cpu":
+        return drawn.pin_memory().to(device, non_blocking=True)
+    return drawn.to(device)

@@ -1,0 +1,70 @@
+"""Which training images train and which are held out for validation."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cifar100.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Positions in the training set, int64, ascending; the two never share one and together hold all."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Split:
+    """Hold out `fraction` of each class at random; the same on every platform.
+
+    A class whose share is not a whole number is rounded, and keeps at least one image in training.
+
+    labels: int64 (N,).
+
+    Raises:
+        UserError: `fraction` is above 0, but no class is large enough to give an image.
+    """
+    # PCG64 is named, not left to `default_rng`, so that a later numpy cannot change who is held out.
+    generator = np.random.Generator(np.random.PCG64(seed))
+    held_out = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(int(len(members) * fraction + 0.5), len(members) - 1)
+        # Sorting all keys, where `choice` would do, keeps the draws of the other classes independent of `fraction`.
+        held_out[members[np.argsort(generator.random(len(members)))[:count]]] = True
+    if fraction > 0 and not held_out.any():
+        raise UserError(
+            f"--data.validation_fraction {fraction:g} of {len(labels)} training images leaves no class an image for "
+            "validation; give a larger fraction, or 0 to train on all of them."
+        )
+    return Split(train=np.flatnonzero(~held_out), validation=np.flatnonzero(held_out))
+
+
+def save_split(split: Split, path: Path) -> None:
+    """Write a split as .npz."""
+    with path.open("wb") as file:
+        np.savez_compressed(file, train=split.train, validation=split.validation)
+
+
+def load_split(path: Path) -> Split:
+    """Read what `save_split` wrote.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            split = Split(train=arrays["train"], validation=arrays["validation"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} cannot be read as a train/validation split ({error}).") from error
+    everything = np.concatenate([split.train.ravel(), split.validation.ravel()])
+    if everything.dtype != np.int64 or not np.array_equal(np.sort(everything), np.arange(len(everything))):
+        raise UserError(f"{path} is no train/validation split: its positions are doubled, missing or no whole numbers.")
+    return split
