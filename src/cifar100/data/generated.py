@@ -1,14 +1,14 @@
 """Shapes-100: a data set drawn by this program, in CIFAR-100's format, for machines without the real one.
 
-A superclass is an outline (star, heart, ...), a class an outline filled with a texture (striped star, dotted star, ...).
-Place, size, rotation, stretch, colours, background, clutter, light, noise and a strip across the figure are random, so
-that no single pixel or colour tells the class.
+A superclass is an outline (star, heart), a class an outline filled with a texture (striped star, dotted star). Place,
+size, rotation, stretch, colours, background, clutter, light, noise and a strip across the figure are random, so that no
+single pixel or colour tells the class.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -37,9 +37,9 @@ def _checkered(x: Floats, y: Floats) -> Floats:
 
 
 def _dotted(x: Floats, y: Floats) -> Floats:
-    x, y = x / 2, y / 2
-    dx, dy = x - np.floor(x) - np.float32(0.5), y - np.floor(y) - np.float32(0.5)
-    return (dx * dx + dy * dy < 0.33**2).astype(np.float32)
+    dx, dy = x / 2 - np.floor(x / 2) - 0.5, y / 2 - np.floor(y / 2) - 0.5
+    inside: Floats = (dx * dx + dy * dy < 0.33**2).astype(np.float32)
+    return inside
 
 
 # A texture tells where the second colour goes, from coordinates whose unit is half a period. `bordered` and `solid`
@@ -71,7 +71,7 @@ def _draw_split(count: int, seed: list[int], advance: Callable[[int], None]) -> 
 
     def draw_chunk(start: int) -> int:
         chunk = slice(start, start + _CHUNK)
-        images[chunk] = _draw_images(labels[chunk], np.random.default_rng([*seed, start]))
+        images[chunk] = _draw_images(labels[chunk], np.random.default_rng([*seed, 1 + start]))
         return len(images[chunk])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and cv2 release the interpreter while they work
@@ -93,51 +93,71 @@ def _draw_images(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray
     images *= _light(len(labels), rng)
     noise_level = rng.uniform(2, 16, size=(len(labels), 1, 1, 1)).astype(np.float32)
     images += noise_level * rng.standard_normal(images.shape, dtype=np.float32)
-    return np.clip(np.rint(images), 0, 255).astype(np.uint8).transpose(0, 3, 1, 2)
+    pixels: NDArray[np.uint8] = np.clip(np.rint(images), 0, 255).astype(np.uint8)
+    return pixels.transpose(0, 3, 1, 2)
 
 
 def _draw_figures(labels: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Return how much of each pixel the figure covers, and how much of it in the second colour; float32 (N, 32, 32)."""
-    count, side = len(labels), _SIDE * _SUPERSAMPLING
+    side = _SIDE * _SUPERSAMPLING
+    masks, second = np.zeros((2, len(labels), side, side), dtype=np.uint8)
+    _draw_outlines(labels, masks, second, rng)
+    _draw_patterns(labels, second, rng)
+    return _reduce(masks), _reduce(masks * second)
+
+
+def _draw_outlines(
+    labels: NDArray[np.int64], masks: NDArray[np.uint8], second: NDArray[np.uint8], rng: np.random.Generator
+) -> None:
+    """Set the figures to 1 in the masks, (N, 96, 96), and their borders in `second`."""
+    count = len(labels)
     centre = rng.uniform(11, 21, size=(count, 2)) * _SUPERSAMPLING
     radius = rng.uniform(9, 14, size=count) * _SUPERSAMPLING
     stretch = rng.uniform(0.85, 1.0, size=count)
-    angle, texture_angle = rng.uniform(0, 2 * np.pi, size=(2, count))
-    half_period = rng.uniform(1.8, 2.8, size=count) * _SUPERSAMPLING
-    phase = rng.uniform(0, 2, size=(2, count))
-
-    masks = np.zeros((count, side, side), dtype=np.uint8)
-    second = np.zeros((count, side, side), dtype=np.uint8)
+    angle = rng.uniform(0, 2 * np.pi, size=count)
     for i, label in enumerate(labels):
-        outline = OUTLINES[SUPERCLASS_NAMES[label % len(SUPERCLASS_NAMES)]]
         cos, sin = np.cos(angle[i]), np.sin(angle[i])
         matrix = radius[i] * np.array([[cos, sin], [-sin * stretch[i], cos * stretch[i]]])
-        contours = [np.rint(16 * (contour @ matrix + centre[i])).astype(np.int32) for contour in outline]
+        contours = [
+            np.rint(16 * (contour @ matrix + centre[i])).astype(np.int32)
+            for contour in OUTLINES[SUPERCLASS_NAMES[label % len(SUPERCLASS_NAMES)]]
+        ]
         cv2.fillPoly(masks[i], contours, 1, shift=4)  # shift: coordinates are in sixteenths of a pixel
         if CLASS_NAMES[label].startswith("bordered"):
             cv2.polylines(second[i], contours, True, 1, thickness=4 * _SUPERSAMPLING, shift=4)
-    grid = np.arange(side, dtype=np.float32)
+
+
+def _draw_patterns(labels: NDArray[np.int64], second: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Set the pattern of each texture that has one to 1 in `second`, (N, 96, 96), whether inside the figure or not."""
+    half_period = rng.uniform(1.8, 2.8, size=len(labels)) * _SUPERSAMPLING
+    angle = rng.uniform(0, 2 * np.pi, size=len(labels))
+    cos, sin = np.stack([np.cos(angle), np.sin(angle)])[..., None, None] / half_period[:, None, None]
+    phase = rng.uniform(0, 2, size=(2, len(labels), 1, 1))
+    cos, sin, phase = cos.astype(np.float32), sin.astype(np.float32), phase.astype(np.float32)
+    column = np.arange(second.shape[2], dtype=np.float32)[None, None, :]
+    row = np.arange(second.shape[1], dtype=np.float32)[None, :, None]
     for k, pattern in enumerate(_TEXTURES.values()):
-        chosen = np.flatnonzero(labels // len(SUPERCLASS_NAMES) == k)
-        if pattern is not None and len(chosen):
-            cos, sin = (f(texture_angle[chosen]) / half_period[chosen] for f in (np.cos, np.sin))
-            x, y, px, py = (np.float32(value)[:, None, None] for value in (cos, sin, *phase[:, chosen]))
-            along, across = grid[None, None, :], grid[None, :, None]
-            second[chosen] = pattern(x * along + y * across + px, x * across - y * along + py)
-    return _reduce(masks), _reduce(masks * second)
+        i = np.flatnonzero(labels // len(SUPERCLASS_NAMES) == k)
+        if pattern is not None:
+            x = cos[i] * column + sin[i] * row + phase[0, i]
+            y = sin[i] * column - cos[i] * row + phase[1, i]
+            second[i] = pattern(x, y)
 
 
 def _reduce(masks: NDArray[np.uint8]) -> Floats:
     """Average uint8 0/1 (N, 96, 96) over squares of 3 x 3: float32 (N, 32, 32)."""
     rows = masks[:, 0::3] + masks[:, 1::3] + masks[:, 2::3]
-    return (rows[:, :, 0::3] + rows[:, :, 1::3] + rows[:, :, 2::3]) / np.float32(9)
+    sums = rows[:, :, 0::3] + rows[:, :, 1::3] + rows[:, :, 2::3]
+    averages: Floats = sums.astype(np.float32) / np.float32(_SUPERSAMPLING**2)
+    return averages
 
 
 def _farthest_colours(colours: Floats, num_candidates: int, rng: np.random.Generator) -> Floats:
     """Return for each colour, float32 (N, 3) in 0..255, the farthest of several random ones."""
     candidates = rng.uniform(0, 255, size=(len(colours), num_candidates, 3)).astype(np.float32)
     farthest = np.square(candidates - colours[:, None]).sum(axis=2).argmax(axis=1)
-    return candidates[np.arange(len(colours)), farthest]
+    chosen: Floats = candidates[np.arange(len(colours)), farthest]
+    return chosen
 
 
 def _draw_backgrounds(base: Floats, rng: np.random.Generator) -> Floats:
@@ -171,4 +191,5 @@ def _light(count: int, rng: np.random.Generator) -> Floats:
     grid = np.linspace(-1, 1, _SIDE, dtype=np.float32)
     slope_x, slope_y = rng.uniform(-0.3, 0.3, size=(2, count, 1, 1, 1)).astype(np.float32)
     level = rng.uniform(0.7, 1.15, size=(count, 1, 1, 1)).astype(np.float32)
-    return level + slope_x * grid[None, None, :, None] + slope_y * grid[None, :, None, None]
+    factors: Floats = level + slope_x * grid[None, None, :, None] + slope_y * grid[None, :, None, None]
+    return factors

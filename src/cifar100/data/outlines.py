@@ -1,7 +1,7 @@
 """The twenty outlines of Shapes-100, as polygons around the origin.
 
-An outline is a list of closed contours, float64 (K, 2) of x and y within the unit circle; where contours overlap, an odd
-number of them is inside (a ring is a disc with a hole).
+An outline is a list of closed contours, float64 (K, 2) of x and y within the unit circle; where contours overlap, an
+odd number of them is inside (a ring is a disc with a hole).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _crescent() -> Outline:
     bite_x = 0.55  # centre of the circle that is bitten out, through both tips
     inner_start = np.arctan2(-tip_y, tip_x - bite_x)
     bite = _polar(np.hypot(tip_x - bite_x, tip_y), _turn(24, start=2 * np.pi + inner_start, stop=-inner_start))
-    return [np.concatenate([outer, bite + [bite_x, 0.0]])]
+    return [np.concatenate([outer, bite + np.array([bite_x, 0.0])])]
 
 
 def _drop() -> Outline:
