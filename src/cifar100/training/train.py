@@ -141,7 +141,7 @@ def _describe_network(run: RunFolder, network: nn.Module, logger: TensorBoardLog
     """Write `model_info.txt`, and the network's graph for TensorBoard."""
     run.model_info.write_text(model_table(network) + "\n", encoding="utf-8")
     was_training = network.training
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         logger.experiment.add_graph(network.eval(), torch.zeros(1, 3, 32, 32))
     network.train(was_training)
 

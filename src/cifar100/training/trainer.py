@@ -18,6 +18,17 @@ from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
 from cifar100.training.checkpoints import SafeCheckpointIO
 
+LOG_EVERY_STEPS = 20
+"""How often the learning rate goes to TensorBoard."""
+
+EXPECTED_WARNINGS = (
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6.6 under torch 2.13
+    r".*torch\.jit\.trace.* is (deprecated|not supported)",  # TensorBoard's graph
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "Total length of `list` across ranks is zero",  # no validation images
+)
+"""What a person can do nothing about, or has asked for."""
+
 
 def choose_accelerator(wanted: str) -> str:
     """Return `cuda`, `mps` or `cpu`; `auto` takes the first of them that is there.
@@ -82,6 +93,7 @@ def build_trainer(
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
             num_sanity_val_steps=0,
+            log_every_n_steps=LOG_EVERY_STEPS,
             callbacks=callbacks,
             logger=logger or False,
             plugins=[SafeCheckpointIO()],
@@ -105,8 +117,8 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            # Lightning 2.6.6 uses a name that torch 2.13 deprecates.
-            warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,0 +1,255 @@
+"""Whole runs on tiny data, through the command line and through Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cifar100 import commands
+from cifar100.__main__ import main
+from cifar100.config import Config
+from cifar100.data.prepared import DataFolder
+from cifar100.errors import UserError
+from cifar100.run_folder import RunFolder
+from cifar100.settings import load_config
+from cifar100.training.checkpoints import read_checkpoint
+from cifar100.training.progress import EpochProgress
+
+RUN_FILES = {
+    "config.yaml",
+    "dataset.json",
+    "lightning_checkpoints/best.ckpt",
+    "lightning_checkpoints/last.ckpt",
+    "lightning_logs/hparams.yaml",
+    "metrics.json",
+    "model_info.txt",
+    "split.npz",
+    "training.log",
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def settings(tiny_data: Path) -> Callable[..., Config]:
+    def build(**overrides: Any) -> Config:
+        small = {
+            "data.root": tiny_data,
+            "data.source": "generated",
+            "data.batch_size": 32,
+            "model.name": "fast_net",
+            "model.widths": [8, 8, 8],
+            "training.max_epochs": 3,
+            "training.accelerator": "cpu",
+        }
+        return load_config("quickstart", overrides={**small, **overrides})
+
+    return build
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = read_checkpoint(run.checkpoints / "last.ckpt")["state_dict"]
+    return state
+
+
+def assert_same_weights(one: RunFolder, other: RunFolder) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+def stop_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Press Ctrl-C as soon as the next epoch has begun."""
+    begin = EpochProgress.on_train_epoch_start
+
+    def interrupted(self: EpochProgress, trainer: Any, pl_module: Any) -> None:
+        begin(self, trainer, pl_module)
+        if trainer.current_epoch == epochs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochProgress, "on_train_epoch_start", interrupted)
+
+
+def test_a_run_leaves_exactly_what_the_readme_says(settings: Callable[..., Config]) -> None:
+    run = commands.train(settings())
+    left = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    assert {name for name in left if "tfevents" not in name} == RUN_FILES
+    metrics = json.loads(run.metrics.read_text())
+    assert [epoch["epoch"] for epoch in metrics["epochs"]] == [1, 2, 3]
+    assert metrics["data"].startswith("Shapes-100, generated")
+    assert {"train/loss", "val/accuracy", "val/top5_accuracy", "images_per_second"} <= metrics["epochs"][0].keys()
+    log = run.training_log.read_text()
+    assert log.count("val accuracy") == 3
+    assert "Shapes-100, generated" in log
+    assert "Total params" in run.model_info.read_text()
+
+
+def test_the_written_configuration_repeats_the_run(settings: Callable[..., Config]) -> None:
+    first = commands.train(settings())
+    second = commands.train(load_config(files=[first.config]))
+    assert (first.name, second.name) == ("experiment1", "experiment2")
+    assert_same_weights(first, second)
+
+
+def test_another_seed_is_another_run(settings: Callable[..., Config]) -> None:
+    first, second = (commands.train(settings(**{"training.seed": seed})) for seed in (0, 1))
+    with pytest.raises(AssertionError):
+        assert_same_weights(first, second)
+
+
+@pytest.mark.parametrize("pipeline", ["packed", "images"])
+def test_a_resumed_run_ends_as_the_undisturbed_one(
+    pipeline: str, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(**{"data.pipeline": pipeline, "data.num_workers": 0})
+    whole = commands.train(config)
+    with monkeypatch.context() as patch:
+        stop_after(2, patch)
+        with pytest.raises(KeyboardInterrupt, match="train --resume broken"):
+            commands.train(config, experiment="broken")
+    resumed = commands.train(resume="broken")
+    assert_same_weights(whole, resumed)
+    assert [epoch["epoch"] for epoch in json.loads(resumed.metrics.read_text())["epochs"]] == [1, 2, 3]
+    losses = [[e["train/loss"] for e in json.loads(run.metrics.read_text())["epochs"]] for run in (whole, resumed)]
+    assert losses[0] == losses[1]
+    with pytest.raises(UserError, match="has finished its 3 epochs"):
+        commands.train(resume="broken")
+
+
+def test_the_number_of_workers_changes_nothing(settings: Callable[..., Config]) -> None:
+    runs = [
+        commands.train(
+            settings(**{"data.pipeline": "images", "data.num_workers": workers, "training.limit_train_batches": 4})
+        )
+        for workers in (0, 2)
+    ]
+    assert_same_weights(*runs)
+
+
+def test_training_does_not_need_the_test_images(
+    settings: Callable[..., Config], tiny_data: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(tiny_data, root)
+    folder = DataFolder(root)
+    for file in (folder.packed_images("test"), folder.packed_labels("test"), folder.csv("test")):
+        file.unlink()
+    shutil.rmtree(folder.images / "test")
+    for pipeline in ("packed", "images"):
+        commands.train(
+            settings(**{"data.root": root, "data.pipeline": pipeline, "data.num_workers": 0, "training.max_epochs": 1})
+        )
+    with pytest.raises(UserError, match="prepare --root"):
+        commands.evaluate("experiment1")
+
+
+def test_all_training_images_can_be_used(settings: Callable[..., Config]) -> None:
+    run = commands.train(settings(**{"data.validation_fraction": 0, "training.max_epochs": 1}))
+    assert not (run.checkpoints / "best.ckpt").exists()
+    assert commands.evaluate(run.name).checkpoint.endswith("last.ckpt")
+    with pytest.raises(UserError, match="no validation images"):
+        commands.evaluate(run.name, split="validation")
+
+
+def test_the_learning_rate_finder_leaves_plot_and_numbers(settings: Callable[..., Config]) -> None:
+    suggestion = commands.find_lr(settings(), experiment="range")
+    folder = RunFolder(Path("logs/range"))
+    assert folder.lr_finder_plot.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(folder.lr_finder_points.read_text())["learning_rate"] == suggestion.learning_rate
+    assert 1e-4 < suggestion.learning_rate < 10
+    assert not list(folder.path.glob(".lr_find*"))
+
+
+def test_an_automatic_learning_rate_is_found_once_and_changes_nothing_else(settings: Callable[..., Config]) -> None:
+    automatic = commands.train(settings(**{"optimization.learning_rate": "auto"}))
+    found = load_config(files=[automatic.config]).optimization.learning_rate
+    assert isinstance(found, float)
+    assert automatic.lr_finder_plot.is_file()
+    assert_same_weights(automatic, commands.train(settings(**{"optimization.learning_rate": found})))
+
+
+def test_evaluation_agrees_with_training_and_writes_its_file(settings: Callable[..., Config]) -> None:
+    run = commands.train(settings())
+    best = json.loads(run.metrics.read_text())["best"]
+    validation = commands.evaluate(run.name, split="validation")
+    assert validation.top1 == pytest.approx(best["val/accuracy"], abs=1e-6)
+    assert validation.loss == pytest.approx(best["val/loss"], rel=1e-4)
+    assert validation.epoch == best["epoch"]
+    test = commands.evaluate(run.path, checkpoint="last")
+    assert (test.split, test.num_images, test.epoch) == ("test", 200, 3)
+    assert json.loads(run.evaluation("test").read_text())["top1"] == test.top1
+
+
+def test_predictions_are_those_of_the_evaluated_network(settings: Callable[..., Config], tiny_data: Path) -> None:
+    run = commands.train(settings())
+    images = sorted((DataFolder(tiny_data).images / "test").glob("*.png"))[:3]
+    predictions = commands.predict(run.name, images, top=3)
+    assert [prediction.image for prediction in predictions] == [str(image) for image in images]
+    for prediction in predictions:
+        shares = [entry.probability for entry in prediction.classes]
+        assert len(shares) == 3
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(settings: Callable[..., Config]) -> None:
+    small = commands.train(settings(**{"training.max_epochs": 1}))
+    large = commands.train(settings(**{"training.max_epochs": 1, "model.widths": [8, 8, 16]}))
+    with pytest.raises(UserError, match="another architecture"):
+        commands.evaluate(small.name, checkpoint=str(large.checkpoints / "last.ckpt"))
+
+
+def test_tensorboard_has_metrics_learning_rate_graph_and_hyperparameters(settings: Callable[..., Config]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = commands.train(settings())
+    tags: dict[str, set[str]] = {"scalars": set(), "tensors": set()}
+    has_graph = False
+    for file in run.tensorboard.glob("events*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        has_graph = has_graph or bool(events.Tags()["graph"])
+        for kind, names in tags.items():
+            names |= set(events.Tags()[kind])
+    shown = tags["scalars"] | tags["tensors"]
+    assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr-SGD", "best/val_accuracy"} <= shown
+    assert has_graph
+
+
+def test_without_a_terminal_a_run_prints_one_plain_line_per_epoch_and_no_warning(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = settings()
+    options = ["--data.root", str(config.data.root), "--data.batch_size", "32", "--training.max_epochs", "2"]
+    monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options])
+    main()
+    shown = capfd.readouterr()
+    assert shown.err == ""
+    assert [line.split()[0] for line in shown.out.splitlines() if "/2 " in line] == ["1/2", "2/2"]
+    assert "\x1b" not in shown.out
+    assert "cifar100 evaluate experiment1" in shown.out
+
+
+def test_shapes_100_is_never_taken_for_cifar_100(settings: Callable[..., Config]) -> None:
+    with pytest.raises(UserError, match="Shapes-100"):
+        commands.train(settings(**{"data.source": "download"}))
+    assert not Path("logs").exists()
+
+
+def test_a_missing_device_is_refused_before_anything_is_written(settings: Callable[..., Config]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(UserError, match=r"--training\.accelerator is cuda"):
+        commands.train(settings(**{"training.accelerator": "cuda"}))
+    assert not Path("logs").exists()

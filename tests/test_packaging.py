@@ -1,0 +1,79 @@
+"""What a person installs: versions, locks, and a README whose commands are those of the program."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+from cifar100.__main__ import COMMANDS, build_parser
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+DEPENDENCIES = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
+def test_the_malicious_releases_of_lightning_are_shut_out(version: str) -> None:
+    assert not DEPENDENCIES["lightning"].specifier.contains(version)
+
+
+def test_albumentations_stays_at_its_last_mit_release() -> None:
+    assert str(DEPENDENCIES["albumentations"].specifier) == "==2.0.8"
+    assert "albumentationsx" not in DEPENDENCIES
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_what_is_installed_lies_in_the_stated_range(name: str) -> None:
+    assert DEPENDENCIES[name].specifier.contains(metadata.version(name), prereleases=True)
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_the_lock_holds_every_dependency_in_its_range_with_hashes(name: str) -> None:
+    entries = re.findall(rf"^{re.escape(name.lower())}==([^ ]+)[^\n]*\\\n +--hash=sha256:", LOCK, re.MULTILINE)
+    assert entries
+    assert all(DEPENDENCIES[name].specifier.contains(version) for version in entries)
+
+
+def test_the_lock_names_no_host() -> None:
+    assert "://" not in LOCK
+    assert "--index-url" not in LOCK
+
+
+def test_uv_lock_is_not_committed() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert "uv.lock" not in tracked
+    assert "uv.lock" in (ROOT / ".gitignore").read_text().split()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*Z", PROJECT["tool"]["uv"]["exclude-newer"])
+
+
+def readme_commands() -> list[str]:
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+    return re.findall(r"\bcifar100 (?!==)([a-z-]+.*?)(?:\s+#.*)?$", blocks, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_a_command_in_the_readme_is_understood(command: str) -> None:
+    name, *arguments = shlex.split(command)
+    build_parser(name).parse_args(arguments, defaults=name not in ("train", "find-lr"))
+
+
+def test_the_readme_names_every_command_and_the_first_two_lines_of_a_newcomer() -> None:
+    for name in COMMANDS:
+        assert f"| `{name}` |" in README
+    assert "pip install uv && uv run cifar100 train --recipe quickstart" in README
+    assert "pip install uv && uv run pytest" in README
+    assert len(readme_commands()) >= 6
+
+
+def test_ci_calls_the_test_command_of_the_readme() -> None:
+    assert "\npip install uv && uv run pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
