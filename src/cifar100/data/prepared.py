@@ -10,9 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.atomic_files import write_atomically
 from cifar100.errors import UserError
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,7 @@ class DataFolder:
     @property
     def images(self) -> Path:
         """Folder of `train.csv` and `test.csv`, to which their `file` column is relative; own data: `root` itself."""
-        prepared = self.root / "cifar100_images"
-        return prepared if prepared.is_dir() else self.root
+        return self.root if self.is_own() else self.root / "cifar100_images"
 
     def csv(self, split: Split) -> Path:
         """The CSV file of a split: file, fine_label, fine_name, superclass_label, superclass_name."""
@@ -88,6 +89,10 @@ class DataFolder:
     def packed_labels(self, split: Split) -> Path:
         """The .npy file with int64 (N,)."""
         return self.packed / f"{split}_labels.npy"
+
+    def is_own(self) -> bool:
+        """Whether a user's own data are here: a `train.csv` in `root` itself."""
+        return (self.root / "train.csv").is_file()
 
     def is_prepared(self) -> bool:
         """Whether preparation ran to its end; `dataset.json` is written last."""
@@ -113,23 +118,28 @@ class DataFolder:
         expected = info.num_train if split == "train" else info.num_test
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
-        mend = f"run: cifar100 prepare --root {self.root}"
+        source = "--source generated " if info.origin == "generated" else ""
+        mend = f"run: cifar100 prepare {source}--root {self.root}"
         try:
             images = np.load(self.packed_images(split), allow_pickle=False)
             labels = np.load(self.packed_labels(split), allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({error}); {mend}") from error
-        if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8 or labels.shape != (expected,):
-            raise UserError(
-                f"{self.packed_images(split)} holds {images.dtype} {images.shape}, expected uint8 "
-                f"({expected}, 3, 32, 32); {mend}"
-            )
-        return images, labels.astype(np.int64, copy=False)
+        if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
+            found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
+            raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {mend}")
+        if labels.shape != (expected,) or labels.dtype != np.int64:
+            found = f"{self.packed_labels(split)} holds {labels.dtype} {labels.shape}"
+            raise UserError(f"{found}, expected int64 ({expected},); {mend}")
+        if labels.min() < 0 or labels.max() >= info.num_classes:
+            found = f"{self.packed_labels(split)} holds labels from {labels.min()} to {labels.max()}"
+            raise UserError(f"{found}, expected 0 to {info.num_classes - 1}; {mend}")
+        return images, labels
 
 
 def write_info(info: DatasetInfo, path: Path) -> None:
-    """Write a `dataset.json`."""
-    path.write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+    """Write a `dataset.json`, whole or not at all."""
+    write_atomically(path, (json.dumps(asdict(info), indent=2) + "\n").encode())
 
 
 def read_info(path: Path) -> DatasetInfo:

@@ -1,0 +1,129 @@
+"""Images in files: write the PNG files and CSV labels of a release, read an image of any format."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cifar100.data.atomic_files import remove_partial_files, write_atomically
+from cifar100.data.csv_labels import COLUMNS
+from cifar100.data.prepared import DatasetInfo, Split
+from cifar100.data.progress import progress
+from cifar100.data.release import ReleaseSplit
+from cifar100.errors import UserError
+
+IMAGE_SIDE = 32
+
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_CHUNK = 500
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file of any format and size as uint8 (32, 32, 3) RGB.
+
+    Of an image that is not square the middle is taken; another size is scaled to 32 x 32. The orientation that a camera
+    noted is applied, and transparent parts become white. Every 32 x 32 RGB image is returned as it is.
+
+    Raises:
+        UserError: the file is missing, damaged, too large or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Above half its limit of 179 million pixels Pillow only warns; phones take such pictures.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}.") from error
+    except Exception as error:  # a damaged file makes Pillow raise almost anything
+        raise UserError(f"{path} cannot be read as an image ({error}); restore it or leave it out.") from error
+    if rgb.size != (IMAGE_SIDE, IMAGE_SIDE):
+        rgb = ImageOps.fit(rgb, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
+    return np.array(rgb)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def image_file_names(labels: NDArray[np.int64], class_names: tuple[str, ...]) -> list[str]:
+    """Return names like `00042_apple.png`, safe on every file system whatever the class is called."""
+    safe_names = [re.sub(r"[^\w-]", "_", name, flags=re.ASCII) for name in class_names]
+    return [f"{index:05d}_{safe_names[label]}.png" for index, label in enumerate(labels.tolist())]
+
+
+def write_images(split: ReleaseSplit, info: DatasetInfo, folder: Path) -> None:
+    """Write one PNG file for each image, and remove the images of an interrupted preparation of other data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = image_file_names(split.fine_labels, info.class_names)
+    _remove_others(folder, set(files))
+
+    def write_chunk(start: int) -> int:
+        chunk = slice(start, start + _CHUNK)
+        for file, image in zip(files[chunk], split.images[chunk], strict=True):
+            write_atomically(folder / file, encode_png(image))
+        return len(files[chunk])
+
+    # Threads do: cv2 and the file system work without the interpreter.
+    with progress(f"Writing {folder.name} images", total=len(files)) as advance, ThreadPoolExecutor() as pool:
+        for done in pool.map(write_chunk, range(0, len(files), _CHUNK)):
+            advance(done)
+
+
+def encode_png(image: NDArray[np.uint8]) -> bytes:
+    """Return the PNG file of a planar RGB image, uint8 (3, H, W)."""
+    interleaved_bgr = np.ascontiguousarray(image[::-1].transpose(1, 2, 0))
+    _, encoded = cv2.imencode(".png", interleaved_bgr)
+    return bytes(encoded)
+
+
+def _remove_others(folder: Path, files: set[str]) -> None:
+    remove_partial_files(folder)
+    for entry in os.scandir(folder):
+        if entry.name not in files and re.fullmatch(r"\d{5,}_[\w-]+\.png", entry.name, flags=re.ASCII):
+            Path(entry.path).unlink()
+
+
+def labels_csv(labels: NDArray[np.int64], info: DatasetInfo, *, split: Split) -> bytes:
+    """Return the content of a split's CSV file; `file` is relative to the folder that holds it."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for file, label in zip(image_file_names(labels, info.class_names), labels.tolist(), strict=True):
+        superclass = info.class_to_superclass[label]
+        row = (f"{split}/{file}", label, info.class_names[label], superclass, info.superclass_names[superclass])
+        writer.writerow(row)
+    return text.getvalue().encode()
+
+
+def has_all_images(labels: NDArray[np.int64], info: DatasetInfo, folder: Path) -> bool:
+    """Whether every PNG file of a split is there, from its first bytes to its last. Decodes none."""
+    files = image_file_names(labels, info.class_names)
+    with ThreadPoolExecutor() as pool:
+        return all(pool.map(lambda file: _is_whole_png(folder / file), files, chunksize=_CHUNK))
+
+
+def _is_whole_png(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content.startswith(b"\x89PNG") and content.endswith(_PNG_END)

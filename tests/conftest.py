@@ -1,0 +1,28 @@
+"""Data that many tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a prepared Shapes-100 with 600 training and 200 test images; not to be changed."""
+    from cifar100.data.generated import draw
+    from cifar100.data.preprocessing import prepare_release
+
+    root = tmp_path_factory.mktemp("tiny_data")
+    prepare_release(draw(train_per_class=6, test_per_class=2), root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def real_source() -> Path:
+    """Folder or archive of the official CIFAR-100, named by CIFAR100_SOURCE."""
+    source = os.environ.get("CIFAR100_SOURCE")
+    if not source:
+        pytest.skip("set CIFAR100_SOURCE to a folder or archive of the official CIFAR-100")
+    return Path(source).resolve()
