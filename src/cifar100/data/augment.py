@@ -93,12 +93,16 @@ def _inverse_matrices(draws: AffineDraws, *, side: int) -> Tensor:
 
 
 def _affine_grid(matrices: Tensor, side: int) -> Tensor:
-    """Return `F.affine_grid(..., align_corners=True)` of square images, as one matrix product: 4 times as quick."""
+    """Return float32 (n, side, side, 2), as `F.affine_grid(..., align_corners=True)` does, several times as quickly.
+
+    Without its matrix product, the bits of an image do not depend on which others are in the batch.
+    """
     axis = torch.linspace(-1, 1, side, device=matrices.device)
-    x, y = axis.expand(side, side), axis[:, None].expand(side, side)
-    places = torch.stack([x, y, torch.ones_like(x)]).view(3, side * side)
-    grid = matrices.view(-1, 3) @ places  # (2n, 3) @ (3, HW)
-    return grid.view(-1, 2, side, side).permute(0, 2, 3, 1)
+    along_x, along_y, constant = matrices[..., None].unbind(2)  # (n, 2, 1) each
+    from_column = along_x * axis + constant
+    from_row = along_y * axis
+    grid = from_row[..., :, None] + from_column[..., None, :]  # (n, 2, side, side)
+    return grid.permute(0, 2, 3, 1)
 
 
 def cutout(images: Tensor, corners: Tensor, *, size: int) -> Tensor:
@@ -106,15 +110,38 @@ def cutout(images: Tensor, corners: Tensor, *, size: int) -> Tensor:
 
     corners: int64 (N, 2): first row and first column of the square; a corner beyond the image leaves it as it is.
     """
-    corners = to_device(corners, images.device)
-    inside = [
-        (axis >= first[:, None]) & (axis < first[:, None] + size)
-        for axis, first in zip(
-            (torch.arange(length, device=images.device) for length in images.shape[2:]), corners.unbind(1), strict=True
-        )
-    ]
-    kept = ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])  # (N, 1, H, W)
-    return images * kept
+    boxes = torch.cat([corners, torch.full_like(corners, size)], dim=1)
+    return images * ~inside_boxes(images, boxes)
+
+
+def random_erasing(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
+    """Fill a rectangle of each image with noise (Zhong, Zheng, Kang, Li and Yang, 2020).
+
+    images, noise: (N, 3, H, W) of one type. boxes: as for `inside_boxes`.
+    """
+    return torch.where(inside_boxes(images, boxes), noise, images)
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Scale to side x side pixels with an antialiased triangle filter, as Pillow's BILINEAR, for progressive resizing.
+
+    images: floating point (N, 3, H, W).
+    """
+    if images.shape[2:] == (side, side):
+        return images
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+
+
+def inside_boxes(images: Tensor, boxes: Tensor) -> Tensor:
+    """Return bool (N, 1, H, W): which pixels lie in the image's box.
+
+    boxes: int64 (N, 4): first row, first column, height, width; may reach beyond the image.
+    """
+    top, left, height, width = to_device(boxes, images.device).unbind(1)
+    rows, columns = (torch.arange(length, device=images.device) for length in images.shape[2:])
+    in_rows = (rows >= top[:, None]) & (rows < (top + height)[:, None])
+    in_columns = (columns >= left[:, None]) & (columns < (left + width)[:, None])
+    return (in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(1)
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:

@@ -55,13 +55,20 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
         epoch, index = (0, key) if isinstance(key, int) else key
         image = read_image(self.images_folder / self.files[index])
         if self.transform is not None:
-            generator = place_generator(self.seed, epoch, index)
-            # One generator for all transforms. `set_random_seed` would start each of them at the same number, and an
-            # image would be flipped exactly when it is rotated.
-            self.transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-            image = self.transform(image=image)["image"]
+            image = augment_image(image, self.transform, place_generator(self.seed, epoch, index))
         planar = np.ascontiguousarray(image.transpose(2, 0, 1))  # (32, 32, 3) -> (3, 32, 32)
         return torch.from_numpy(planar), int(self.labels[index])
+
+
+def augment_image(image: NDArray[np.uint8], transform: A.Compose, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Apply `transform` with all its draws from `generator`.
+
+    All transforms share it. Albumentations' own `set_random_seed` would start each of them at the same number, and an
+    image would be flipped exactly when it is rotated.
+    """
+    transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+    augmented: NDArray[np.uint8] = transform(image=image)["image"]
+    return augmented
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

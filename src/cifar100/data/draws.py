@@ -97,6 +97,21 @@ def alternating_flip(images: NDArray[np.int64], *, seed: int, epoch: int) -> Ten
     return torch.from_numpy((side + np.uint64(epoch)) % np.uint64(2) == 1)
 
 
+def draw_erasing_boxes(num_images: int, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Draw the rectangles of `augment.random_erasing`: 2 % to a third of the image, sides up to 1 to 3.3.
+
+    Returns int64 (N, 4): first row, first column, height, width; height 0 where there is none.
+    """
+    area, aspect, chosen, down, right = torch.rand(5, num_images, generator=generator)
+    area = (0.02 + area * (1 / 3 - 0.02)) * IMAGE_SIDE**2
+    ratio = 3.3 ** (2 * aspect - 1)  # log-uniform from 1 / 3.3 to 3.3
+    height = torch.sqrt(area * ratio).round().clamp(1, IMAGE_SIDE)
+    width = torch.sqrt(area / ratio).round().clamp(1, IMAGE_SIDE)
+    top = torch.floor(down * (IMAGE_SIDE - height + 1))
+    left = torch.floor(right * (IMAGE_SIDE - width + 1))
+    return torch.stack([top, left, torch.where(chosen < probability, height, 0.0), width], dim=1).long()
+
+
 class _Dealer:
     """Draws for the joint batch of all processes and deals out the share of one."""
 

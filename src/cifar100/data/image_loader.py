@@ -49,9 +49,16 @@ class ImageLoader(EpochLoader):
     def _batches(self) -> Iterator[Batch]:
         for batch in self._loader:
             if isinstance(batch, UserError):
+                self.close()
                 raise batch
             images, labels = batch
             yield images, labels
+
+    def close(self) -> None:
+        """Stop the workers. Left to the garbage collector, torch can wait 5 s for each of them."""
+        iterator, self._loader._iterator = self._loader._iterator, None
+        if iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]  # as Lightning does; there is no public way
 
 
 class _BatchDataset(Dataset["Batch | UserError"]):

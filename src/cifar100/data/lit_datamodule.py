@@ -40,6 +40,7 @@ class CifarDataModule(LightningDataModule):
         self.mean = config.data.mean or info.mean
         self.std = config.data.std or info.std
         self._statistics = torch.tensor([self.mean, self.std])
+        self._loaders: list[EpochLoader] = []
         self._on_device: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -49,7 +50,7 @@ class CifarDataModule(LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches of each process in an epoch, before `training.limit_train_batches`."""
+        """Training batches of each process in an epoch, not counting `training.limit_train_batches`."""
         return len(self._sampler(self.split.train, training=True))
 
     def train_dataloader(self) -> EpochLoader:
@@ -59,6 +60,17 @@ class CifarDataModule(LightningDataModule):
     def val_dataloader(self) -> EpochLoader | list[EpochLoader]:
         """Every validation image once, never augmented; an empty list where none are held out."""
         return self._loader(self.split.validation, training=False) if len(self.split.validation) else []
+
+    def teardown(self, stage: str) -> None:
+        """Stop worker processes and free the device's memory."""
+        for loader in self._loaders:
+            loader.close()
+        self._loaders.clear()
+        self._on_device = None
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Do so after a failure or an interruption as well, when Lightning leaves `teardown` out."""
+        self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise what arrives as uint8; batches of the `packed` pipeline already are."""
@@ -72,11 +84,12 @@ class CifarDataModule(LightningDataModule):
         return images, labels
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        if self.config.data.pipeline == "packed":
-            return self._packed_loader(indices, training=training)
-        return self._image_loader(indices, training=training)
+        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
+        loader = build(indices, training=training)
+        self._loaders.append(loader)
+        return loader
 
-    def _packed_loader(self, indices: NDArray[np.int64], *, training: bool) -> DeviceLoader:
+    def _packed_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         if self._on_device is None:
             images, labels = self.folder.load("train")
             self._on_device = torch.from_numpy(images).to(self._device), torch.from_numpy(labels).to(self._device)
@@ -124,7 +137,7 @@ class CifarDataModule(LightningDataModule):
 
     @property
     def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else 1
+        return self.trainer.world_size if self.trainer else self.config.training.devices
 
     @property
     def _device(self) -> torch.device:

@@ -30,7 +30,8 @@ class EpochSampler:
     than a batch is one batch.
 
     Evaluation: every image exactly once, in the given order, in batches of `batch_size` at most whose sizes differ by
-    one at most. All processes make the same number of batches, as their collectives require.
+    one at most. All processes make the same number of batches, none of them empty, as their collectives require; a
+    `batch_size` of 1 may have to be exceeded for that.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class EpochSampler:
         """Batches in an epoch."""
         if self.training:
             return max(1, len(self.indices) // self.world_size // self.batch_size)
-        return math.ceil(math.ceil(len(self.indices) / self.world_size) / self.batch_size)
+        largest_share = math.ceil(len(self.indices) / self.world_size)
+        return min(math.ceil(largest_share / self.batch_size), len(self.indices) // self.world_size)
 
     def batches(self) -> list[NDArray[np.int64]]:
         """Return the images in each batch of the epoch, as positions in all images."""
@@ -123,6 +125,9 @@ class EpochLoader(ABC):
         resume_epoch, resume_step = self._resume_at
         self._resume_at = (0, 0)
         return resume_step if resume_epoch == epoch and resume_step < len(self) else 0
+
+    def close(self) -> None:  # noqa: B027  # most loaders hold nothing
+        """Let go of worker processes; a later pass starts new ones."""
 
     def state_dict(self) -> dict[str, int]:
         """Return the epoch and the number of its batches that were handed out."""

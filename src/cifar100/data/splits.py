@@ -60,7 +60,7 @@ def load_split(path: Path) -> Split:
         UserError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             split = Split(train=arrays["train"], validation=arrays["validation"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} cannot be read as a train/validation split ({error}).") from error

@@ -1,0 +1,119 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from cifar100.config import AugmentationConfig
+from cifar100.data.augment import augment_batch, normalize
+from cifar100.data.device_loader import DeviceLoader
+from cifar100.data.draws import draw
+from cifar100.data.sampler import EpochSampler
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+IMAGES = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(50)  # the label tells the image
+MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
+
+
+def make(*, training=True, augmentation=MISSION, channels_last=False, indices=None, **settings):
+    indices = np.arange(50) if indices is None else indices
+    sampler = EpochSampler(indices, training=training, **({"batch_size": 8, "seed": 1} | settings))
+    return DeviceLoader(
+        IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=augmentation, channels_last=channels_last
+    )
+
+
+def epoch_of(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True)
+    )
+
+
+def test_evaluation_batches_are_the_normalised_images_in_order():
+    loader = make(training=False, augmentation=None, batch_size=20)
+    images = torch.cat([images for images, _ in loader])
+    expected = (IMAGES.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(images.double(), expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(torch.cat([labels for _, labels in loader]), LABELS)
+    assert len(loader) == 3
+
+
+def test_training_batches_are_the_drawn_augmentations_of_the_sampled_images():
+    loader = make()
+    batches = epoch_of(loader, 3)
+    assert len(batches) == len(loader) == 6
+    for step, ((images, labels), indices) in enumerate(zip(batches, loader.sampler.batches(), strict=True)):
+        assert torch.equal(labels, torch.from_numpy(indices))
+        draws = draw(MISSION, indices, sampler=loader.sampler, step=step)
+        expected = normalize(augment_batch(IMAGES[indices], draws), torch.tensor(MEAN), torch.tensor(STD))
+        assert torch.equal(images, expected)
+
+
+def test_only_the_images_of_the_split_are_seen():
+    indices = np.array([3, 1, 4, 15, 9, 26, 5, 35])
+    labels = torch.cat([labels for _, labels in epoch_of(make(indices=indices, batch_size=4))])
+    assert sorted(labels.tolist()) == sorted(indices)
+
+
+def test_epochs_depend_on_seed_and_epoch_alone():
+    loader = make()
+    third = epoch_of(loader, 3)
+    assert same(third, epoch_of(make(), 3))
+    epoch_of(loader, 0)
+    torch.manual_seed(5)
+    assert same(third, epoch_of(loader, 3))
+    assert not same(third, epoch_of(loader, 4))
+    assert not same(third, epoch_of(make(seed=2), 3))
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_resumed_epoch_equals_the_rest_of_the_undisturbed_one(step):
+    loader = make()
+    loader.sampler.set_epoch(2)
+    list(islice(loader, step))
+    resumed = make()
+    resumed.load_state_dict(loader.state_dict())
+    assert same(epoch_of(resumed, 2), epoch_of(make(), 2)[step:])
+
+
+def test_two_processes_see_the_very_images_of_one_with_twice_the_batch():
+    alone = epoch_of(make(batch_size=16), 1)
+    shares = [epoch_of(make(rank=rank, world_size=2), 1) for rank in (0, 1)]
+    for step, (images, labels) in enumerate(alone):
+        joint = [torch.stack([share[step][part] for share in shares], dim=1).flatten(0, 1) for part in (0, 1)]
+        assert torch.equal(joint[1], labels)
+        assert torch.equal(joint[0], images)
+
+
+def test_channels_last_changes_the_layout_only():
+    batches = epoch_of(make(channels_last=True))
+    assert same(batches, epoch_of(make()))
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for images, _ in batches)
+
+
+def test_held_images_are_never_changed():
+    before = IMAGES.clone()
+    for images, labels in make():
+        images.zero_()
+        labels.zero_()
+    assert torch.equal(IMAGES, before)
+    assert torch.equal(LABELS, torch.arange(50))
+
+
+@pytest.mark.gpu
+def test_cuda_is_not_waited_for_within_an_epoch():
+    sampler = EpochSampler(np.arange(50), batch_size=8, training=True)
+    loader = DeviceLoader(IMAGES.cuda(), LABELS.cuda(), sampler, mean=MEAN, std=STD, augmentation=MISSION)
+    batches = iter(loader)
+    next(batches)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        list(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,139 @@
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from cifar100.data.sampler import EpochLoader, EpochSampler
+from cifar100.errors import UserError
+
+IMAGES = np.arange(100, 203)  # 103 images, so that no batch size divides them
+
+
+def make(**settings):
+    return EpochSampler(IMAGES, **({"batch_size": 10, "training": True, "seed": 7} | settings))
+
+
+def seen(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return np.concatenate(sampler.batches())
+
+
+def test_training_sees_each_image_at_most_once_in_whole_batches():
+    sampler = make()
+    assert [len(batch) for batch in sampler.batches()] == [10] * 10
+    assert len(sampler) == 10
+    assert len(np.unique(seen(sampler))) == 100
+    assert np.isin(seen(sampler), IMAGES).all()
+
+
+def test_images_left_out_differ_from_epoch_to_epoch():
+    left_out = [set(IMAGES) - set(seen(make(), epoch)) for epoch in range(20)]
+    assert all(len(images) == 3 for images in left_out)
+    assert len(set.union(*left_out)) > 20
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+    assert np.array_equal(seen(make(), 3), seen(make(), 3))
+    assert not np.array_equal(seen(make(), 3), seen(make(), 4))
+    assert not np.array_equal(seen(make(), 3), seen(make(seed=8), 3))
+    sampler = make()
+    later = seen(sampler, 5)
+    assert np.array_equal(seen(sampler, 3), seen(make(), 3))
+    assert np.array_equal(seen(sampler, 5), later)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_training_batches_of_all_processes_are_those_of_one(world_size):
+    ranks = [make(rank=rank, world_size=world_size, batch_size=5) for rank in range(world_size)]
+    alone = make(batch_size=5 * world_size)
+    assert {len(rank) for rank in ranks} == {len(alone)}
+    for step, batch in enumerate(alone.batches()):
+        joint = np.stack([rank.batches()[step] for rank in ranks], axis=1).ravel()
+        assert np.array_equal(joint, batch)
+
+
+def test_training_set_smaller_than_a_batch_is_one_batch():
+    sampler = make(batch_size=500)
+    assert len(sampler) == 1
+    assert sorted(seen(sampler)) == IMAGES.tolist()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7])
+@pytest.mark.parametrize("batch_size", [1, 10, 51, 52, 103, 500])
+def test_evaluation_sees_each_image_once_in_even_batches(world_size, batch_size):
+    ranks = [make(training=False, rank=r, world_size=world_size, batch_size=batch_size) for r in range(world_size)]
+    batches = [rank.batches() for rank in ranks]
+    assert sorted(np.concatenate([np.concatenate(share) for share in batches])) == IMAGES.tolist()
+    assert len({len(share) for share in batches} | {len(rank) for rank in ranks}) == 1
+    for share in batches:
+        sizes = [len(batch) for batch in share]
+        assert 1 <= min(sizes) <= max(sizes) <= min(sizes) + 1
+        assert max(sizes) <= max(batch_size, 2)
+
+
+def test_evaluation_by_one_process_keeps_the_order():
+    assert np.array_equal(seen(make(training=False)), IMAGES)
+
+
+def test_keys_carry_the_epoch_and_start_at_the_first_step():
+    sampler = make()
+    sampler.set_epoch(4)
+    sampler.first_step = 8
+    keys = list(sampler)
+    assert [index for batch in keys for _, index in batch] == np.concatenate(sampler.batches()[8:]).tolist()
+    assert {epoch for batch in keys for epoch, _ in batch} == {4}
+
+
+def test_more_processes_than_images_are_refused():
+    with pytest.raises(UserError, match="103 images cannot be shared among 104 processes"):
+        make(world_size=104)
+
+
+class IndexLoader(EpochLoader):
+    """Hands out the indices themselves."""
+
+    def _batches(self):
+        for batch in self.sampler.batches()[self.sampler.first_step :]:
+            yield torch.from_numpy(batch), torch.from_numpy(batch)
+
+
+def epoch_of(loader, epoch):
+    loader.sampler.set_epoch(epoch)
+    return [images.tolist() for images, _ in loader]
+
+
+def test_epoch_set_after_the_iterator_was_made_counts():
+    loader = IndexLoader(make())
+    iterator = iter(loader)
+    loader.sampler.set_epoch(2)
+    assert [images.tolist() for images, _ in iterator] == epoch_of(IndexLoader(make()), 2)
+
+
+@pytest.mark.parametrize("step", [0, 1, 9])
+def test_loader_goes_on_in_the_middle_of_an_epoch(step):
+    loader = IndexLoader(make())
+    loader.sampler.set_epoch(1)
+    list(islice(loader, step))
+    state = loader.state_dict()
+
+    resumed = IndexLoader(make())
+    resumed.load_state_dict(state)
+    assert epoch_of(resumed, 1) == epoch_of(IndexLoader(make()), 1)[step:]
+    assert epoch_of(resumed, 2) == epoch_of(IndexLoader(make()), 2)
+
+
+def test_position_in_one_epoch_says_nothing_about_another():
+    loader = IndexLoader(make())
+    loader.load_state_dict({"epoch": 1, "step": 4})
+    assert len(epoch_of(loader, 2)) == 10
+    assert len(epoch_of(loader, 1)) == 10
+
+
+def test_finished_epoch_starts_again_from_its_beginning():
+    loader = IndexLoader(make())
+    epoch_of(loader, 1)
+    assert loader.state_dict() == {"epoch": 1, "step": 10}
+    resumed = IndexLoader(make())
+    resumed.load_state_dict(loader.state_dict())
+    assert epoch_of(resumed, 1) == epoch_of(loader, 1)
