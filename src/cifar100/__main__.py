@@ -17,6 +17,11 @@ from cifar100.config import SECTIONS
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
 
+# Threads that wait for each other inside an operation give the processor away instead of spinning on it. OpenMP reads
+# this when torch is loaded. Beside one busy process on 2 processors, fast_net (24, 48, 96) trained 888 images/s with it
+# and 97 without; on an idle machine the two are equal (AMD EPYC, torch 2.13).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -154,8 +159,9 @@ def _add_info_options(parser: ArgumentParser) -> None:
 def _run_info(options: Namespace) -> None:
     for title, facts in commands.info(options.root).items():
         print(title)
+        width = max(map(len, facts))
         for name, value in facts.items():
-            print(f"  {name:<15}{value}")
+            print(f"  {name:<{width}}  {value}")
 
 
 COMMANDS: dict[str, Command] = {
