@@ -199,6 +199,41 @@ def test_no_worker_outlives_the_run(tmp_path, module):
     assert set(multiprocessing.active_children()) <= before
 
 
+class SharedRecorder(Recorder):
+    """Leaves what each process has seen in a file."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_train_end(self):
+        torch.save(self.seen, self.folder / f"{self.global_rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("pipeline", "num_workers"), [("packed", 0), ("images", 1)])
+def test_two_processes_together_see_what_one_sees(tmp_path, pipeline, num_workers):
+    data = make(tmp_path / "data", pipeline=pipeline, num_workers=num_workers, devices=2)
+    settings = {"devices": 2, "strategy": "ddp_spawn", "use_distributed_sampler": False}
+    fit(data, module=lambda: SharedRecorder(tmp_path), **settings)
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+
+    alone = make(tmp_path / "data", pipeline=pipeline)
+    alone.config = replace(alone.config, data=replace(alone.config.data, batch_size=16))
+    seen = fit(alone)
+    for step, (epoch, batch_idx, images, labels) in enumerate(seen["train"]):
+        assert [rank["train"][step][:2] for rank in ranks] == [(epoch, batch_idx)] * 2
+        for part, expected in ((2, images), (3, labels)):
+            joint = torch.stack([rank["train"][step][part] for rank in ranks], dim=1).flatten(0, 1)
+            assert torch.equal(joint, expected)
+    assert sorted(pixel_sums(ranks[0]["val"] + ranks[1]["val"])) == sorted(pixel_sums(seen["val"]))
+
+
+def pixel_sums(batches):
+    """One number for each image, which tells them apart."""
+    return torch.cat([images.double().sum(dim=(1, 2, 3)) for _, _, images, _ in batches]).tolist()
+
+
 def test_steps_per_epoch(tmp_path):
     assert make(tmp_path).steps_per_epoch == 6
     assert make(tmp_path, devices=2).steps_per_epoch == 3  # before the Trainer is attached, too
