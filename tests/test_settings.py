@@ -100,6 +100,12 @@ def test_every_setting_has_a_description() -> None:
         ({"model.name": "fast_net"}, r"--model.stem imagenet is for ResNets"),
         ({"model.widths": [1, 2, 3]}, r"--model.widths is for fast_net"),
         ({"augmentation.flip": "alternating"}, r"--augmentation.flip alternating needs --data.pipeline packed"),
+        ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
+        ({"optimization.optimizer": "muon", "optimization.nesterov": True}, "muon needs it false"),
+        (
+            {"optimization.optimizer": "muon", "optimization.cycle_momentum": False},
+            "muon has Nesterov momentum",
+        ),
         ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
         ({"recipe": "orginal"}, r"no recipe 'orginal'; did you mean original\?"),
     ],

@@ -99,14 +99,21 @@ class ModelConfig:
 class OptimizationConfig:
     """Loss, optimizer and learning-rate schedule."""
 
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW."""
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
+    """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions (which must
+    be followed by batch normalisation), `sgd` with Nesterov momentum for all else."""
 
     learning_rate: float | Literal["auto"] = 0.1
     """Highest learning rate of the schedule; `auto` runs the learning-rate finder first and uses its suggestion."""
 
     momentum: float = 0.9
     """Momentum of `sgd`, first beta of `adamw`."""
+
+    muon_learning_rate: float = 0.18
+    """Highest learning rate of the convolutions with `muon`; `learning_rate` is that of all else."""
+
+    muon_momentum: float = 0.6
+    """Momentum of the convolutions with `muon`."""
 
     nesterov: bool = True
     """Nesterov momentum (`sgd`)."""
@@ -209,6 +216,8 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("augmentation.cutout_probability", 0, 1, True),
     ("optimization.learning_rate", 0, math.inf, False),
     ("optimization.momentum", 0, 0.9999, True),
+    ("optimization.muon_learning_rate", 0, math.inf, False),
+    ("optimization.muon_momentum", 0, 0.9999, True),
     ("optimization.weight_decay", 0, math.inf, True),
     ("optimization.label_smoothing", 0, 0.99, True),
     ("optimization.pct_start", 0, 1, True),
@@ -251,6 +260,12 @@ def _check_combinations(config: Config) -> None:
         raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
     if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
         raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+    if config.optimization.optimizer == "muon" and config.optimization.learning_rate == "auto":
+        raise UserError("the learning-rate finder varies one learning rate, but muon has two; give both as numbers.")
+    if config.optimization.optimizer == "muon" and config.optimization.cycle_momentum:
+        raise UserError("--optimization.cycle_momentum true gives all parameters one momentum; muon needs it false.")
+    if config.optimization.optimizer == "muon" and not config.optimization.nesterov:
+        raise UserError("--optimization.optimizer muon has Nesterov momentum; --optimization.nesterov must be true.")
     if config.optimization.cycle_momentum and config.optimization.schedule != "one_cycle":
         raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
     if (config.data.mean is None) != (config.data.std is None):

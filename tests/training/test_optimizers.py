@@ -4,6 +4,7 @@ from torch import nn
 from torch.optim import SGD, AdamW
 
 from cifar100.config import OptimizationConfig
+from cifar100.training.muon import Muon
 from cifar100.training.optimizers import build_optimizer
 
 
@@ -35,7 +36,18 @@ def test_adamw_takes_momentum_as_its_first_beta() -> None:
     assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.85, 0.999), 0.05)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_muon_takes_the_convolutions_and_sgd_the_rest() -> None:
+    config = OptimizationConfig(optimizer="muon", muon_learning_rate=0.2, muon_momentum=0.5, weight_decay=3e-4)
+    optimizer = build_optimizer(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), config, 0.25)
+    assert isinstance(optimizer, Muon)
+    filters, others = optimizer.param_groups
+    assert [len(group["params"]) for group in (filters, others)] == [1, 3]
+    assert (filters["lr"], filters["momentum"], filters["orthogonal"]) == (0.2, 0.5, True)
+    assert (others["lr"], others["momentum"], others["weight_decay"]) == (0.25, 0.9, 3e-4)
+    assert not others["orthogonal"]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
 def test_all_trainable_parameters_are_stepped_and_frozen_ones_are_not(name: str) -> None:
     model = model_with_a_frozen_layer()
     before = {key: value.clone() for key, value in model.named_parameters()}

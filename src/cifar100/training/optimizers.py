@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from cifar100.config import OptimizationConfig
+from cifar100.training.muon import Muon, muon_groups
 
 
 def build_optimizer(model: nn.Module, config: OptimizationConfig, learning_rate: float) -> Optimizer:
@@ -17,6 +18,9 @@ def build_optimizer(model: nn.Module, config: OptimizationConfig, learning_rate:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # One kernel for all parameters. On the CPU it gains nothing, and torch's own choice is right there.
     fused = True if all(parameter.is_cuda for parameter in parameters) else None
+    if config.optimizer == "muon":
+        others = {"lr": learning_rate, "momentum": config.momentum, "weight_decay": config.weight_decay}
+        return Muon(muon_groups(model, **others), lr=config.muon_learning_rate, momentum=config.muon_momentum)
     if config.optimizer == "sgd":
         return SGD(
             parameters,

@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from cifar100.config import Config, get
+from cifar100.config import Config, check, get
 from cifar100.data.prepared import DatasetInfo, read_info, write_info
 from cifar100.data.preprocessing import ensure_prepared
 from cifar100.data.splits import Split, load_split, save_split
@@ -79,6 +79,7 @@ def resume_run(run: RunFolder) -> RunFolder:
 
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
+    check(replace(config, optimization=replace(config.optimization, learning_rate="auto")))
     _check_device(config)
     info = ensure_prepared(config.data.source, config.data.root)
     split = make_split(config)
