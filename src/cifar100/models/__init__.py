@@ -40,4 +40,4 @@ def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
 
 def use_channels_last(network: nn.Module) -> None:
     """Move the weights of the convolutions to the (N, H, W, C) memory layout, in place; the outputs follow."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the argument is missing in torch's stubs
+    nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)
