@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def test_training_does_not_need_the_test_images(
         commands.train(
             settings(**{"data.root": root, "data.pipeline": pipeline, "data.num_workers": 0, "training.max_epochs": 1})
         )
-    with pytest.raises(UserError, match="prepare --root"):
+    with pytest.raises(UserError, match="run: cifar100 prepare "):
         commands.evaluate("experiment1")
 
 
@@ -253,3 +254,13 @@ def test_a_missing_device_is_refused_before_anything_is_written(settings: Callab
     with pytest.raises(UserError, match=r"--training\.accelerator is cuda"):
         commands.train(settings(**{"training.accelerator": "cuda"}))
     assert not Path("logs").exists()
+
+
+@pytest.mark.real_data
+def test_a_few_steps_of_original_on_cifar_100(real_source: Path) -> None:
+    overrides = {"data.source": str(real_source), "training.limit_train_batches": 3, "training.max_epochs": 1}
+    run = commands.train(load_config("original", overrides=overrides))
+    metrics = json.loads(run.metrics.read_text())
+    assert (metrics["recipe"], metrics["data"]) == ("original", "CIFAR-100, official")
+    assert "11,227,812" in run.model_info.read_text()
+    assert abs(metrics["epochs"][0]["train/loss"] - math.log(100)) < 1.5

@@ -78,7 +78,6 @@ def test_counts_by_hand() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_network_on_a_gpu_stays_there_and_one_on_the_cpu_too(model: nn.Module) -> None:
     model_table(model)
     assert {parameter.device.type for parameter in model.parameters()} == {"cpu"}

@@ -72,7 +72,6 @@ def test_weight_decay_reaches_batch_norm_and_biases(name: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_fused_on_cuda(name: str) -> None:
     optimizer = build_optimizer(nn.Linear(2, 2).cuda(), OptimizationConfig(optimizer=name), 0.1)
