@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,23 @@ def test_another_seed_is_another_run(settings: Callable[..., Config]) -> None:
         assert_same_weights(first, second)
 
 
-@pytest.mark.parametrize("pipeline", ["packed", "images"])
+MIXED = {
+    "augmentation.flip": "alternating",
+    "augmentation.mixup": 0.3,
+    "augmentation.cutmix": 0.3,
+    "augmentation.random_erasing": 0.5,
+    "training.resolutions": [16, 20, 32],
+    "training.resolution_changes": [0.4, 0.8],
+    "optimization.optimizer": "muon",
+}
+"""What only the packed pipeline has."""
+
+
+@pytest.mark.parametrize("special", [{}, MIXED, {"data.pipeline": "images"}], ids=["packed", "mixed", "images"])
 def test_a_resumed_run_ends_as_the_undisturbed_one(
-    pipeline: str, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+    special: dict[str, Any], settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = settings(**{"data.pipeline": pipeline, "data.num_workers": 0})
+    config = settings(**{"data.num_workers": 0, **special})
     whole = commands.train(config)
     with monkeypatch.context() as patch:
         stop_after(2, patch)
@@ -126,6 +139,31 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(
     assert losses[0] == losses[1]
     with pytest.raises(UserError, match="has finished its 3 epochs"):
         commands.train(resume="broken")
+
+
+def test_epochs_need_not_be_whole(settings: Callable[..., Config]) -> None:
+    run = commands.train(settings(**{"training.max_epochs": 1.5}))
+    metrics = json.loads(run.metrics.read_text())
+    assert [epoch["epoch"] for epoch in metrics["epochs"]] == [1, 2]
+    assert "val/accuracy" in metrics["epochs"][1]
+    assert metrics["finished"]
+    assert read_checkpoint(run.checkpoints / "last.ckpt")["global_step"] == 23  # 500 images, 15 batches an epoch
+    with pytest.raises(UserError, match="has finished its 2 epochs"):
+        commands.train(resume=run.name)
+
+
+def test_a_run_ends_with_its_time(settings: Callable[..., Config]) -> None:
+    started = time.monotonic()
+    run = commands.train(
+        settings(**{"training.max_minutes": 0.1, "training.max_epochs": 1, "model.widths": [8, 8, 16]})
+    )
+    assert 6 <= time.monotonic() - started < 20
+    metrics = json.loads(run.metrics.read_text())
+    assert metrics["finished"]
+    assert metrics["epochs"][-1]["epoch"] > 1
+    assert "val/accuracy" in metrics["epochs"][-1]
+    rates = [epoch["learning_rate"] for epoch in metrics["epochs"]]
+    assert rates[-1] < 0.01 * max(rates)
 
 
 def test_the_number_of_workers_changes_nothing(settings: Callable[..., Config]) -> None:

@@ -5,6 +5,7 @@ Each imports what it needs when it is called, so that importing this module and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,10 +56,11 @@ def train(
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
         resume: a run that was interrupted; it goes on with its own settings.
     """
+    started = time.monotonic()  # before torch is loaded, which counts
     from cifar100.training.train import resume_run, start_run
 
     if resume is None:
-        return start_run(config or load_config(), experiment=experiment)
+        return start_run(config or load_config(), experiment=experiment, started=started)
     if config is not None or experiment is not None:
         raise UserError("--resume goes on with the run's own settings and folder; give no other option with it.")
     return resume_run(find_run_folder(resume))

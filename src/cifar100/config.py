@@ -78,6 +78,22 @@ class AugmentationConfig:
     cutout_probability: float = 0.5
     """Probability that an image gets the hole."""
 
+    random_erasing: float = 0.0
+    """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""
+
+    mixup: float = 0.0
+    """Probability that the images of a batch, and their labels, are blended in pairs (`packed` pipeline only)."""
+
+    mixup_alpha: float = 0.2
+    """Mixup: shares of the two images are drawn from Beta(alpha, alpha)."""
+
+    cutmix: float = 0.0
+    """Probability that a box of each image of a batch comes from another one (`packed` pipeline only). `mixup` and
+    `cutmix` exclude each other in a batch, so their sum is at most 1."""
+
+    cutmix_alpha: float = 1.0
+    """CutMix: the share that the image keeps is drawn from Beta(alpha, alpha)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -145,8 +161,19 @@ class OptimizationConfig:
 class TrainingConfig:
     """How long, on what, and with which arithmetic."""
 
-    max_epochs: int = 30
-    """Passes over the training images."""
+    max_epochs: float = 30
+    """Passes over the training images; need not be a whole number."""
+
+    max_minutes: float | None = None
+    """End after this many minutes since the start of the command instead of after `max_epochs`. The learning-rate
+    schedule is stretched over that time; a last validation comes on top. null is no limit."""
+
+    resolutions: tuple[int, ...] | None = None
+    """Progressive resizing: sides in pixels to which the training images are scaled, one after the other, such as
+    [20, 24, 32]; null is their own size throughout (`packed` pipeline only)."""
+
+    resolution_changes: tuple[float, ...] | None = None
+    """Where in the run, 0 to 1, each of `resolutions` but the first begins, such as [0.15, 0.5]."""
 
     seed: int = 0
     """Seed of the initial weights, the order of the images and the augmentation."""
@@ -162,6 +189,9 @@ class TrainingConfig:
 
     channels_last: bool = False
     """Keep images and convolution weights in the (N, H, W, C) memory layout: quicker on CUDA and on most CPUs."""
+
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    """Mode of torch.compile for the network. Pays on CUDA in long runs; costs minutes of compiling at first."""
 
     deterministic: bool = False
     """Use only algorithms that give the same bits on every run on the same machine; slower on CUDA."""
@@ -214,6 +244,11 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("augmentation.affine_probability", 0, 1, True),
     ("augmentation.cutout", 0, 32, True),
     ("augmentation.cutout_probability", 0, 1, True),
+    ("augmentation.random_erasing", 0, 1, True),
+    ("augmentation.mixup", 0, 1, True),
+    ("augmentation.mixup_alpha", 0, math.inf, False),
+    ("augmentation.cutmix", 0, 1, True),
+    ("augmentation.cutmix_alpha", 0, math.inf, False),
     ("optimization.learning_rate", 0, math.inf, False),
     ("optimization.momentum", 0, 0.9999, True),
     ("optimization.muon_learning_rate", 0, math.inf, False),
@@ -223,7 +258,8 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.pct_start", 0, 1, True),
     ("optimization.div_factor", 1, math.inf, True),
     ("optimization.final_div_factor", 1, math.inf, True),
-    ("training.max_epochs", 1, math.inf, True),
+    ("training.max_epochs", 0, math.inf, False),
+    ("training.max_minutes", 0, math.inf, False),
     ("training.seed", 0, 2**32 - 1, True),
     ("training.devices", 1, 1024, True),
     ("training.limit_train_batches", 1, math.inf, True),
@@ -250,10 +286,12 @@ def _check_ranges(config: Config) -> None:
 
 
 def _check_combinations(config: Config) -> None:
-    if config.augmentation.flip == "alternating" and config.data.pipeline == "images":
-        raise UserError(
-            "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
-        )
+    _check_pipeline(config)
+    _check_resolutions(config.training)
+    if config.augmentation.mixup + config.augmentation.cutmix > 1:
+        raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
+    if config.training.max_minutes is not None and config.training.devices > 1:
+        raise UserError("--training.max_minutes needs --training.devices 1: the clocks of several processes differ.")
     if config.model.stem is not None and not config.model.name.startswith("resnet"):
         raise UserError(f"--model.stem {config.model.stem} is for ResNets, but --model.name is {config.model.name}.")
     if config.model.widths is not None and config.model.name != "fast_net":
@@ -270,6 +308,29 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
     if (config.data.mean is None) != (config.data.std is None):
         raise UserError("--data.mean and --data.std belong together: give both or neither.")
+
+
+def _check_pipeline(config: Config) -> None:
+    if config.data.pipeline == "packed":
+        return
+    if config.augmentation.flip == "alternating":
+        raise UserError(
+            "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
+        )
+    for setting in ("augmentation.random_erasing", "augmentation.mixup", "augmentation.cutmix", "training.resolutions"):
+        if get(config, setting):
+            raise UserError(f"--{setting} needs --data.pipeline packed; with images leave it out.")
+
+
+def _check_resolutions(training: TrainingConfig) -> None:
+    resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
+    if not all(16 <= side <= 64 for side in resolutions):
+        raise UserError(f"--training.resolutions is {list(resolutions)}, but each must be at least 16 and at most 64.")
+    if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or not all(0 < c < 1 for c in changes):
+        raise UserError(
+            f"--training.resolution_changes is {list(changes)}, but {len(resolutions)} resolutions need "
+            f"{len(resolutions) - 1} rising numbers between 0 and 1."
+        )
 
 
 def get(config: Config, setting: str) -> Any:

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augment import augment_batch, normalize
-from cifar100.data.device_loader import DeviceLoader
+from cifar100.data.augment import augment_batch, normalize, resize
+from cifar100.data.device_loader import DeviceLoader, resolution_at
 from cifar100.data.draws import draw
+from cifar100.data.mixing import draw_mix, mix_images, mix_labels
 from cifar100.data.sampler import EpochSampler
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -117,3 +118,58 @@ def test_cuda_is_not_waited_for_within_an_epoch():
         list(batches)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_resolutions_follow_the_progress_of_the_run():
+    progress = [0.0]
+    sampler = EpochSampler(np.arange(50), batch_size=8, training=True)
+    loader = DeviceLoader(
+        IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=AugmentationConfig(),
+        side=lambda: resolution_at(progress[0], (16, 24, 32), (0.5, 0.75)),
+    )  # fmt: skip
+    sides = []
+    for images, _ in loader:
+        sides.append(images.shape[2:])
+        progress[0] += 0.25
+    assert sides == [(16, 16), (16, 16), (24, 24), (32, 32), (32, 32), (32, 32)]
+    full = epoch_of(make(augmentation=AugmentationConfig(), seed=0))
+    assert torch.equal(epoch_of(loader)[0][0], full[0][0])
+
+
+def test_resized_batches_are_the_resized_whole_ones():
+    sampler = EpochSampler(np.arange(50), batch_size=8, training=True, seed=1)
+    small = DeviceLoader(IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=MISSION, side=lambda: 20)
+    for (images, labels), (whole, same_labels) in zip(epoch_of(small), epoch_of(make()), strict=True):
+        assert torch.equal(labels, same_labels)
+        torch.testing.assert_close(images, resize(whole, 20))
+
+
+def test_mixed_batches_are_the_drawn_mixtures_and_the_others_are_left_alone():
+    mixing = AugmentationConfig(mixup=0.4, cutmix=0.4)
+    plain = AugmentationConfig()
+    loader = make(augmentation=mixing, batch_size=4)
+    seen = set()
+    for epoch in range(2):
+        pairs = zip(epoch_of(loader, epoch), epoch_of(make(augmentation=plain, batch_size=4), epoch), strict=True)
+        for step, ((images, labels), (own_images, own_labels)) in enumerate(pairs):
+            mix = draw_mix(mixing, 4, side=32, sampler=loader.sampler, step=step)
+            if mix is None:
+                expected = own_images, own_labels
+            else:
+                expected = mix_images(own_images, mix), mix_labels(own_labels, mix, num_classes=100)
+            assert same([(images, labels)], [expected])
+            seen.add("none" if mix is None else "cutmix" if mix.boxes is not None else "mixup")
+    assert seen == {"none", "cutmix", "mixup"}
+
+
+def test_erased_rectangles_hold_the_noise():
+    erasing = AugmentationConfig(flip="none", crop_padding=0, random_erasing=1.0)
+    loader = make(augmentation=erasing)
+    images, labels = epoch_of(loader)[0]
+    draws = draw(erasing, loader.sampler.batches()[0], sampler=loader.sampler, step=0)
+    noise = normalize(draws.noise[None], torch.tensor(MEAN), torch.tensor(STD))[0]
+    original = normalize(IMAGES[labels], torch.tensor(MEAN), torch.tensor(STD))
+    for image, whole, (top, left, height, width) in zip(images, original, draws.erased.tolist(), strict=True):
+        expected = whole.clone()
+        expected[:, top : top + height, left : left + width] = noise[:, top : top + height, left : left + width]
+        assert torch.equal(image, expected)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.draws import alternating_flip, draw, draw_erasing_boxes
+from cifar100.data.draws import alternating_flip, draw
 from cifar100.data.sampler import EpochSampler
 
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
@@ -129,7 +129,10 @@ def test_alternating_flip_is_drawn_for_the_images_of_the_batch():
 
 
 def test_erasing_boxes_lie_inside_and_have_the_stated_areas():
-    boxes = draw_erasing_boxes(4000, probability=0.5, generator=torch.Generator().manual_seed(0))
+    draws = draw(AugmentationConfig(random_erasing=0.5), BATCH, sampler=sampler(), step=0)
+    boxes = draws.erased
+    assert draws.noise.shape == (3, 32, 32)
+    assert draws.noise.dtype == torch.uint8
     drawn = boxes[boxes[:, 2] > 0].double()
     assert len(drawn) / 4000 == pytest.approx(0.5, abs=0.03)
     top, left, height, width = drawn.unbind(1)

@@ -8,6 +8,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar100.config import OptimizationConfig
+from cifar100.training.clock import RunClock
 from cifar100.training.schedules import build_scheduler, learning_rate_factor, momentum_at, peak_progress
 
 WARM_UP_SCHEDULES = ("one_cycle", "cosine", "linear")
@@ -63,7 +64,7 @@ def test_one_cycle_equals_torchs(make_optimizer, cycle_momentum: bool, total_ste
         max_momentum=0.95,
     )
     expected_rates, expected_momenta = trace(theirs, oracle, total_steps)
-    rates, momenta = trace(ours, build_scheduler(ours, config, total_steps), total_steps)
+    rates, momenta = trace(ours, build_scheduler(ours, config, RunClock(total_steps)), total_steps)
     assert torch.allclose(torch.tensor(rates).double(), torch.tensor(expected_rates).double(), rtol=1e-9, atol=1e-12)
     assert momenta == pytest.approx(expected_momenta, rel=1e-9)
 
@@ -95,7 +96,7 @@ def test_shapes_between_the_ends() -> None:
 
 def test_constant_is_constant() -> None:
     optimizer = sgd(0.3)
-    scheduler = build_scheduler(optimizer, OptimizationConfig(schedule="constant", pct_start=0.5), 5)
+    scheduler = build_scheduler(optimizer, OptimizationConfig(schedule="constant", pct_start=0.5), RunClock(5))
     rates, momenta = trace(optimizer, scheduler, 7)
     assert rates == [[0.3]] * 7
     assert momenta == [0.9] * 7
@@ -106,7 +107,7 @@ def test_constant_is_constant() -> None:
 def test_warm_up_of_nothing_or_of_everything(schedule: str, pct_start: float) -> None:
     config = OptimizationConfig(schedule=schedule, pct_start=pct_start, div_factor=10, final_div_factor=10)
     optimizer = sgd(1.0)
-    rates = [rate for (rate,) in trace(optimizer, build_scheduler(optimizer, config, 20), 20)[0]]
+    rates = [rate for (rate,) in trace(optimizer, build_scheduler(optimizer, config, RunClock(20)), 20)[0]]
     assert rates[0] == pytest.approx(1.0 if pct_start == 0 else 0.1)
     assert rates[-1] == pytest.approx(0.01 if pct_start == 0 else 1.0)
     assert all((before > after) == (pct_start == 0) for before, after in pairwise(rates))
@@ -116,14 +117,14 @@ def test_warm_up_of_nothing_or_of_everything(schedule: str, pct_start: float) ->
 @pytest.mark.parametrize("pct_start", [0.0, 0.3, 1.0])
 def test_the_only_step_is_taken_at_the_highest_rate(schedule: str, pct_start: float) -> None:
     optimizer = sgd(0.1)
-    scheduler = build_scheduler(optimizer, OptimizationConfig(schedule=schedule, pct_start=pct_start), 1)
+    scheduler = build_scheduler(optimizer, OptimizationConfig(schedule=schedule, pct_start=pct_start), RunClock(1))
     assert trace(optimizer, scheduler, 3)[0][0] == [0.1]
 
 
 def test_a_peak_on_the_first_step_is_no_division_by_zero() -> None:
     config = OptimizationConfig(schedule="one_cycle", pct_start=0.1, div_factor=10, final_div_factor=10)
     optimizer = sgd(0.1)
-    rates, _ = trace(optimizer, build_scheduler(optimizer, config, 10), 10)  # torch's OneCycleLR divides by zero here
+    rates, _ = trace(optimizer, build_scheduler(optimizer, config, RunClock(10)), 10)
     assert rates[0] == pytest.approx([0.1])
     assert rates[-1] == pytest.approx([0.001])
 
@@ -132,7 +133,7 @@ def test_a_peak_on_the_first_step_is_no_division_by_zero() -> None:
 def test_stays_at_the_last_value_past_the_end(schedule: str) -> None:
     optimizer = sgd(0.1)
     config = OptimizationConfig(schedule=schedule, cycle_momentum=schedule == "one_cycle")
-    rates, momenta = trace(optimizer, build_scheduler(optimizer, config, 4), 9)
+    rates, momenta = trace(optimizer, build_scheduler(optimizer, config, RunClock(4)), 9)
     assert rates[3:] == [rates[3]] * 6
     assert momenta[3:] == [momenta[3]] * 6
 
@@ -151,14 +152,14 @@ def test_momentum_is_the_configured_one_unless_cycled() -> None:
 def test_resumes_where_it_was() -> None:
     config = OptimizationConfig(schedule="one_cycle", pct_start=0.3, cycle_momentum=True)
     through, first_half, second_half = sgd(0.1, 0.2), sgd(0.1, 0.2), sgd(5.0, 5.0)
-    expected = trace(through, build_scheduler(through, config, 20), 20)
-    before = build_scheduler(first_half, config, 20)
+    expected = trace(through, build_scheduler(through, config, RunClock(20)), 20)
+    before = build_scheduler(first_half, config, RunClock(20))
     rates_before, momenta_before = trace(first_half, before, 8)
     first_half.step()
     before.step()
 
     state = json.loads(json.dumps(before.state_dict()))  # primitives only
-    after = build_scheduler(second_half, config, 20)
+    after = build_scheduler(second_half, config, RunClock(20))
     after.load_state_dict(state)
     assert after.get_last_lr() == before.get_last_lr()
     rates_after, momenta_after = trace(second_half, after, 12)
@@ -168,21 +169,21 @@ def test_resumes_where_it_was() -> None:
 def test_resuming_with_another_length_follows_the_new_schedule() -> None:
     config = OptimizationConfig(schedule="linear", pct_start=0.1)
     short, longer, from_start = sgd(0.1), sgd(0.1), sgd(0.1)
-    scheduler = build_scheduler(short, config, 10)
+    scheduler = build_scheduler(short, config, RunClock(10))
     trace(short, scheduler, 10)
     short.step()
     scheduler.step()
-    resumed = build_scheduler(longer, config, 30)
+    resumed = build_scheduler(longer, config, RunClock(30))
     resumed.load_state_dict(scheduler.state_dict())
     rates, _ = trace(longer, resumed, 20)
-    assert rates == trace(from_start, build_scheduler(from_start, config, 30), 30)[0][10:]
+    assert rates == trace(from_start, build_scheduler(from_start, config, RunClock(30)), 30)[0][10:]
 
 
 def test_a_first_step_that_the_gradient_scaler_skipped_is_no_warning() -> None:
     optimizer = sgd(0.1)
-    scheduler = build_scheduler(optimizer, OptimizationConfig(), 10)
+    scheduler = build_scheduler(optimizer, OptimizationConfig(), RunClock(10))
     scheduler.step()  # pytest turns warnings into errors
-    resumed = build_scheduler(sgd(0.1), OptimizationConfig(), 10)
+    resumed = build_scheduler(sgd(0.1), OptimizationConfig(), RunClock(10))
     resumed.load_state_dict(scheduler.state_dict())
     resumed.step()
     assert resumed.last_epoch == 2

@@ -14,7 +14,7 @@ from cifar100.data.draws import AffineDraws, Draws
 
 
 def augment_batch(images: Tensor, draws: Draws) -> Tensor:
-    """Crop, flip, warp and punch holes, in this order, as drawn.
+    """Crop, flip, warp, punch holes and erase, in this order, as drawn.
 
     images: uint8 (N, 3, H, W), on any device. Returns images of the same shape, type and device; the argument is not
     changed.
@@ -27,6 +27,8 @@ def augment_batch(images: Tensor, draws: Draws) -> Tensor:
         images = affine(images, draws.affine)
     if draws.hole is not None:
         images = cutout(images, draws.hole, size=draws.hole_size)
+    if draws.erased is not None and draws.noise is not None:
+        images = random_erasing(images, draws.erased, to_device(draws.noise, images.device))
     return images
 
 
@@ -117,7 +119,7 @@ def cutout(images: Tensor, corners: Tensor, *, size: int) -> Tensor:
 def random_erasing(images: Tensor, boxes: Tensor, noise: Tensor) -> Tensor:
     """Fill a rectangle of each image with noise (Zhong, Zheng, Kang, Li and Yang, 2020).
 
-    images, noise: (N, 3, H, W) of one type. boxes: as for `inside_boxes`.
+    images: (N, 3, H, W). noise: of the same type, (N, 3, H, W), or (3, H, W) for all. boxes: as for `inside_boxes`.
     """
     return torch.where(inside_boxes(images, boxes), noise, images)
 

@@ -54,6 +54,12 @@ class Draws:
 
     hole_size: int = 0
 
+    erased: Tensor | None = None
+    """int64 (N, 4): rectangle to erase: first row, first column, height, width; height 0 where there is none."""
+
+    noise: Tensor | None = None
+    """uint8 (3, 32, 32): what erased rectangles are filled with, one for the batch."""
+
 
 def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler: EpochSampler, step: int) -> Draws:
     """Draw for one batch of one process; a function of the sampler's seed and epoch, and of the step, alone.
@@ -63,9 +69,9 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
 
     batch: int64 (N,): the images in this process's batch, as positions in all images.
     """
-    generator = torch.Generator().manual_seed(_batch_seed(sampler.seed, sampler.epoch, step))
+    generator = batch_generator(sampler.seed, sampler.epoch, step)
     drawn = _Dealer(generator, len(batch), sampler.rank, sampler.world_size)
-    crop = hole = affine = flip = None
+    crop = hole = affine = flip = erased = noise = None
     if augmentation.crop_padding:
         crop = drawn.integers(2 * augmentation.crop_padding + 1)
     if augmentation.flip == "random":
@@ -77,6 +83,9 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
     if augmentation.cutout:
         hole = drawn.integers(IMAGE_SIDE - augmentation.cutout + 1)
         hole[drawn.uniform() >= augmentation.cutout_probability] = IMAGE_SIDE
+    if augmentation.random_erasing:
+        erased = _draw_erasing_boxes(augmentation.random_erasing, drawn)
+        noise = torch.randint(256, (3, IMAGE_SIDE, IMAGE_SIDE), generator=generator, dtype=torch.uint8)
     return Draws(
         crop=crop,
         crop_padding=augmentation.crop_padding,
@@ -84,7 +93,17 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
         affine=affine,
         hole=hole,
         hole_size=augmentation.cutout,
+        erased=erased,
+        noise=noise,
     )
+
+
+def batch_generator(seed: int, *place: int) -> torch.Generator:
+    """Return a generator of its own for a place in training, such as (epoch, step).
+
+    The place is hashed to 32 bits, all that torch's CPU generator (Mersenne Twister) takes from a seed.
+    """
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed, spawn_key=place).generate_state(1)[0]))
 
 
 def alternating_flip(images: NDArray[np.int64], *, seed: int, epoch: int) -> Tensor:
@@ -95,21 +114,6 @@ def alternating_flip(images: NDArray[np.int64], *, seed: int, epoch: int) -> Ten
     """
     side = _splitmix64(images.astype(np.uint64) + (np.uint64(seed) << np.uint64(32))) & np.uint64(1)
     return torch.from_numpy((side + np.uint64(epoch)) % np.uint64(2) == 1)
-
-
-def draw_erasing_boxes(num_images: int, *, probability: float, generator: torch.Generator) -> Tensor:
-    """Draw the rectangles of `augment.random_erasing`: 2 % to a third of the image, sides up to 1 to 3.3.
-
-    Returns int64 (N, 4): first row, first column, height, width; height 0 where there is none.
-    """
-    area, aspect, chosen, down, right = torch.rand(5, num_images, generator=generator)
-    area = (0.02 + area * (1 / 3 - 0.02)) * IMAGE_SIDE**2
-    ratio = 3.3 ** (2 * aspect - 1)  # log-uniform from 1 / 3.3 to 3.3
-    height = torch.sqrt(area * ratio).round().clamp(1, IMAGE_SIDE)
-    width = torch.sqrt(area / ratio).round().clamp(1, IMAGE_SIDE)
-    top = torch.floor(down * (IMAGE_SIDE - height + 1))
-    left = torch.floor(right * (IMAGE_SIDE - width + 1))
-    return torch.stack([top, left, torch.where(chosen < probability, height, 0.0), width], dim=1).long()
 
 
 class _Dealer:
@@ -129,6 +133,18 @@ class _Dealer:
         return torch.randint(end, (self.joint, 2), generator=self.generator)[self.share]
 
 
+def _draw_erasing_boxes(probability: float, drawn: _Dealer) -> Tensor:
+    """Draw rectangles of 2 % to a third of the image, sides up to 1 to 3.3 (Zhong et al., 2020). int64 (N, 4)."""
+    area = drawn.uniform(0.02, 1 / 3) * IMAGE_SIDE**2
+    ratio = 3.3 ** drawn.uniform(-1, 1)  # log-uniform from 1 / 3.3 to 3.3
+    height = torch.sqrt(area * ratio).round().clamp(1, IMAGE_SIDE)
+    width = torch.sqrt(area / ratio).round().clamp(1, IMAGE_SIDE)
+    top = torch.floor(drawn.uniform() * (IMAGE_SIDE - height + 1))
+    left = torch.floor(drawn.uniform() * (IMAGE_SIDE - width + 1))
+    height = torch.where(drawn.uniform() < probability, height, 0.0)
+    return torch.stack([top, left, height, width], dim=1).long()
+
+
 def _draw_affine(augmentation: AugmentationConfig, drawn: _Dealer) -> AffineDraws:
     pixels = augmentation.shift * IMAGE_SIDE
     chosen = drawn.uniform() < augmentation.affine_probability
@@ -141,11 +157,6 @@ def _draw_affine(augmentation: AugmentationConfig, drawn: _Dealer) -> AffineDraw
         scale=scale[chosen],
         rotate_degrees=rotate[chosen],
     )
-
-
-def _batch_seed(seed: int, epoch: int, step: int) -> int:
-    """Hash a place in training to 32 bits, all that torch's CPU generator (Mersenne Twister) takes from a seed."""
-    return int(np.random.SeedSequence(seed, spawn_key=(epoch, step)).generate_state(1)[0])
 
 
 def _splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

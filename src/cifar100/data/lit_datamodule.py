@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from lightning import LightningDataModule
@@ -10,7 +12,8 @@ from torch import Tensor
 
 from cifar100.config import Config
 from cifar100.data.augment import normalize
-from cifar100.data.device_loader import DeviceLoader
+from cifar100.data.device_loader import DeviceLoader, resolution_at
+from cifar100.data.draws import IMAGE_SIDE
 from cifar100.data.prepared import DataFolder, DatasetInfo
 from cifar100.data.sampler import Batch, EpochLoader, EpochSampler
 from cifar100.data.splits import Split
@@ -39,6 +42,8 @@ class CifarDataModule(LightningDataModule):
         self.folder = DataFolder(config.data.root)
         self.mean = config.data.mean or info.mean
         self.std = config.data.std or info.std
+        self.progress: Callable[[], float] = lambda: 0.0
+        """How far the run is, 0 to 1; decides the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
         self._loaders: list[EpochLoader] = []
         self._on_device: tuple[Tensor, Tensor] | None = None
@@ -101,6 +106,8 @@ class CifarDataModule(LightningDataModule):
             mean=self.mean,
             std=self.std,
             augmentation=self.config.augmentation if training else None,
+            num_classes=self.info.num_classes,
+            side=self._resolution,
             channels_last=self.config.training.channels_last,
         )
 
@@ -134,6 +141,10 @@ class CifarDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world_size,
         )
+
+    def _resolution(self) -> int:
+        training = self.config.training
+        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
 
     @property
     def _world_size(self) -> int:

@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cifar100.config import AugmentationConfig
 from cifar100.data.augment import inside_boxes, to_device
+from cifar100.data.draws import batch_generator
+from cifar100.data.sampler import EpochSampler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,24 @@ class MixDraws:
 
     boxes: Tensor | None = None
     """CutMix only, int64 (N, 4): first row, first column, height and width of the part from the partner."""
+
+
+def draw_mix(
+    augmentation: AugmentationConfig, num_images: int, *, side: int, sampler: EpochSampler, step: int
+) -> MixDraws | None:
+    """Choose mixup, CutMix or, as None, neither for a batch of one process, and draw for it.
+
+    A function of the sampler's seed, epoch and rank, and of the step, alone. side: of the images, in pixels.
+    """
+    if not (augmentation.mixup or augmentation.cutmix):
+        return None
+    generator = batch_generator(sampler.seed, sampler.epoch, step, sampler.rank)
+    choice = torch.rand((), generator=generator).item()
+    if choice < augmentation.mixup:
+        return draw_mixup(num_images, alpha=augmentation.mixup_alpha, generator=generator)
+    if choice < augmentation.mixup + augmentation.cutmix:
+        return draw_cutmix(num_images, alpha=augmentation.cutmix_alpha, side=side, generator=generator)
+    return None
 
 
 def draw_mixup(num_images: int, *, alpha: float, generator: torch.Generator) -> MixDraws:

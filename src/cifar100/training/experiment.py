@@ -13,6 +13,7 @@ from cifar100.data.lit_datamodule import CifarDataModule
 from cifar100.data.prepared import DataFolder, DatasetInfo
 from cifar100.data.splits import Split, stratified_split
 from cifar100.models import build_model, use_channels_last
+from cifar100.training.clock import RunClock, steps_of
 from cifar100.training.lit_module import ImageClassifier
 
 WHITENING_IMAGES = 5000
@@ -28,13 +29,13 @@ class Experiment:
     split: Split
     data: CifarDataModule
     module: ImageClassifier
+    clock: RunClock
     steps_per_epoch: int
 
     @property
-    def images_per_epoch(self) -> int:
-        """Training images that one epoch uses, over all processes."""
-        per_step = self.config.data.batch_size * self.config.training.devices
-        return min(self.steps_per_epoch * per_step, len(self.split.train))
+    def images_per_step(self) -> float:
+        """Training images of one optimizer step, over all processes; fewer than the batch size in a tiny data set."""
+        return min(self.config.data.batch_size * self.config.training.devices, len(self.split.train))
 
 
 def make_split(config: Config) -> Split:
@@ -43,21 +44,27 @@ def make_split(config: Config) -> Split:
     return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
 
 
-def assemble(config: Config, info: DatasetInfo, split: Split) -> Experiment:
-    """Build data module, network and LightningModule. The same settings give the same first weights."""
+def assemble(config: Config, info: DatasetInfo, split: Split, *, started: float | None = None) -> Experiment:
+    """Build data module, network and LightningModule. The same settings give the same first weights.
+
+    started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts; None is now.
+    """
     data = CifarDataModule(config, info, split)
-    limit = config.training.limit_train_batches
+    training = config.training
+    limit = training.limit_train_batches
     steps_per_epoch = data.steps_per_epoch if limit is None else min(limit, data.steps_per_epoch)
-    torch.manual_seed(config.training.seed)
+    max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
+    clock = RunClock(steps_of(training.max_epochs, steps_per_epoch), max_seconds=max_seconds, started=started)
+    data.progress = lambda: clock.progress
+    torch.manual_seed(training.seed)
     network = build_model(config.model, info.num_classes)
     init_from_images = getattr(network, "init_from_images", None)
     if init_from_images is not None:
         init_from_images(_sample_images(data))
-    if config.training.channels_last:
+    if training.channels_last:
         use_channels_last(network)
-    total_steps = steps_per_epoch * config.training.max_epochs
-    module = ImageClassifier(network, config, num_classes=info.num_classes, total_steps=total_steps)
-    return Experiment(config, info, split, data, module, steps_per_epoch)
+    module = ImageClassifier(network, config, num_classes=info.num_classes, clock=clock)
+    return Experiment(config, info, split, data, module, clock, steps_per_epoch)
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:

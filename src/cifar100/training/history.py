@@ -25,7 +25,9 @@ class History:
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
         self.facts = facts
-        self.epochs: list[Epoch] = read_epochs(path) if path.is_file() else []
+        earlier = _read(path) if path.is_file() else {"epochs": []}
+        self.epochs: list[Epoch] = earlier["epochs"]
+        self.finished: bool = earlier.get("finished", False)
 
     def keep(self, num_epochs: int) -> None:
         """Drop the epochs after the first `num_epochs`: a resumed run does them again."""
@@ -36,9 +38,14 @@ class History:
         self.epochs.append(epoch)
         self.write()
 
+    def finish(self) -> None:
+        """Note that the run has come to its end."""
+        self.finished = True
+        self.write()
+
     def write(self) -> None:
         """Write the file beside itself, then rename it, so that a reader never sees half of it."""
-        write_json({**self.facts, "best": self.best(), "epochs": self.epochs}, self.path)
+        write_json({**self.facts, "finished": self.finished, "best": self.best(), "epochs": self.epochs}, self.path)
 
     def best(self) -> Epoch | None:
         """Return the epoch with the highest validation accuracy, the first of equals; None without validation."""
@@ -52,11 +59,18 @@ def read_epochs(path: Path) -> list[Epoch]:
     Raises:
         UserError: the file is damaged.
     """
+    epochs: list[Epoch] = _read(path)["epochs"]
+    return epochs
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        epochs: list[Epoch] = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content["epochs"], list):
+            raise TypeError("no list of epochs")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
-    return epochs
+    return content
 
 
 def write_json(content: Any, path: Path) -> None:

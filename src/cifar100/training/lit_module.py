@@ -12,11 +12,12 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from cifar100.config import Config
+from cifar100.training.clock import RunClock
 from cifar100.training.optimizers import build_optimizer
 from cifar100.training.schedules import build_scheduler
 
 Batch = tuple[Tensor, Tensor]
-"""Images, float (N, 3, H, W) and normalised; labels, int64 (N,)."""
+"""Images, float (N, 3, H, W) and normalised; labels, int64 (N,) or, where images are mixed, float (N, num_classes)."""
 
 
 class ImageClassifier(L.LightningModule):
@@ -26,14 +27,14 @@ class ImageClassifier(L.LightningModule):
         network: images (N, 3, H, W) to logits (N, num_classes).
         config: all settings; `optimization.learning_rate` is a number by now.
         num_classes: width of the logits.
-        total_steps: optimizer steps of the whole run, over which the schedule is stretched.
+        clock: of the run over which the schedule is stretched.
     """
 
-    def __init__(self, network: nn.Module, config: Config, *, num_classes: int, total_steps: int) -> None:
+    def __init__(self, network: nn.Module, config: Config, *, num_classes: int, clock: RunClock) -> None:
         super().__init__()
         self.network = network
         self.config = config
-        self.total_steps = total_steps
+        self.clock = clock
         # validate_args and nan_strategy look at the values, for which the host would wait for the device in every step
         top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
@@ -51,7 +52,8 @@ class ImageClassifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.optimization.label_smoothing)
-        _update(self.train_metrics, loss.detach(), logits.detach(), labels)
+        main_labels = labels if labels.ndim == 1 else labels.argmax(1)
+        _update(self.train_metrics, loss.detach(), logits.detach(), main_labels)
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -75,7 +77,7 @@ class ImageClassifier(L.LightningModule):
         settings = self.config.optimization
         assert settings.learning_rate != "auto"
         optimizer = build_optimizer(self.network, settings, settings.learning_rate)
-        scheduler = build_scheduler(optimizer, settings, self.total_steps)
+        scheduler = build_scheduler(optimizer, settings, self.clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.text_logging import epoch_number
 
 SECONDS_BETWEEN_UPDATES = 0.25
 
@@ -46,7 +47,7 @@ class EpochProgress(Callback):
         if not trainer.is_global_zero:
             return
         self.progress.start()
-        self._begin(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", trainer.num_training_batches)
+        self._begin(f"epoch {epoch_number(trainer)}", trainer.num_training_batches)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cifar100.config import OptimizationConfig
+from cifar100.training.clock import RunClock
 
 HIGHEST_MOMENTUM, LOWEST_MOMENTUM = 0.95, 0.85
 """Ends of the momentum cycle; the values of Smith (2018, arXiv:1803.09820) and of torch's `OneCycleLR`."""
@@ -57,50 +58,51 @@ def peak_progress(config: OptimizationConfig, total_steps: int) -> float:
     return peak if config.schedule == "one_cycle" else max(peak, 0.0)
 
 
-def build_scheduler(optimizer: Optimizer, config: OptimizationConfig, total_steps: int) -> ProgressScheduler:
+def build_scheduler(optimizer: Optimizer, config: OptimizationConfig, clock: RunClock) -> ProgressScheduler:
     """Build the scheduler of a run, to be stepped after every optimizer step.
 
     The learning rates that the parameter groups of `optimizer` have now are the highest of their schedules.
     """
-    return ProgressScheduler(optimizer, config, total_steps)
+    return ProgressScheduler(optimizer, config, clock)
 
 
 class ProgressScheduler(LRScheduler):
     """Sets the learning rate, and with `cycle_momentum` the momentum, of every parameter group after every step.
 
-    The state is the number of steps taken and the highest learning rates; the length of the run is not part of it, so
-    a run that is resumed with another length goes on at the right place of the longer or shorter schedule.
+    It also moves the run's clock. The state is the number of steps taken, the time they took and the highest learning
+    rates; the length of the run is not part of it, so a run that is resumed with another length goes on at the right
+    place of the longer or shorter schedule.
     """
 
-    def __init__(self, optimizer: Optimizer, config: OptimizationConfig, total_steps: int) -> None:
+    def __init__(self, optimizer: Optimizer, config: OptimizationConfig, clock: RunClock) -> None:
         self.config = config
-        self.total_steps = total_steps
+        self.clock = clock
+        by_steps = clock.max_seconds is None
+        self.peak = peak_progress(config, clock.total_steps) if by_steps else config.pct_start
         super().__init__(optimizer)
         self._skip_torchs_check_of_call_order()
 
-    @property
-    def progress(self) -> float:
-        """Progress of the next optimizer step, 0 to 1."""
-        return min(1.0, self.last_epoch / max(1, self.total_steps - 1))
-
     def get_lr(self) -> list[Any]:
         """Return the learning rate of each parameter group for the next optimizer step."""
-        factor = learning_rate_factor(self.config, self.progress, peak=peak_progress(self.config, self.total_steps))
+        factor = learning_rate_factor(self.config, self.clock.progress_at(self.last_epoch), peak=self.peak)
         return [highest * factor for highest in self.base_lrs]
 
     def step(self, epoch: int | None = None) -> None:
         """Move on by one optimizer step. `epoch` is torch's deprecated argument."""
         super().step(epoch)
+        self.clock.steps = self.last_epoch
         self._set_momentum()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as numbers and lists of numbers."""
-        return {"last_epoch": self.last_epoch, "base_lrs": [float(highest) for highest in self.base_lrs]}
+        highest = [float(rate) for rate in self.base_lrs]
+        return {"last_epoch": self.last_epoch, "base_lrs": highest, "seconds": self.clock.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to the step in `state_dict` and set the learning rates and momenta that belong there."""
         self.base_lrs = list(state_dict["base_lrs"])
         self.last_epoch = state_dict["last_epoch"] - 1
+        self.clock.resume(steps=state_dict["last_epoch"], seconds=state_dict["seconds"])
         self.step()
 
     def _skip_torchs_check_of_call_order(self) -> None:
@@ -111,7 +113,7 @@ class ProgressScheduler(LRScheduler):
     def _set_momentum(self) -> None:
         if not self.config.cycle_momentum:
             return
-        momentum = momentum_at(self.config, self.progress, peak=peak_progress(self.config, self.total_steps))
+        momentum = momentum_at(self.config, self.clock.progress, peak=self.peak)
         for group in self.optimizer.param_groups:
             if "betas" in group:
                 group["betas"] = (momentum, *group["betas"][1:])

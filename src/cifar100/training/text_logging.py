@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from cifar100.training.clock import RunClock
 from cifar100.training.history import Epoch, History
 from cifar100.training.lit_module import ImageClassifier
 
@@ -61,13 +62,16 @@ class EpochRecorder(Callback):
     Args:
         history: where the epochs are kept; only the first process writes.
         run_log: where they are told.
-        num_images: training images that one epoch uses, over all processes.
+        clock: of the run.
+        images_per_step: training images of one step, over all processes.
     """
 
-    def __init__(self, history: History, run_log: RunLog, *, num_images: int) -> None:
+    def __init__(self, history: History, run_log: RunLog, clock: RunClock, *, images_per_step: float) -> None:
         self.history = history
         self.run_log = run_log
-        self.num_images = num_images
+        self.clock = clock
+        self.images_per_step = images_per_step
+        self.steps = 0
         self.epoch_started = self.batches_ended = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -78,12 +82,14 @@ class EpochRecorder(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self.epoch_started = time.monotonic()
+        self.steps = 0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop the clock of the training part; validation follows."""
         self.batches_ended = time.monotonic()
+        self.steps += 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the epoch. Runs before the module's own hook, which resets the metrics."""
@@ -94,18 +100,25 @@ class EpochRecorder(Callback):
         values |= {name: round(value.item(), 6) for name, value in validation.items()}
         if not trainer.is_global_zero:
             return
+        images = self.steps * self.images_per_step
         epoch: Epoch = {
             "epoch": trainer.current_epoch + 1,
             **values,
             "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "images_per_second": round(self.num_images / (self.batches_ended - self.epoch_started), 1),
+            "images_per_second": round(images / (self.batches_ended - self.epoch_started), 1),
             "seconds": round(time.monotonic() - self.epoch_started, 3),
         }
         self.history.add(epoch)
-        max_epochs = trainer.max_epochs or 0
-        left = format_seconds(epoch["seconds"] * (max_epochs - epoch["epoch"]))
-        self.run_log.show(_table_row(epoch, max_epochs, left))
-        self.run_log.write(_log_line(epoch, max_epochs, left, self.history.best()))
+        left = format_seconds(self.clock.seconds_left(epoch["seconds"] / self.steps))
+        number = epoch_number(trainer)
+        self.run_log.show(_table_row(number, epoch, left))
+        self.run_log.write(_log_line(number, epoch, left, self.history.best()))
+
+
+def epoch_number(trainer: L.Trainer) -> str:
+    """Return the number of the present epoch, counted from 1, and of how many, where that is known."""
+    number = str(trainer.current_epoch + 1)
+    return f"{number}/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else number
 
 
 def format_seconds(seconds: float) -> str:
@@ -117,16 +130,15 @@ _TABLE_HEAD = "  epoch    loss  accuracy  val loss  val accuracy  images/s  time
 _TABLE_HEAD_WITHOUT_VALIDATION = "  epoch    loss  accuracy  images/s  time left"
 
 
-def _table_row(epoch: Epoch, max_epochs: int, left: str) -> str:
-    number = f"{epoch['epoch']:.0f}/{max_epochs}"
+def _table_row(number: str, epoch: Epoch, left: str) -> str:
     row = f"{number:>7}  {epoch['train/loss']:6.3f}  {epoch['train/accuracy']:8.2%}"
     if "val/loss" in epoch:
         row += f"  {epoch['val/loss']:8.3f}  {epoch['val/accuracy']:12.2%}"
     return row + f"  {epoch['images_per_second']:8,.0f}  {left:>9}"
 
 
-def _log_line(epoch: Epoch, max_epochs: int, left: str, best: Epoch | None) -> str:
-    parts = [f"epoch {epoch['epoch']:.0f}/{max_epochs}", f"loss {epoch['train/loss']:.4f}"]
+def _log_line(number: str, epoch: Epoch, left: str, best: Epoch | None) -> str:
+    parts = [f"epoch {number}", f"loss {epoch['train/loss']:.4f}"]
     parts.append(f"accuracy {epoch['train/accuracy']:.2%}")
     if "val/loss" in epoch:
         parts += [f"val loss {epoch['val/loss']:.4f}", f"val accuracy {epoch['val/accuracy']:.2%}"]

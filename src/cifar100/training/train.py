@@ -31,18 +31,21 @@ from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
 from cifar100.training.progress import EpochProgress
 from cifar100.training.text_logging import EpochRecorder, RunLog
-from cifar100.training.trainer import build_trainer, choose_accelerator, choose_precision, quiet
+from cifar100.training.trainer import StopAtTheEnd, build_trainer, choose_accelerator, choose_precision, quiet
 
 RUN_FOLDER_VARIABLE = "CIFAR100_RUN_FOLDER"
 """Tells the further processes of a run on several devices, which start the same command, where the first one writes."""
 
 
-def start_run(config: Config, *, experiment: str | None = None) -> RunFolder:
+def start_run(config: Config, *, experiment: str | None = None, started: float | None = None) -> RunFolder:
     """Train from the beginning, in a new run folder.
+
+    started: `time.monotonic()` when the command began, from which `training.max_minutes` counts; None is now.
 
     Raises:
         UserError: the data, the device or the run folder is not as it must be.
     """
+    started = time.monotonic() if started is None else started
     _check_device(config)
     info = ensure_prepared(config.data.source, config.data.root)
     split = make_split(config)
@@ -54,7 +57,7 @@ def start_run(config: Config, *, experiment: str | None = None) -> RunFolder:
         save_split(split, run.split)
         write_info(info, run.dataset_info)
         write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
-    _fit(run, assemble(config, info, split))
+    _fit(run, assemble(config, info, split, started=started))
     return run
 
 
@@ -70,9 +73,11 @@ def resume_run(run: RunFolder) -> RunFolder:
     if info.sha256 != read_info(run.dataset_info).sha256:
         raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
     checkpoint = find_checkpoint(run, "last")
-    done = len(History(run.metrics, {}).epochs)
-    if done >= config.training.max_epochs:
-        raise UserError(f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.name}")
+    history = History(run.metrics, {})
+    if history.finished:
+        raise UserError(
+            f"{run.path} has finished its {len(history.epochs)} epochs; evaluate it: cifar100 evaluate {run.name}"
+        )
     _fit(run, assemble(config, info, load_split(run.split)), checkpoint=checkpoint)
     return run
 
@@ -101,10 +106,13 @@ def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = No
     announce_run(run, experiment, trainer, run_log)
     if checkpoint is None and _is_first_process():
         _describe_network(run, experiment.module.network, logger)
+    if experiment.config.training.compile != "none":
+        experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: the weights' names stay
     try:
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if _is_first_process():
+            history.finish()
             logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
     except SystemExit as error:  # Lightning makes one of Ctrl-C, and leaves Ctrl-C switched off
@@ -119,7 +127,8 @@ def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = No
 
 def _callbacks(run: RunFolder, experiment: Experiment, history: History, run_log: RunLog) -> list[Callback]:
     return [
-        EpochRecorder(history, run_log, num_images=experiment.images_per_epoch),
+        StopAtTheEnd(experiment.clock),
+        EpochRecorder(history, run_log, experiment.clock, images_per_step=experiment.images_per_step),
         EpochProgress(run_log.console),
         LearningRateMonitor(logging_interval="step"),
         *checkpoint_callbacks(run, has_validation=len(experiment.split.validation) > 0),

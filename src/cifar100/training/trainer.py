@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
 from cifar100.training.checkpoints import SafeCheckpointIO
+from cifar100.training.clock import RunClock
 
 LOG_EVERY_STEPS = 20
 """How often the learning rate goes to TensorBoard."""
@@ -89,7 +92,7 @@ def build_trainer(
             devices=config.devices,
             strategy="ddp" if config.devices > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]  # checked by choose_precision
-            max_epochs=config.max_epochs,
+            max_epochs=-1 if config.max_minutes is not None else math.ceil(config.max_epochs),
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
             num_sanity_val_steps=0,
@@ -105,6 +108,20 @@ def build_trainer(
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, L.pytorch.callbacks.Checkpoint) for callback in callbacks),
         )
+
+
+class StopAtTheEnd(Callback):
+    """Ends a run when its clock says so, which may be in the middle of an epoch; that epoch is validated and saved."""
+
+    def __init__(self, clock: RunClock) -> None:
+        self.clock = clock
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask Lightning to stop after the last step."""
+        if self.clock.is_over:
+            trainer.should_stop = True
 
 
 @contextmanager
