@@ -60,7 +60,9 @@ def choose_accelerator(wanted: str) -> str:
 def choose_precision(wanted: str, accelerator: str) -> str:
     """Return Lightning's name of the arithmetic.
 
-    `auto` is bf16 on CUDA devices that compute in it. On MPS and CPU mixed precision gains nothing for these networks.
+    `auto` is bf16 on CUDA devices that compute in it. On MPS it gains nothing. On a CPU with AVX-512 BF16 it is up to
+    twice as quick while the machine is idle, but its convolutions wait actively for each other, and so it is ten and
+    more times slower beside any other busy process (docs/results.md).
 
     Raises:
         UserError: 16-mixed on a device that has no such arithmetic.
