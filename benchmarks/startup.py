@@ -1,0 +1,127 @@
+"""How long a command takes to answer, and `train` to its first training step.
+
+    python benchmarks/startup.py
+    python benchmarks/startup.py --data.root dataset      # data that are prepared already
+
+Each is a process of its own, timed from before it is started to its end, except the last: "to the first training step"
+ends when the first optimizer step of `train --recipe quickstart` has been done on the device (a hook in the process
+notes the clock and ends it), on prepared data; without `--data.root`, Shapes-100 is drawn and prepared in a temporary
+folder first, outside the clock. All take turns; medians over the rounds, of which one more is run first to warm the
+disk cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from measure import data_settings, describe_versions, interleaved, run_benchmark, show_table
+
+# isort: split
+from cifar100.data.preprocessing import prepare
+
+HELP_GOAL_SECONDS = 0.5
+
+COMMANDS = {
+    "cifar100 --help": ["-m", "cifar100", "--help"],
+    "cifar100 train --help": ["-m", "cifar100", "train", "--help"],
+    "cifar100 recipes": ["-m", "cifar100", "recipes"],
+    "cifar100 info": ["-m", "cifar100", "info"],
+    "python alone": ["-c", "pass"],
+    "import cifar100.commands": ["-c", "import cifar100.commands"],
+    "import torch": ["-c", "import torch"],
+    "import lightning": ["-c", "import lightning"],
+    "import cifar100.training.train": ["-c", "import cifar100.training.train"],
+}
+
+FIRST_STEP = "train --recipe quickstart, to the first training step"
+
+TRAIN_ONE_STEP = """
+import os, sys, time
+from cifar100.__main__ import run_command_line
+from cifar100.training.lit_module import ImageClassifier
+
+def end(self, outputs, batch, batch_idx):
+    outputs["loss"].item()  # waits for the device
+    print("FIRST STEP", time.time(), flush=True)
+    os._exit(0)
+
+ImageClassifier.on_train_batch_end = end
+run_command_line(sys.argv[1:])
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    options = parse(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        root = options.root
+        if root is None:
+            root = Path(folder) / "dataset"
+            prepare(source="generated", root=root)
+        settings = data_settings("quickstart", root)
+        first_steps: list[float] = []
+        contestants: dict[str, Callable[[], object]] = {
+            name: partial(run, command, folder) for name, command in COMMANDS.items()
+        }
+        contestants[FIRST_STEP] = lambda: first_steps.append(seconds_to_first_step(settings, folder))
+        interleaved(contestants, repeats=1)
+        first_steps.clear()
+        seconds = interleaved(contestants, repeats=options.repeats)
+    show({**seconds, FIRST_STEP: first_steps}, repeats=options.repeats)
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data.root", dest="root", metavar="FOLDER", type=Path, help="prepared data for `train`")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds (default: 5)")
+    return parser.parse_args(arguments)
+
+
+def run(command: list[str], folder: str) -> str:
+    """Run Python in a folder and return what it printed.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command} failed: {done.stderr}")
+    return done.stdout
+
+
+def seconds_to_first_step(settings: dict[str, str], folder: str) -> float:
+    """Return the seconds from before the start of the process to the end of its first training step."""
+    overrides = [argument for name, value in settings.items() for argument in (f"--{name}", value)]
+    started = time.time()  # the one clock that two processes share
+    output = run(["-c", TRAIN_ONE_STEP, "train", "--recipe", "quickstart", *overrides], folder)
+    marked = [line for line in output.splitlines() if line.startswith("FIRST STEP")]
+    return float(marked[0].split()[-1]) - started
+
+
+def show(seconds: dict[str, list[float]], *, repeats: int) -> None:
+    """Print the table."""
+    rows = []
+    for name, times in seconds.items():
+        goal = f"{HELP_GOAL_SECONDS:g}" if name.endswith("--help") else ""
+        rows.append([name, f"{median(times):.2f}", f"{min(times):.2f}", f"{max(times):.2f}", goal])
+    show_table(
+        "Startup: seconds from the start of the process",
+        ["what", "median", "shortest", "longest", "goal: at most"],
+        rows,
+        notes=[f"{repeats} rounds."],
+        versions=describe_versions(),
+    )
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

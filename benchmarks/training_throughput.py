@@ -1,0 +1,223 @@
+"""Training speed of every network, and the share of the machine's arithmetic that it uses.
+
+    python benchmarks/training_throughput.py
+
+A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that lie on the
+device already, in the arithmetic that `train` chooses here. Images per second are the median of `--repeats` timings
+after one step to warm up. GFLOP/s count 6 operations for each multiply-and-add of the forward pass of an image (2
+forward, 4 backward). The peak is a large matrix product in the same arithmetic. The layouts `default` and
+`channels_last` and the product take turns; the share of the peak is the median of the ratios within a round. A share
+near or above 100 % is possible where a library computes 3x3 convolutions with fewer operations (Winograd).
+
+On a CPU the batch is made so small that a step takes about `SECONDS_PER_STEP`, so that large networks end as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from measure import describe_versions, interleaved, median_ratio, run_benchmark, show_table, this_device, wait_for
+
+# isort: split
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cifar100.config import ModelConfig, OptimizationConfig
+from cifar100.models import build_model, use_channels_last
+from cifar100.models.summary import mult_adds
+from cifar100.settings import load_config, recipe_names
+from cifar100.training.optimizers import build_optimizer
+from cifar100.training.trainer import choose_precision
+
+SECONDS_PER_STEP = 1.0
+SMALLEST_BATCH = 4
+NUM_CLASSES = 100
+
+LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit status."""
+    options = parse(arguments)
+    device = this_device()
+    bf16 = choose_precision("auto", device.type) == "bf16-mixed"
+    side = options.matrix_side or (2048 if device.type == "cpu" else 8192)
+    product = MatrixProduct(device, torch.bfloat16 if bf16 else torch.float32, side=side)
+    peak = product.flops_per_second()
+    rows = []
+    for name, config in networks().items():
+        if options.networks and name not in options.networks:
+            continue
+        network = build_model(config, NUM_CLASSES)
+        flops = 6 * mult_adds(network)
+        batch_size = options.batch_size or choose_batch_size(flops, peak, device)
+        repetitions = max(1, int(SECONDS_PER_STEP * peak / 4 / (flops * batch_size))) if device.type == "cuda" else 1
+        steps = {
+            layout: Steps(config, memory_format, device, batch_size=batch_size, bf16=bf16, count=repetitions)
+            for layout, memory_format in LAYOUTS.items()
+        }
+        contestants: dict[str, Callable[[], object]] = {**steps, "product": product}
+        interleaved(contestants, repeats=1)  # warms up
+        seconds = interleaved(contestants, repeats=options.repeats)
+        rows += rows_of(name, flops, batch_size, repetitions, seconds, product)
+    show(rows, product, bf16=bf16, repeats=options.repeats)
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", nargs="+", choices=list(networks()), metavar="NAME", help="default: all")
+    parser.add_argument("--batch-size", type=int, help="default: 512 on a GPU, 64 or fewer on a CPU")
+    parser.add_argument("--matrix-side", type=int, help="of the matrix product (default: 8192 on a GPU, 2048 on a CPU)")
+    parser.add_argument("--repeats", type=int, default=3, help="timings of each layout (default: 3)")
+    return parser.parse_args(arguments)
+
+
+def networks() -> dict[str, ModelConfig]:
+    """Return label to settings: every network, then those of the recipes that are none of them."""
+    known = {
+        "resnet18, imagenet stem": ModelConfig(name="resnet18", stem="imagenet"),
+        "resnet18, cifar stem": ModelConfig(name="resnet18", stem="cifar"),
+        "resnet34": ModelConfig(name="resnet34"),
+        "resnet50": ModelConfig(name="resnet50"),
+        "wide_resnet28_10": ModelConfig(name="wide_resnet28_10"),
+        "fast_net": ModelConfig(name="fast_net"),
+    }
+    for recipe in recipe_names():
+        config = load_config(recipe).model
+        if config not in known.values():
+            known[f"{config.name} of {recipe}"] = config
+    return known
+
+
+def choose_batch_size(flops: int, peak: float, device: torch.device) -> int:
+    """Return the batch size for a network of `flops` operations an image, if half of the peak were reached."""
+    if device.type != "cpu":
+        return 512
+    batch_size = 64
+    while batch_size > SMALLEST_BATCH and flops * batch_size > SECONDS_PER_STEP * peak / 2:
+        batch_size //= 2
+    return batch_size
+
+
+class MatrixProduct:
+    """A product of two square matrices: the most arithmetic that a machine does in a second.
+
+    As `torch.mm` or as a convolution of 1x1 pixels, whichever is faster here. They are computed by different libraries:
+    on an AMD EPYC with AVX-512 the first made 220 GFLOP/s and the second 440. side: a multiple of 8.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, *, side: int) -> None:
+        self.side = side
+        self.count = 2 if device.type == "cpu" else 20
+        self.dtype = dtype
+        self.device = device
+        self.matrix = torch.randn(side, side, device=device, dtype=dtype)
+        self.images = self.matrix.view(1, side // 8, 8, side).permute(0, 3, 1, 2)  # channels_last: (1, side, side/8, 8)
+        self.filters = self.matrix.view(side, side, 1, 1)
+        self.form: Callable[[], Tensor] = self._plain
+        self.form = max((self._plain, self._convolution), key=self.flops_per_second)
+
+    @property
+    def flops(self) -> int:
+        """Operations of a call."""
+        return 2 * self.side**3 * self.count
+
+    def __call__(self) -> None:
+        """Multiply, and wait for it."""
+        with torch.no_grad():
+            for _ in range(self.count):
+                self.form()
+        wait_for(self.device)
+
+    def flops_per_second(self, form: Callable[[], Tensor] | None = None) -> float:
+        """Measure once warm; in the form that is used, if none is given."""
+        self.form = form or self.form
+        self()
+        return self.flops / median(interleaved({"product": self}, repeats=5)["product"])
+
+    def _plain(self) -> Tensor:
+        return torch.mm(self.matrix, self.matrix)
+
+    def _convolution(self) -> Tensor:
+        return F.conv2d(self.images, self.filters)
+
+
+class Steps:
+    """Some training steps of a network in a memory layout."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        memory_format: torch.memory_format,
+        device: torch.device,
+        *,
+        batch_size: int,
+        bf16: bool,
+        count: int,
+    ) -> None:
+        self.device = device
+        self.bf16 = bf16
+        self.count = count
+        self.network = build_model(config, NUM_CLASSES)
+        if memory_format == torch.channels_last:
+            use_channels_last(self.network)
+        self.network = self.network.to(device).train()
+        self.optimizer = build_optimizer(self.network, OptimizationConfig(), learning_rate=1e-3)
+        self.images = torch.randn(batch_size, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
+        self.labels = torch.randint(NUM_CLASSES, (batch_size,), device=device)
+
+    def __call__(self) -> None:
+        """Train, and wait for the device."""
+        for _ in range(self.count):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                loss = F.cross_entropy(self.network(self.images), self.labels)
+            self.optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            self.optimizer.step()
+        wait_for(self.device)
+
+
+def rows_of(
+    name: str,
+    flops: int,
+    batch_size: int,
+    count: int,
+    seconds: dict[str, list[float]],
+    product: MatrixProduct,
+) -> list[list[str]]:
+    """Return the table's rows of a network, one for each layout. flops: operations of an image."""
+    rows = []
+    for layout in LAYOUTS:
+        images_per_second = batch_size * count / median(seconds[layout])
+        share = median_ratio(seconds["product"], seconds[layout]) * flops * batch_size * count / product.flops
+        figures = [f"{flops / 6e6:,.1f}", f"{batch_size}", f"{images_per_second:,.1f}"]
+        figures += [f"{images_per_second * flops / 1e9:,.1f}", f"{share:.1%}"]
+        rows.append([name if layout == "default" else "", layout, *figures])
+    return rows
+
+
+def show(rows: list[list[str]], product: MatrixProduct, *, bf16: bool, repeats: int) -> None:
+    """Print the table."""
+    arithmetic = "bf16-mixed" if bf16 else "32-true"
+    peak = product.flops_per_second() / 1e9
+    form = "as torch.mm" if product.form == product._plain else "as a 1x1 convolution"
+    kind = str(product.dtype).removeprefix("torch.")
+    show_table(
+        f"Training throughput: forward, backward and optimizer step, 32x32 pixels, {arithmetic}, {this_device().type}",
+        ["network", "layout", "M mult-adds", "batch", "images/s", "GFLOP/s", "of peak"],
+        rows,
+        notes=[
+            f"Peak: {kind} product of {product.side} x {product.side} matrices {form}, {peak:,.0f} GFLOP/s at the "
+            f"end of the run. {repeats} timings of each, medians."
+        ],
+        versions=describe_versions(),
+    )
+
+
+if __name__ == "__main__":
+    run_benchmark(main)

@@ -1,0 +1,218 @@
+"""The benchmarks run and print their tables, on tiny data; what they compute from measurements is right."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from cifar100.config import Config
+from cifar100.errors import UserError
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = sorted(file.stem for file in FOLDER.glob("*.py") if "if __name__ ==" in file.read_text(encoding="utf-8"))
+
+TINY_TRIAL = ("--recipe", "quickstart", "--split", "validation", "--in-process")
+TINY_SETTINGS = ("--training.max_epochs", "1", "--model.widths", "[8,8,8]", "--training.accelerator", "cpu")
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], ModuleType]:
+    """Imports a script as when it is run; the working directory is an empty folder."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.chdir(tmp_path)
+    return importlib.import_module
+
+
+def assert_readable_table(text: str) -> None:
+    assert "Hardware: " in text
+    assert "Versions: Python " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_the_results_page_names_every_benchmark() -> None:
+    results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
+    assert len(SCRIPTS) == 5
+    assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
+
+
+def test_contestants_take_turns_and_every_other_round_goes_backwards(benchmark: Callable[[str], ModuleType]) -> None:
+    measure, calls = benchmark("measure"), list[str]()
+    contestants = {name: lambda name=name: calls.append(name) for name in "abc"}
+    seconds = measure.interleaved(contestants, repeats=3)
+    assert "".join(calls) == "abccbaabc"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_a_ratio_is_taken_within_each_round(benchmark: Callable[[str], ModuleType]) -> None:
+    assert benchmark("measure").median_ratio([2.0, 30.0, 400.0], [1.0, 10.0, 100.0]) == 3.0
+
+
+def test_input_pipeline(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data.root", str(tiny_data), "--images", "128", "--repeats", "1", "--workers", "0"]
+    assert benchmark("input_pipeline").main(options) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    for name in ("cifar100, packed", "cifar100, images", "Albumentations, PNG", "torchvision v2", "kornia"):
+        assert f"\n{name}" in table  # a peer that is not installed has its row as well
+    assert "128 images a pass" in table
+
+
+def test_a_peer_that_is_not_installed_says_so(benchmark: Callable[[str], ModuleType]) -> None:
+    assert benchmark("peers").reason_missing("no_such_peer") == "not installed"
+    assert benchmark("peers").reason_missing("numpy") == ""
+
+
+def test_loop_overhead_trains_the_same_network_on_both_sides(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--steps", "8", "--repeats", "1"]
+    assert benchmark("loop_overhead").main(options) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert "the same." in " ".join(table.split())
+    assert "3 steps of 128 images after 5 to warm up, 2 epoch(s)" in table  # 8 steps are two whole epochs of 4
+
+
+def test_loop_overhead_notices_another_network(
+    benchmark: Callable[[str], ModuleType],
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = benchmark("loop_overhead")
+    bare = module.train_bare
+
+    def with_another_seed(config: Config) -> Any:
+        return bare(replace(config, training=replace(config.training, seed=1)))
+
+    monkeypatch.setattr(module, "train_bare", with_another_seed)
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--steps", "8", "--repeats", "1"]
+    assert module.main(options) == 1
+    assert "NOT THE SAME" in " ".join(capsys.readouterr().out.split())
+
+
+def test_loop_overhead_refuses_too_few_steps(benchmark: Callable[[str], ModuleType], tiny_data: Path) -> None:
+    with pytest.raises(UserError, match="--steps is 5, but it must be more than"):
+        benchmark("loop_overhead").main(["--data.root", str(tiny_data), "--steps", "5"])
+
+
+def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--networks", "fast_net of quickstart", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1"]
+    assert benchmark("training_throughput").main(options) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert table.count("channels_last") == 1
+
+
+def test_training_throughput_knows_every_network(benchmark: Callable[[str], ModuleType]) -> None:
+    from cifar100.models import MODELS
+    from cifar100.settings import load_config, recipe_names
+
+    networks = benchmark("training_throughput").networks()
+    assert {config.name for config in networks.values()} == set(MODELS)
+    assert all(load_config(recipe).model in networks.values() for recipe in recipe_names())
+
+
+def test_the_operations_of_a_matrix_product_are_counted_for_both_forms(
+    benchmark: Callable[[str], ModuleType],
+) -> None:
+    import torch
+
+    product = benchmark("training_throughput").MatrixProduct(torch.device("cpu"), torch.float32, side=16)
+    expected = product.matrix @ product.matrix.T  # a filter is a row of the matrix
+    found = product._convolution().permute(0, 2, 3, 1).reshape(16, 16)
+    torch.testing.assert_close(found, expected)
+    assert product.flops == 2 * 16**3 * product.count
+
+
+@pytest.mark.parametrize(
+    ("degrees_of_freedom", "published"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (9, 2.26216), (199, 1.97196)]
+)
+def test_the_t_distribution_against_published_quantiles(
+    degrees_of_freedom: int, published: float, benchmark: Callable[[str], ModuleType]
+) -> None:
+    assert benchmark("accuracy_trials").t_quantile(0.975, degrees_of_freedom) == pytest.approx(published, rel=1e-5)
+
+
+def test_mean_and_interval_against_numbers_worked_out_by_hand(benchmark: Callable[[str], ModuleType]) -> None:
+    mean, deviation, half = benchmark("accuracy_trials").mean_and_interval([1.0, 2.0, 3.0, 4.0])
+    assert mean == 2.5
+    assert deviation == pytest.approx(math.sqrt(5 / 3))
+    assert half == pytest.approx(3.18245 * math.sqrt(5 / 3) / 2, rel=1e-5)
+
+
+def test_one_trial_has_no_interval(benchmark: Callable[[str], ModuleType]) -> None:
+    mean, deviation, half = benchmark("accuracy_trials").mean_and_interval([0.5])
+    assert mean == 0.5
+    assert math.isnan(deviation)
+    assert math.isnan(half)
+
+
+def test_trials_go_on_where_they_stopped(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, output = benchmark("accuracy_trials"), tmp_path / "trials.jsonl"
+    options = [*TINY_TRIAL, "--output", str(output), "--data.root", str(tiny_data), *TINY_SETTINGS]
+    assert module.main([*options, "--trials", "1"]) == 0
+    first = output.read_text()
+    assert module.main([*options, "--trials", "2"]) == 0
+    both = output.read_text()
+    assert both.startswith(first)
+    trials = [json.loads(line) for line in both.splitlines()]
+    assert [trial["seed"] for trial in trials] == [0, 1]
+    assert trials[0]["test_top1"] is None
+    assert 0 <= trials[0]["validation_top1"] <= 1
+    assert trials[0]["seconds"] > trials[0]["epochs_seconds"] > 0
+    assert trials[0]["overrides"]["training.max_epochs"] == 1
+    capsys.readouterr()
+    assert module.main([*options, "--trials", "2"]) == 0  # nothing left to do
+    assert output.read_text() == both
+    assert_readable_table(capsys.readouterr().out)
+
+
+def test_trials_with_other_settings_are_not_mixed(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path
+) -> None:
+    module, output = benchmark("accuracy_trials"), tmp_path / "trials.jsonl"
+    facts = {"recipe": "quickstart", "split": "test", "settings": {"training": {"max_epochs": 3}}}
+    module.append({**facts, "seed": 0}, output)
+    assert [trial["seed"] for trial in module.read_trials(output, facts)] == [0]
+    with pytest.raises(UserError, match=r"settings.training.max_epochs: 3 there, 4 here"):
+        module.read_trials(output, {**facts, "settings": {"training": {"max_epochs": 4}}})
+    with pytest.raises(UserError, match="split: test there, validation here"):
+        module.read_trials(output, {**facts, "split": "validation"})
+
+
+def test_a_seed_is_not_a_setting_of_the_trials(benchmark: Callable[[str], ModuleType]) -> None:
+    with pytest.raises(UserError, match="--first-seed"):
+        benchmark("accuracy_trials").parse(["--training.seed", "3"])
+
+
+@pytest.mark.slow
+def test_a_trial_in_a_process_of_its_own_opens_the_test_images(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "trials.jsonl"
+    options = ["--recipe", "quickstart", "--trials", "1", "--output", str(output), "--data.root", str(tiny_data)]
+    assert benchmark("accuracy_trials").main([*options, *TINY_SETTINGS]) == 0
+    (trial,) = [json.loads(line) for line in output.read_text().splitlines()]
+    assert 0 <= trial["test_top1"] <= 1
+    assert trial["cold"] is True
+
+
+@pytest.mark.slow
+def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark("startup").main(["--data.root", str(tiny_data), "--repeats", "1"]) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert "to the first training step" in table
