@@ -56,7 +56,7 @@ from cifar100.config import Config
 from cifar100.data.prepared import DataFolder
 from cifar100.data.sampler import Batch, EpochLoader
 from cifar100.errors import UserError
-from cifar100.settings import load_config, setting_names
+from cifar100.settings import load_config
 from cifar100.training import train
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.optimizers import build_optimizer
@@ -137,7 +137,7 @@ def train_bare(config: Config) -> Outcome:
     experiment = _assemble(config)
     network = experiment.module.network.to(device).train()
     optimizer = build_optimizer(network, config.optimization, float(config.optimization.learning_rate))
-    scheduler = build_scheduler(optimizer, config.optimization, experiment.module.total_steps)
+    scheduler = build_scheduler(optimizer, config.optimization, experiment.clock)
     loader, limit = _loader(experiment, device), experiment.steps_per_epoch
     bf16 = choose_precision(config.training.precision, device.type) == "bf16-mixed"
     torch.use_deterministic_algorithms(config.training.deterministic)
@@ -173,7 +173,9 @@ def _assemble(config: Config) -> Experiment:
 
 def _loader(experiment: Experiment, device: torch.device) -> EpochLoader:
     if experiment.config.data.pipeline == "packed":
-        return packed_loader(experiment.config, experiment.info, experiment.split, device)
+        loader = packed_loader(experiment.config, experiment.info, experiment.split, device)
+        loader.side = experiment.data.resolution
+        return loader
     return experiment.data.train_dataloader()
 
 
@@ -249,8 +251,7 @@ def configure(recipe: str, root: Path | None, steps: int) -> Config:
     if steps <= WARM_UP_STEPS:
         raise UserError(f"--steps is {steps}, but it must be more than the {WARM_UP_STEPS} of the warm-up.")
     overrides: dict[str, Any] = {**data_settings(recipe, root), "data.validation_fraction": 0}
-    if "training.max_minutes" in setting_names():
-        overrides["training.max_minutes"] = None
+    overrides["training.max_minutes"] = None
     config = load_config(recipe, overrides={**overrides, "training.max_epochs": 1})
     if config.training.precision == "16-mixed":
         raise UserError("the bare loop of this benchmark has no gradient scaler; use a recipe without 16-mixed.")
@@ -263,7 +264,7 @@ def configure(recipe: str, root: Path | None, steps: int) -> Config:
 def show(config: Config, outcomes: dict[str, list[Outcome]], agreement: str) -> None:
     """Print the table."""
     per_epoch = config.training.limit_train_batches or 0
-    timed_steps = per_epoch * config.training.max_epochs - WARM_UP_STEPS
+    timed_steps = per_epoch * int(config.training.max_epochs) - WARM_UP_STEPS
     seconds = {name: [outcome.steps_seconds for outcome in side] for name, side in outcomes.items()}
     ratio = median_ratio(seconds["ours"], seconds["bare"])
     rows = []

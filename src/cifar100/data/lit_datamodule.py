@@ -88,6 +88,11 @@ class CifarDataModule(LightningDataModule):
             images = images.contiguous(memory_format=torch.channels_last)
         return images, labels
 
+    def resolution(self) -> int:
+        """Return the side in pixels of the next training batch of the `packed` pipeline."""
+        training = self.config.training
+        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
+
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
         loader = build(indices, training=training)
@@ -107,7 +112,7 @@ class CifarDataModule(LightningDataModule):
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self._resolution,
+            side=self.resolution,
             channels_last=self.config.training.channels_last,
         )
 
@@ -141,10 +146,6 @@ class CifarDataModule(LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world_size,
         )
-
-    def _resolution(self) -> int:
-        training = self.config.training
-        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
 
     @property
     def _world_size(self) -> int:
