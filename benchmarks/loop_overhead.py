@@ -282,7 +282,7 @@ def show(config: Config, outcomes: dict[str, list[Outcome]], agreement: str) -> 
         rows,
         notes=[
             f"{timed_steps} steps of {config.data.batch_size} images after {WARM_UP_STEPS} to warm up, "
-            f"{config.training.max_epochs} epoch(s); {len(outcomes['ours'])} rounds, medians.",
+            f"{config.training.max_epochs:g} epoch(s); {len(outcomes['ours'])} rounds, medians.",
             f"Ratio of a whole epoch of the recipe, with the end of epoch: {epoch_ratio:.4f}.",
             agreement,
         ],
