@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import shutil
 import sys
 import time
@@ -23,6 +25,7 @@ from cifar100.run_folder import RunFolder
 from cifar100.settings import load_config
 from cifar100.training.checkpoints import read_checkpoint
 from cifar100.training.progress import EpochProgress
+from cifar100.training.text_logging import RunLog
 
 RUN_FILES = {
     "config.yaml",
@@ -284,6 +287,38 @@ def test_shapes_100_is_never_taken_for_cifar_100(settings: Callable[..., Config]
     with pytest.raises(UserError, match="Shapes-100"):
         commands.train(settings(**{"data.source": "download"}))
     assert not Path("logs").exists()
+
+
+@pytest.mark.parametrize(
+    "writer",
+    [
+        "cifar100.training.train.save_split",
+        "cifar100.training.history.write_json",
+        "logging.FileHandler._open",
+        "tensorboard.summary.writer.record_writer.RecordWriter.write",  # in a thread
+    ],
+)
+def test_a_full_disk_gets_one_line_whatever_is_being_written(
+    writer: str, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disk_is_full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(writer, disk_is_full)
+    with pytest.raises(UserError, match=r"^\S*run1 cannot be written \(No space left on device\); make room"):
+        commands.train(settings(), experiment="run1")
+
+
+def test_a_log_that_cannot_be_written_is_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def disk_is_full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    log = RunLog(tmp_path / "training.log", enabled=True)
+    monkeypatch.setattr("logging.StreamHandler.flush", disk_is_full)
+    with pytest.raises(OSError, match="No space left"):
+        log.write("a line")
+    monkeypatch.undo()
+    log.close()
 
 
 def test_a_missing_device_is_refused_before_anything_is_written(settings: Callable[..., Config]) -> None:

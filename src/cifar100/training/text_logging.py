@@ -29,7 +29,7 @@ class RunLog:
         self.console = Console(highlight=False, soft_wrap=True, quiet=not enabled)
         self._logger = logging.Logger("cifar100.run", logging.INFO)
         if enabled:
-            handler = logging.FileHandler(path, encoding="utf-8")
+            handler = _FileHandler(path, encoding="utf-8")
             handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
             self._logger.addHandler(handler)
         else:
@@ -54,6 +54,14 @@ class RunLog:
         for handler in list(self._logger.handlers):
             handler.close()
             self._logger.removeHandler(handler)
+
+
+class _FileHandler(logging.FileHandler):
+    """Passes on what fails, a full disk for example; the standard library prints it and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # overridden
+        """Raise what is being handled."""
+        raise  # called from an `except` block
 
 
 class EpochRecorder(Callback):

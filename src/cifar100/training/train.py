@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ from cifar100.training.trainer import StopAtTheEnd, build_trainer, choose_accele
 RUN_FOLDER_VARIABLE = "CIFAR100_RUN_FOLDER"
 """Tells the further processes of a run on several devices, which start the same command, where the first one writes."""
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""No space left, quota exceeded, read-only file system."""
+
 
 def start_run(config: Config, *, experiment: str | None = None, started: float | None = None) -> RunFolder:
     """Train from the beginning, in a new run folder.
@@ -50,14 +56,15 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
     info = ensure_prepared(config.data.source, config.data.root)
     split = make_split(config)
     run = _new_run_folder(experiment)
-    if config.optimization.learning_rate == "auto":
-        suggestion = _suggest_learning_rate(config, info, split, run)
-        config = replace(config, optimization=replace(config.optimization, learning_rate=suggestion.learning_rate))
-    if _is_first_process():
-        save_split(split, run.split)
-        write_info(info, run.dataset_info)
-        write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
-    _fit(run, assemble(config, info, split, started=started))
+    with _full_disk_said_plainly(run):
+        if config.optimization.learning_rate == "auto":
+            suggestion = _suggest_learning_rate(config, info, split, run)
+            config = replace(config, optimization=replace(config.optimization, learning_rate=suggestion.learning_rate))
+        if _is_first_process():
+            save_split(split, run.split)
+            write_info(info, run.dataset_info)
+            write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
+        _fit(run, assemble(config, info, split, started=started))
     return run
 
 
@@ -78,7 +85,8 @@ def resume_run(run: RunFolder) -> RunFolder:
         raise UserError(
             f"{run.path} has finished its {len(history.epochs)} epochs; evaluate it: cifar100 evaluate {run.name}"
         )
-    _fit(run, assemble(config, info, load_split(run.split)), checkpoint=checkpoint)
+    with _full_disk_said_plainly(run):
+        _fit(run, assemble(config, info, load_split(run.split)), checkpoint=checkpoint)
     return run
 
 
@@ -89,7 +97,8 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
     info = ensure_prepared(config.data.source, config.data.root)
     split = make_split(config)
     run = _new_run_folder(experiment)
-    suggestion = _suggest_learning_rate(config, info, split, run)
+    with _full_disk_said_plainly(run):
+        suggestion = _suggest_learning_rate(config, info, split, run)
     print(f"plot: {run.lr_finder_plot}")
     print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
     return suggestion
@@ -103,12 +112,12 @@ def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = No
     logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False)
     callbacks = _callbacks(run, experiment, history, run_log)
     trainer = build_trainer(experiment.config.training, run.path, callbacks=callbacks, logger=logger)
-    announce_run(run, experiment, trainer, run_log)
-    if checkpoint is None and _is_first_process():
-        _describe_network(run, experiment.module.network, logger)
-    if experiment.config.training.compile != "none":
-        experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: the weights' names stay
     try:
+        announce_run(run, experiment, trainer, run_log)
+        if checkpoint is None and _is_first_process():
+            _describe_network(run, experiment.module.network, logger)
+        if experiment.config.training.compile != "none":
+            experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: weights keep names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if _is_first_process():
@@ -121,8 +130,33 @@ def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = No
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         raise KeyboardInterrupt(f"Go on with: {this_program()} train --resume {run.name}") from error
     finally:
-        logger.finalize("success")
         run_log.close()
+        logger.finalize("success")
+
+
+@contextmanager
+def _full_disk_said_plainly(run: RunFolder) -> Iterator[None]:
+    """Turn a disk that is full or read-only into a `UserError`; other failures keep their traceback.
+
+    TensorBoard writes in a thread of its own: what fails there is raised here too, so that its report is left out.
+    """
+    report = threading.excepthook
+
+    def report_others(failure: threading.ExceptHookArgs) -> None:
+        if getattr(failure.exc_value, "errno", None) not in DISK_ERRORS:
+            report(failure)
+
+    threading.excepthook = report_others
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        saved = (run.checkpoints / "last.ckpt").is_file()
+        go_on = f"go on with: {this_program()} train --resume {run.name}" if saved else "start again"
+        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then {go_on}") from error
+    finally:
+        threading.excepthook = report
 
 
 def _callbacks(run: RunFolder, experiment: Experiment, history: History, run_log: RunLog) -> list[Callback]:
