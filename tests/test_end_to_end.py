@@ -245,6 +245,16 @@ def test_predictions_are_those_of_the_evaluated_network(settings: Callable[..., 
         assert 0 < sum(shares) <= 1
 
 
+def test_evaluation_without_the_data_says_how_to_get_the_same_again(
+    settings: Callable[..., Config], tiny_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_data, tmp_path / "moved")
+    run = commands.train(settings(**{"data.root": "moved", "training.max_epochs": 1}))
+    shutil.rmtree(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"cifar100 prepare --source generated --root moved$"):
+        commands.evaluate(run.name)
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(settings: Callable[..., Config]) -> None:
     small = commands.train(settings(**{"training.max_epochs": 1}))
     large = commands.train(settings(**{"training.max_epochs": 1, "model.widths": [8, 8, 16]}))

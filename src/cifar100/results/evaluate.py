@@ -125,6 +125,13 @@ def show_evaluation(evaluation: Evaluation) -> None:
 def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     folder = DataFolder(trained.config.data.root)
     part: Literal["train", "test"] = "test" if split == "test" else "train"
+    if not folder.is_prepared():
+        generated = " --source generated" if trained.info.origin == "generated" else ""
+        mend = f"prepare it again: cifar100 prepare{generated} --root {folder.root}"
+        raise UserError(
+            f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained.info.describe()}. "
+            f"Change to the folder where it was trained, or {mend}"
+        )
     if folder.info().sha256.get(part) != trained.info.sha256.get(part):
         raise UserError(f"the {part} images in {folder.root} are not those of the run {run.path}; prepare them again.")
     if split == "test":
