@@ -213,6 +213,13 @@ def test_the_learning_rate_finder_leaves_plot_and_numbers(settings: Callable[...
     assert not list(folder.path.glob(".lr_find*"))
 
 
+def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
+    settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.find_lr(settings())
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", and the options given here")
+
+
 def test_an_automatic_learning_rate_is_found_once_and_changes_nothing_else(settings: Callable[..., Config]) -> None:
     automatic = commands.train(settings(**{"optimization.learning_rate": "auto"}))
     found = load_config(files=[automatic.config]).optimization.learning_rate

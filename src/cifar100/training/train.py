@@ -100,7 +100,9 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
     with _full_disk_said_plainly(run):
         suggestion = _suggest_learning_rate(config, info, split, run)
     print(f"plot: {run.lr_finder_plot}")
-    print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
+    print(
+        f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}, and the options given here"
+    )
     return suggestion
 
 
