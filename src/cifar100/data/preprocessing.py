@@ -195,8 +195,9 @@ def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
 def _refuse_source_for_own(source: str, root: Path) -> None:
     if source != "download" and Path(source).expanduser().resolve() != root.resolve():
         raise UserError(
-            f"{root} holds your own data (train.csv), not what the source {source} gives; leave out the source to use "
-            "your own data, or choose another root."
+            f"{root} holds your own data (train.csv), not what the source {source} gives. To use your own data, leave "
+            "out --source (prepare) or give --data.source download (train: the recipe may name another source); or "
+            "choose another root."
         )
 
 
