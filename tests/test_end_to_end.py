@@ -306,6 +306,18 @@ def test_without_a_terminal_a_run_prints_one_plain_line_per_epoch_and_no_warning
     assert "cifar100 evaluate experiment1" in shown.out
 
 
+def test_what_quickstart_says_fits_into_80_columns(
+    settings: Callable[..., Config], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_data, tmp_path / "dataset_shapes100")
+    root = Path("dataset_shapes100")
+    commands.prepare("generated", root)
+    commands.train(settings(**{"data.root": root, "training.max_epochs": 1}))
+    lines = capsys.readouterr().out.splitlines()
+    # the processor's name is the machine's own
+    assert [line for line in lines if len(line) > 80 and not line.startswith("device ")] == []
+
+
 def test_shapes_100_is_never_taken_for_cifar_100(settings: Callable[..., Config]) -> None:
     with pytest.raises(UserError, match="Shapes-100"):
         commands.train(settings(**{"data.source": "download"}))

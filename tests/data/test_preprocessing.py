@@ -173,7 +173,7 @@ def test_a_complete_folder_is_left_alone(archive: Path, tmp_path: Path, capsys: 
     capsys.readouterr()
     assert prepare(source=str(archive), root=root) == first
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == times
-    assert capsys.readouterr().out == f"{root}: {first.describe()}; 24 training images, 8 test images\n"
+    assert capsys.readouterr().out == f"{root}: {first.describe()}\n  24 training images, 8 test images\n"
 
 
 def cut(path: Path) -> None:

@@ -202,5 +202,6 @@ def _refuse_source_for_own(source: str, root: Path) -> None:
 
 
 def _say(info: DatasetInfo, root: Path) -> DatasetInfo:
-    print(f"{root}: {info.describe()}; {info.num_train} training images, {info.num_test} test images")
+    print(f"{root}: {info.describe()}")
+    print(f"  {info.num_train:,} training images, {info.num_test:,} test images")
     return info

@@ -23,7 +23,8 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     processes = f"{config.training.devices} x " if config.training.devices > 1 else ""
     run_log.tell(f"recipe   {config.recipe}")
     run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
-    run_log.tell(f"data     {experiment.info.describe()} ({config.data.root})")
+    run_log.tell(f"data     {experiment.info.describe()}")
+    run_log.tell(f"folder   {config.data.root}")
     run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
     run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
     run_log.tell(f"run      {run.path}")
