@@ -197,7 +197,6 @@ def _own_folder_and_terminal() -> Iterator[None]:
         contextlib.redirect_stdout(io.StringIO()),
         mock.patch.dict(os.environ, {"FORCE_COLOR": "1"}),
     ):
-        os.environ.pop(train.RUN_FOLDER_VARIABLE, None)
         yield
 
 

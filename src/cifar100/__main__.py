@@ -16,6 +16,7 @@ from cifar100 import __version__, commands
 from cifar100.config import SECTIONS
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
+from cifar100.training.processes import is_first_process
 
 # Threads that wait for each other inside an operation give the processor away instead of spinning on it. OpenMP reads
 # this when torch is loaded. Beside one busy process on 2 processors, fast_net (24, 48, 96) trained 888 images/s with it
@@ -250,7 +251,8 @@ def main() -> None:
         print(f"cifar100: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt as error:
-        print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
+        if is_first_process():
+            print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader went away, as in `cifar100 recipes | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

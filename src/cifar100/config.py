@@ -30,7 +30,8 @@ class DataConfig:
     one by one with Albumentations in worker processes."""
 
     batch_size: int = 128
-    """Images per optimizer step, on each device."""
+    """Images per optimizer step on each device: N devices take N times as many together. The learning rate is not
+    changed for that."""
 
     validation_fraction: float = 0.1
     """Share of the training images held out to choose the best epoch; 0 trains on all of them."""
@@ -182,7 +183,10 @@ class TrainingConfig:
     """Device; `auto` takes CUDA, else Apple's MPS, else the CPU."""
 
     devices: int = 1
-    """Number of devices, one process each; with `cpu`, the number of processes."""
+    """Number of devices of each machine, one process each; with `cpu`, the number of processes."""
+
+    num_nodes: int = 1
+    """Number of machines; on several, torchrun or SLURM's srun starts the processes."""
 
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
     """Arithmetic; `auto` is bf16-mixed on CUDA devices that have it and 32-true elsewhere."""
@@ -201,6 +205,11 @@ class TrainingConfig:
 
     limit_val_batches: int | None = None
     """Use only this many validation batches, for a trial; null is all."""
+
+    @property
+    def num_processes(self) -> int:
+        """Processes on all machines together."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +271,7 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("training.max_minutes", 0, math.inf, False),
     ("training.seed", 0, 2**32 - 1, True),
     ("training.devices", 1, 1024, True),
+    ("training.num_nodes", 1, 1024, True),
     ("training.limit_train_batches", 1, math.inf, True),
     ("training.limit_val_batches", 1, math.inf, True),
 )
@@ -290,8 +300,8 @@ def _check_combinations(config: Config) -> None:
     _check_resolutions(config.training)
     if config.augmentation.mixup + config.augmentation.cutmix > 1:
         raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
-    if config.training.max_minutes is not None and config.training.devices > 1:
-        raise UserError("--training.max_minutes needs --training.devices 1: the clocks of several processes differ.")
+    if config.training.max_minutes is not None and config.training.num_processes > 1:
+        raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
     if config.model.stem is not None and not config.model.name.startswith("resnet"):
         raise UserError(f"--model.stem {config.model.stem} is for ResNets, but --model.name is {config.model.name}.")
     if config.model.widths is not None and config.model.name != "fast_net":

@@ -127,6 +127,6 @@ def test_workers_do_not_start_threads_of_opencv(folder):
 def test_number_of_workers(monkeypatch):
     assert resolve_num_workers(3) == 3
     assert resolve_num_workers(0) == 0
-    for processors, world_size, expected in ((2, 1, 2), (64, 1, 8), (64, 16, 4), (2, 4, 1)):
+    for processors, num_processes, expected in ((2, 1, 2), (64, 1, 8), (64, 16, 4), (2, 4, 1)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=processors: set(range(n)), raising=False)
-        assert resolve_num_workers("auto", world_size=world_size) == expected
+        assert resolve_num_workers("auto", num_processes=num_processes) == expected

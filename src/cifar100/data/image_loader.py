@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class ImageLoader(EpochLoader):
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             multiprocessing_context=_context() if num_workers else None,
+            worker_init_fn=_end_with_the_trainer,
             # Each pass draws a number from this generator; from the global one, it would shift the network's draws.
             generator=torch.Generator(),
         )
@@ -78,12 +80,12 @@ class _BatchDataset(Dataset["Batch | UserError"]):
         return torch.stack(images), torch.tensor(labels)
 
 
-def resolve_num_workers(num_workers: int | str, *, world_size: int = 1) -> int:
+def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> int:
     """Return the number of worker processes; `auto` shares this machine's processors among the training processes."""
     if num_workers != "auto":
         return int(num_workers)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(MOST_WORKERS, usable // world_size))
+    return max(1, min(MOST_WORKERS, usable // num_processes))
 
 
 def _context() -> BaseContext:
@@ -96,6 +98,21 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cifar100.data.dataset", "cifar100.data.image_transform"])
     return context
+
+
+def _end_with_the_trainer(worker: int) -> None:
+    """End this worker when the process that it works for has ended, even if that was killed.
+
+    torch watches the parent in the system's sense, which under `forkserver` is the server.
+    """
+    trainer = multiprocessing.parent_process()
+    assert trainer is not None
+
+    def watch() -> None:
+        trainer.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end with the trainer").start()
 
 
 def _as_it_is(batch: Any) -> Any:

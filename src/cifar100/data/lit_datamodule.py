@@ -132,7 +132,7 @@ class CifarDataModule(LightningDataModule):
         return ImageLoader(
             dataset,
             self._sampler(indices, training=training),
-            num_workers=resolve_num_workers(self.config.data.num_workers, world_size=self._world_size),
+            num_workers=resolve_num_workers(self.config.data.num_workers, num_processes=self.config.training.devices),
             pin_memory=self._device.type == "cuda",
         )
 
@@ -149,7 +149,7 @@ class CifarDataModule(LightningDataModule):
 
     @property
     def _world_size(self) -> int:
-        return self.trainer.world_size if self.trainer else self.config.training.devices
+        return self.trainer.world_size if self.trainer else self.config.training.num_processes
 
     @property
     def _device(self) -> torch.device:

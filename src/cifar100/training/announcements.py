@@ -20,7 +20,7 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     stem = f", {config.model.stem} stem" if config.model.stem else ""
     parameters = count_parameters(experiment.module.network)
     device = trainer.strategy.root_device.type
-    processes = f"{config.training.devices} x " if config.training.devices > 1 else ""
+    processes = f"{config.training.num_processes} x " if config.training.num_processes > 1 else ""
     run_log.tell(f"recipe   {config.recipe}")
     run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
     run_log.tell(f"data     {experiment.info.describe()}")

@@ -35,7 +35,7 @@ class Experiment:
     @property
     def images_per_step(self) -> float:
         """Training images of one optimizer step, over all processes; fewer than the batch size in a tiny data set."""
-        return min(self.config.data.batch_size * self.config.training.devices, len(self.split.train))
+        return min(self.config.data.batch_size * self.config.training.num_processes, len(self.split.train))
 
 
 def make_split(config: Config) -> Split:

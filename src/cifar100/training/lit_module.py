@@ -39,8 +39,14 @@ class ImageClassifier(L.LightningModule):
         top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
         loss = MeanMetric(nan_strategy="disable")
-        self.train_metrics = MetricCollection({"loss": loss.clone(), "accuracy": top1.clone()}, prefix="train/")
-        self.val_metrics = MetricCollection({"loss": loss, "accuracy": top1, "top5_accuracy": top5}, prefix="val/")
+        self.train_metrics = MetricCollection(
+            {"loss": loss.clone(), "accuracy": top1.clone()}, prefix="train/", compute_groups=False
+        )
+        # Groups are formed of metrics that are equal after the first batch, which may be so by chance, and in one
+        # process but not in another; then they would wait for each other for ever.
+        self.val_metrics = MetricCollection(
+            {"loss": loss, "accuracy": top1, "top5_accuracy": top5}, prefix="val/", compute_groups=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes)."""
@@ -55,6 +61,12 @@ class ImageClassifier(L.LightningModule):
         main_labels = labels if labels.ndim == 1 else labels.argmax(1)
         _update(self.train_metrics, loss.detach(), logits.detach(), main_labels)
         return loss
+
+    def training_so_far(self) -> tuple[float, float]:
+        """Return loss and accuracy of this process's images of the epoch so far. Waits for no other process."""
+        loss: Any = self.train_metrics["loss"]  # `compute` would gather
+        accuracy: Any = self.train_metrics["accuracy"]
+        return (loss.mean_value / loss.weight).item(), (accuracy.tp / (accuracy.tp + accuracy.fn)).item()
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch."""

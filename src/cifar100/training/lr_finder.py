@@ -54,10 +54,12 @@ class LearningRateSuggestion:
 def range_test(trainer: L.Trainer, module: ImageClassifier, data: L.LightningDataModule) -> LearningRateSuggestion:
     """Run Lightning's range test; module, optimizer and random state are afterwards as they were before.
 
+    Under several processes all train, and the losses are those of the first one's share.
+
     Raises:
         UserError: the losses allow no suggestion.
     """
-    with quiet(), isolate_rng(), _progress_on_terminals_only():
+    with quiet(), isolate_rng(), _progress_on_terminals_only(trainer):
         finder = Tuner(trainer).lr_find(
             module, datamodule=data, min_lr=LOWEST, max_lr=HIGHEST, num_training=NUM_STEPS, update_attr=False
         )
@@ -147,9 +149,9 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @contextlib.contextmanager
-def _progress_on_terminals_only() -> Iterator[None]:
-    """Lightning draws its own bar on stderr, terminal or not."""
-    if sys.stderr.isatty():
+def _progress_on_terminals_only(trainer: L.Trainer) -> Iterator[None]:
+    """Lightning draws its own bar on stderr, terminal or not, in every process."""
+    if sys.stderr.isatty() and trainer.is_global_zero:
         yield
         return
     with contextlib.redirect_stderr(io.StringIO()):

@@ -37,15 +37,13 @@ class EpochProgress(Callback):
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
         self.task = self.progress.add_task("", metrics="", visible=False)
         self.last_update = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin a new bar."""
-        if not trainer.is_global_zero:
-            return
         self.progress.start()
         self._begin(f"epoch {epoch_number(trainer)}", trainer.num_training_batches)
 
@@ -55,8 +53,7 @@ class EpochProgress(Callback):
         """Move the bar, a few times a second."""
         if self._is_due():
             assert isinstance(pl_module, ImageClassifier)
-            metrics = pl_module.train_metrics
-            loss, accuracy = metrics["loss"].compute().item(), metrics["accuracy"].compute().item()
+            loss, accuracy = pl_module.training_so_far()
             text = f"loss {loss:.3f}  accuracy {accuracy:6.2%}"
             self.progress.update(self.task, completed=batch_idx + 1, metrics=text)
 

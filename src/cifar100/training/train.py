@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import threading
 import time
@@ -32,12 +31,10 @@ from cifar100.training.checkpoints import checkpoint_callbacks, find_checkpoint
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
+from cifar100.training.processes import Processes, join_processes
 from cifar100.training.progress import EpochProgress
 from cifar100.training.text_logging import EpochRecorder, RunLog
-from cifar100.training.trainer import StopAtTheEnd, build_trainer, choose_accelerator, choose_precision, quiet
-
-RUN_FOLDER_VARIABLE = "CIFAR100_RUN_FOLDER"
-"""Tells the further processes of a run on several devices, which start the same command, where the first one writes."""
+from cifar100.training.trainer import StopAtTheEnd, build_trainer, check_device, choose_accelerator, quiet
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""
@@ -52,19 +49,20 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
         UserError: the data, the device or the run folder is not as it must be.
     """
     started = time.monotonic() if started is None else started
-    _check_device(config)
-    info = ensure_prepared(config.data.source, config.data.root)
-    split = make_split(config)
-    run = _new_run_folder(experiment)
-    with _full_disk_said_plainly(run):
-        if config.optimization.learning_rate == "auto":
-            suggestion = _suggest_learning_rate(config, info, split, run)
-            config = replace(config, optimization=replace(config.optimization, learning_rate=suggestion.learning_rate))
-        if _is_first_process():
-            save_split(split, run.split)
-            write_info(info, run.dataset_info)
-            write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
-        _fit(run, assemble(config, info, split, started=started))
+    with _processes(config) as processes:
+        info = _prepared(config, processes)
+        split = make_split(config)
+        run = processes.do_once(lambda: create_run_folder(experiment))
+        with _full_disk_said_plainly(run):
+            if config.optimization.learning_rate == "auto":
+                found = _suggest_learning_rate(config, info, split, run, processes)
+                config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
+            if processes.is_first:
+                save_split(split, run.split)
+                write_info(info, run.dataset_info)
+                comment = f"{info.describe()}. Repeat: cifar100 train --config {run.config}"
+                write_config(config, run.config, comment=comment)
+            _fit(run, assemble(config, info, split, started=started), processes)
     return run
 
 
@@ -75,54 +73,47 @@ def resume_run(run: RunFolder) -> RunFolder:
         UserError: the run saved nothing yet, has come to its end, or its data are no longer what they were.
     """
     config = load_config(files=[run.config])
-    _check_device(config)
-    info = ensure_prepared(config.data.source, config.data.root)
-    if info.sha256 != read_info(run.dataset_info).sha256:
-        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
-    checkpoint = find_checkpoint(run, "last")
-    history = History(run.metrics, {})
-    if history.finished:
-        raise UserError(
-            f"{run.path} has finished its {len(history.epochs)} epochs; evaluate it: cifar100 evaluate {run.name}"
-        )
-    with _full_disk_said_plainly(run):
-        _fit(run, assemble(config, info, load_split(run.split)), checkpoint=checkpoint)
+    with _processes(config) as processes:
+        info = _prepared(config, processes)
+        checkpoint = processes.do_once(lambda: _checkpoint_to_resume(run, config, info))
+        with _full_disk_said_plainly(run):
+            _fit(run, assemble(config, info, load_split(run.split)), processes, checkpoint=checkpoint)
     return run
 
 
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
     check(replace(config, optimization=replace(config.optimization, learning_rate="auto")))
-    _check_device(config)
-    info = ensure_prepared(config.data.source, config.data.root)
-    split = make_split(config)
-    run = _new_run_folder(experiment)
-    with _full_disk_said_plainly(run):
-        suggestion = _suggest_learning_rate(config, info, split, run)
-    print(f"plot: {run.lr_finder_plot}")
-    print(
-        f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}, and the options given here"
-    )
+    with _processes(config) as processes:
+        info = _prepared(config, processes)
+        split = make_split(config)
+        run = processes.do_once(lambda: create_run_folder(experiment))
+        with _full_disk_said_plainly(run):
+            suggestion = _suggest_learning_rate(config, info, split, run, processes)
+        if processes.is_first:
+            rate = f"--optimization.learning_rate {suggestion.learning_rate:.3g}"
+            print(f"plot: {run.lr_finder_plot}")
+            print(f"use:  {this_program()} train {rate}, and the options given here")
     return suggestion
 
 
-def _fit(run: RunFolder, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
+def _fit(run: RunFolder, experiment: Experiment, processes: Processes, *, checkpoint: Path | None = None) -> None:
     """Train under Lightning, and say how it went."""
     started = time.monotonic()
-    run_log = RunLog(run.training_log, enabled=_is_first_process())
+    run_log = RunLog(run.training_log, enabled=processes.is_first)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
     logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False)
     callbacks = _callbacks(run, experiment, history, run_log)
     trainer = build_trainer(experiment.config.training, run.path, callbacks=callbacks, logger=logger)
     try:
         announce_run(run, experiment, trainer, run_log)
-        if checkpoint is None and _is_first_process():
+        if checkpoint is None and processes.is_first:
             _describe_network(run, experiment.module.network, logger)
         if experiment.config.training.compile != "none":
             experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: weights keep names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
-        if _is_first_process():
+        if processes.is_first:
             history.finish()
             logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
@@ -171,13 +162,15 @@ def _callbacks(run: RunFolder, experiment: Experiment, history: History, run_log
     ]
 
 
-def _suggest_learning_rate(config: Config, info: DatasetInfo, split: Split, run: RunFolder) -> LearningRateSuggestion:
+def _suggest_learning_rate(
+    config: Config, info: DatasetInfo, split: Split, run: RunFolder, processes: Processes
+) -> LearningRateSuggestion:
     """Range test on a network of its own, so that nothing of it can reach the training."""
     some_rate = replace(config.optimization, learning_rate=1.0)  # the test sets its own
     experiment = assemble(replace(config, optimization=some_rate), info, split)
     trainer = build_trainer(replace(config.training, max_epochs=1000), run.path, callbacks=[])
     suggestion = range_test(trainer, experiment.module, experiment.data)
-    if _is_first_process():
+    if processes.is_first:
         save_suggestion(suggestion, run)
         print(f"learning-rate finder: {suggestion.learning_rate:.3g}")
     return suggestion
@@ -202,20 +195,27 @@ def _final_metrics(history: History) -> dict[str, float]:
     return {"best/val_accuracy": best["val/accuracy"]} if best else {}
 
 
-def _check_device(config: Config) -> None:
-    """Refuse a missing device before anything slow starts."""
-    choose_precision(config.training.precision, choose_accelerator(config.training.accelerator))
+@contextmanager
+def _processes(config: Config) -> Iterator[Processes]:
+    """Start the processes; a missing device is refused before anything slow starts."""
+    check_device(config.training)
+    accelerator = choose_accelerator(config.training.accelerator)
+    with join_processes(config.training, accelerator=accelerator) as processes:
+        yield processes
 
 
-def _new_run_folder(experiment: str | None) -> RunFolder:
-    """Create the run folder, or, in a further process of a run on several devices, use the first one's."""
-    given = os.environ.get(RUN_FOLDER_VARIABLE)
-    if given and not _is_first_process():
-        return RunFolder(Path(given))
-    run = create_run_folder(experiment)
-    os.environ[RUN_FOLDER_VARIABLE] = str(run.path)
-    return run
+def _prepared(config: Config, processes: Processes) -> DatasetInfo:
+    return processes.do_once_on_each_machine(lambda: ensure_prepared(config.data.source, config.data.root))
 
 
-def _is_first_process() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+def _checkpoint_to_resume(run: RunFolder, config: Config, info: DatasetInfo) -> Path:
+    """Return the last checkpoint, if the run can go on."""
+    if info.sha256 != read_info(run.dataset_info).sha256:
+        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
+    checkpoint = find_checkpoint(run, "last")
+    history = History(run.metrics, {})
+    if history.finished:
+        raise UserError(
+            f"{run.path} has finished its {len(history.epochs)} epochs; evaluate it: cifar100 evaluate {run.name}"
+        )
+    return checkpoint

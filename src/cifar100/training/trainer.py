@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
 from cifar100.training.checkpoints import SafeCheckpointIO
 from cifar100.training.clock import RunClock
+from cifar100.training.processes import cluster_environment
 
 LOG_EVERY_STEPS = 20
 """How often the learning rate goes to TensorBoard."""
@@ -74,6 +77,19 @@ def choose_precision(wanted: str, accelerator: str) -> str:
     return wanted
 
 
+def check_device(config: TrainingConfig) -> None:
+    """Refuse devices or arithmetic that are not there.
+
+    Raises:
+        UserError: names the setting.
+    """
+    accelerator = choose_accelerator(config.accelerator)
+    choose_precision(config.precision, accelerator)
+    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, config.devices)
+    if config.devices > available:
+        raise UserError(f"--training.devices is {config.devices}, but this machine has {available} ({accelerator}).")
+
+
 def build_trainer(
     config: TrainingConfig, folder: Path, *, callbacks: list[Callback], logger: Logger | None = None
 ) -> L.Trainer:
@@ -86,13 +102,14 @@ def build_trainer(
     """
     accelerator = choose_accelerator(config.accelerator)
     precision = choose_precision(config.precision, accelerator)
-    if accelerator == "cuda" and config.devices > torch.cuda.device_count():
-        raise UserError(f"--training.devices is {config.devices}, but there are {torch.cuda.device_count()} GPUs.")
+    if config.num_processes > 1:
+        callbacks = [*callbacks, TerminationAsInterruption()]
     with quiet():
         return L.Trainer(
             accelerator=accelerator,
             devices=config.devices,
-            strategy="ddp" if config.devices > 1 else "auto",
+            num_nodes=config.num_nodes,
+            strategy="ddp" if config.num_processes > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]  # checked by choose_precision
             max_epochs=-1 if config.max_minutes is not None else math.ceil(config.max_epochs),
             limit_train_batches=config.limit_train_batches,
@@ -101,7 +118,7 @@ def build_trainer(
             log_every_n_steps=LOG_EVERY_STEPS,
             callbacks=callbacks,
             logger=logger or False,
-            plugins=[SafeCheckpointIO()],
+            plugins=[SafeCheckpointIO(), cluster_environment()],
             default_root_dir=folder,
             deterministic=config.deterministic,
             benchmark=accelerator == "cuda" and not config.deterministic,
@@ -124,6 +141,18 @@ class StopAtTheEnd(Callback):
         """Ask Lightning to stop after the last step."""
         if self.clock.is_over:
             trainer.should_stop = True
+
+
+class TerminationAsInterruption(Callback):
+    """Ends the run at SIGTERM as at Ctrl-C.
+
+    Lightning's handler broadcasts in whatever step this process is; the others wait for something else, for ever.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Replace Lightning's handler, which it has set by now and takes away at the end."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager

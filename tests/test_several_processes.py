@@ -1,0 +1,255 @@
+"""Runs of two processes on the CPU, through the command line, as on two GPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from cifar100 import commands
+from cifar100.data.prepared import DataFolder
+from cifar100.results import trained
+from cifar100.run_folder import RunFolder
+from cifar100.settings import load_config
+from cifar100.training import experiment
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from test_several_processes import build_plain_network
+from cifar100.training import experiment
+from cifar100.training.progress import EpochProgress
+from cifar100.errors import UserError
+from cifar100.__main__ import main
+
+experiment.build_model = build_plain_network
+begin = EpochProgress.on_train_epoch_start
+
+def fail(self, trainer, module):
+    begin(self, trainer, module)
+    rank, epoch, failure = os.environ.get("FAIL", "9 9 none").split()
+    if (trainer.global_rank, trainer.current_epoch) == (int(rank), int(epoch)):
+        raise {{"interrupt": KeyboardInterrupt, "mistake": UserError, "bug": ZeroDivisionError}}[failure]("as wanted")
+
+EpochProgress.on_train_epoch_start = fail
+if __name__ == "__main__":
+    main()
+"""
+
+SECONDS = 120
+"""A process that is left over keeps the pipes open, so that reading them to their end shows that there is none."""
+
+
+def build_plain_network(config: Any, num_classes: int) -> nn.Module:
+    """Build a network without batch normalisation, whose statistics are those of each process's own images."""
+    layers = (nn.Conv2d(3, 8, 3, stride=2), nn.SiLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+    return nn.Sequential(*layers, nn.Linear(128, num_classes))
+
+
+@pytest.fixture(autouse=True)
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(experiment, "build_model", build_plain_network)
+    monkeypatch.setattr(trained, "build_model", build_plain_network)
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
+    return path
+
+
+def settings(root: Path, **changes: Any) -> dict[str, Any]:
+    small = {
+        "data.root": root,
+        "data.source": "generated",
+        "data.batch_size": 16,
+        "data.num_workers": 1,
+        "training.max_epochs": 2,
+        "training.accelerator": "cpu",
+        "training.devices": 2,
+    }
+    return small | {name.replace("__", "."): value for name, value in changes.items()}
+
+
+def command(program: Path, name: str, given: dict[str, Any], *options: str) -> list[str]:
+    flat = [part for key, value in given.items() for part in (f"--{key}", str(value))]
+    return [str(program), name, "--recipe", "quickstart", *flat, *options]
+
+
+def run(arguments: list[str], *, fail: str = "9 9 none", before: list[str] | None = None) -> tuple[int, str, str]:
+    """Return exit status, standard output and standard error, when the last process has ended."""
+    process = subprocess.Popen(
+        [sys.executable, *(before or []), *arguments],
+        env={**os.environ, "FAIL": fail},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    out, err = process.communicate(timeout=SECONDS)
+    return process.returncode, out, err
+
+
+def epochs(folder: RunFolder) -> list[dict[str, float]]:
+    recorded: list[dict[str, float]] = json.loads(folder.metrics.read_text())["epochs"]
+    return recorded
+
+
+def assert_same_epochs(one: RunFolder, other: RunFolder) -> None:
+    assert len(epochs(one)) == len(epochs(other)) > 0
+    for first, second in zip(epochs(one), epochs(other), strict=True):
+        for name in ("train/accuracy", "val/accuracy", "val/top5_accuracy", "learning_rate"):
+            assert first[name] == second[name], name
+        for name in ("train/loss", "val/loss"):
+            assert first[name] == pytest.approx(second[name], abs=1e-5), name
+
+
+@pytest.mark.parametrize("pipeline", ["packed", pytest.param("images", marks=pytest.mark.slow)])
+def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, program: Path, tiny_data: Path) -> None:
+    code, out, err = run(command(program, "train", settings(tiny_data, data__pipeline=pipeline)))
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines() if "/2 " in line] == ["1/2", "2/2"]
+    assert out.count("2 x cpu") == out.count("Look further") == 1
+    assert [path.name for path in Path("logs").iterdir()] == ["experiment1"]
+
+    alone = settings(tiny_data, data__pipeline=pipeline, data__batch_size=32, training__devices=1)
+    two, one = RunFolder(Path("logs/experiment1")), commands.train(load_config("quickstart", overrides=alone))
+    assert_same_epochs(two, one)
+    files = [{path.name for path in folder.path.rglob("*") if "tfevents" not in path.name} for folder in (two, one)]
+    assert files[0] == files[1]
+    assert two.training_log.read_text().count("val accuracy") == 2
+
+    evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
+    assert evaluation.top1 == pytest.approx(epochs(two)[-1]["val/accuracy"], abs=1e-6)
+    image = next((DataFolder(tiny_data).images / "test").glob("*.png"))
+    assert len(commands.predict("experiment1", [image], top=2)[0].classes) == 2
+
+
+@pytest.mark.slow
+def test_batch_statistics_of_the_first_process_are_those_that_are_validated_and_saved(tiny_data: Path) -> None:
+    given = settings(tiny_data, model__widths="[8,8,8]")
+    code, _, err = run(["-m", "cifar100", *command(Path(), "train", given)[1:]])
+    assert (code, err) == (0, "")
+    with pytest.MonkeyPatch.context() as patch:
+        from cifar100.models import build_model
+
+        patch.setattr(trained, "build_model", build_model)
+        evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
+    last = epochs(RunFolder(Path("logs/experiment1")))[-1]
+    assert evaluation.top1 == pytest.approx(last["val/accuracy"], abs=1e-6)
+    assert evaluation.loss == pytest.approx(last["val/loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_train_as_lightnings(program: Path, tiny_data: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    code, out, err = run(command(program, "train", settings(tiny_data)), before=torchrun)
+    assert code == 0, err
+    assert [path.name for path in Path("logs").iterdir()] == ["experiment1"]
+    assert out.count("Look further") == 1
+    run(command(program, "train", settings(tiny_data)))
+    assert_same_epochs(*(RunFolder(Path("logs") / name) for name in ("experiment1", "experiment2")))
+
+    code, out, err = run(command(program, "train", settings(tiny_data, training__devices=1)), before=torchrun)
+    assert code != 0
+    assert "torchrun has started 2 processes, but --training.devices 1 times --training.num_nodes 1 is 1" in err
+    assert not Path("logs/experiment3").exists()
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(program: Path, tiny_data: Path) -> None:
+    arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
+    assert run(arguments)[0] == 0
+    code, _, err = run([*arguments, "--experiment", "broken"], fail="0 2 interrupt")
+    assert code == 130
+    assert err.strip() == "cifar100: interrupted. Go on with: cifar100 train --resume broken"
+    code, out, err = run([str(program), "train", "--resume", "broken"])
+    assert (code, err) == (0, "")
+    assert out.count("3/3") == 1
+    assert_same_epochs(RunFolder(Path("logs/experiment1")), RunFolder(Path("logs/broken")))
+    code, _, err = run([str(program), "train", "--resume", "broken"])
+    assert code == 2
+    assert err.startswith("cifar100: logs/broken has finished its 3 epochs")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("pipeline", ["packed", "images"])
+def test_no_process_outlives_the_first(signum: int, pipeline: str, program: Path, tiny_data: Path) -> None:
+    given = settings(tiny_data, data__pipeline=pipeline, training__max_epochs=100000)
+    arguments = [sys.executable, *command(program, "train", given)]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begun = time.monotonic()
+    while not Path("logs/experiment1/metrics.json").exists() and time.monotonic() < begun + SECONDS:
+        time.sleep(0.1)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode != 0
+    if signum != signal.SIGKILL:
+        assert (process.returncode, err.count("\n"), err.count("interrupted")) == (130, 2, 1)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once(program: Path, tiny_data: Path) -> None:
+    RunFolder(Path("logs/taken")).path.mkdir(parents=True)
+    code, _, err = run(command(program, "train", settings(tiny_data), "--experiment", "taken"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "logs/taken exists already" in err
+    for rank in (0, 1):
+        code, _, err = run(command(program, "train", settings(tiny_data)), fail=f"{rank} 1 mistake")
+        assert (code, err) == (2, "cifar100: as wanted\n")
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 bug")
+    assert (code, err.count("Traceback")) == (1, 1)
+    assert err.endswith("ZeroDivisionError: as wanted\n")
+
+
+@pytest.mark.slow
+def test_two_processes_find_a_learning_rate_and_use_it(program: Path, tiny_data: Path) -> None:
+    code, out, err = run(command(program, "find-lr", settings(tiny_data), "--experiment", "range"))
+    assert (code, err) == (0, "")
+    assert out.count("learning-rate finder:") == out.count("plot:") == 1
+    assert {path.name for path in Path("logs/range").iterdir()} == {"lr_finder.json", "lr_finder.png"}
+    automatic = settings(tiny_data, optimization__learning_rate="auto")
+    assert run(command(program, "train", automatic, "--experiment", "auto"))[0] == 0
+    found = json.loads(Path("logs/range/lr_finder.json").read_text())["learning_rate"]
+    assert load_config(files=[Path("logs/auto/config.yaml")]).optimization.learning_rate == pytest.approx(found)
+    assert run(command(program, "train", settings(tiny_data, optimization__learning_rate=found)))[0] == 0
+    assert_same_epochs(RunFolder(Path("logs/auto")), RunFolder(Path("logs/experiment1")))
+
+
+@pytest.mark.slow
+def test_data_are_prepared_by_one_process(program: Path, tiny_data: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(DataFolder(tiny_data).images, tmp_path / "own")
+    given = settings(tmp_path / "own", data__source="download")
+    code, out, err = run(command(program, "train", given))
+    assert code == 0, err
+    assert (out + err).count("600 training images") <= 1
+    assert out.count("Look further") == 1
+
+
+@pytest.mark.slow
+def test_on_a_terminal_one_process_draws_the_bar_and_none_waits_for_it(program: Path, tiny_data: Path) -> None:
+    pty = pytest.importorskip("pty")
+    arguments = [sys.executable, *command(program, "train", settings(tiny_data, training__max_epochs=30))]
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(arguments, stdout=terminal, stderr=terminal, env={**os.environ, "TERM": "xterm"})
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(controller, 65536)
+        except OSError:  # the last process has closed it
+            break
+    os.close(controller)
+    assert process.wait(timeout=SECONDS) == 0
+    assert b"epoch ends in" in shown
+    assert shown.count(b"Look further") == 1

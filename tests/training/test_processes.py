@@ -1,0 +1,124 @@
+"""Which process is the first, and what the processes of a run do for each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cifar100.config import TrainingConfig
+from cifar100.errors import UserError
+from cifar100.training.processes import Processes, cluster_environment, is_first_process, join_processes
+
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "2"}
+VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID")
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*TORCHRUN, *SLURM, *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("variables", "launcher", "first"),
+    [
+        ({}, "Lightning", True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, "Lightning", True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, "Lightning", False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, "Lightning", False),
+        ({**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}, "TorchElastic", True),
+        ({**TORCHRUN, "RANK": "1", "LOCAL_RANK": "1", "GROUP_RANK": "0"}, "TorchElastic", False),
+        ({**TORCHRUN, "RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, "TorchElastic", False),
+        ({**SLURM, "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}, "SLURM", True),
+        ({**SLURM, "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"}, "SLURM", False),
+        ({**SLURM, "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_NODEID": "1"}, "SLURM", False),
+        ({**SLURM, "SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "LOCAL_RANK": "1"}, "Lightning", False),
+        ({**SLURM, **TORCHRUN, "SLURM_PROCID": "0", "RANK": "2", "LOCAL_RANK": "0"}, "TorchElastic", False),
+    ],
+)
+def test_the_first_process_is_the_one_that_lightning_takes_for_it(
+    variables: dict[str, str], launcher: str, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
+    environment = cluster_environment()
+    assert type(environment).__name__ == f"{launcher}Environment"
+    if launcher == "Lightning":
+        assert (environment.local_rank() == environment.node_rank() == 0) is first
+    else:
+        assert (environment.global_rank() == 0) is first
+
+
+@pytest.mark.parametrize("started", [{**TORCHRUN, "RANK": "0", "LOCAL_RANK": "0"}, {**SLURM, "SLURM_PROCID": "0"}])
+def test_another_number_of_processes_than_the_settings_say_is_refused(
+    started: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    for devices, num_nodes in ((1, 1), (2, 1), (1, 2)):
+        config = TrainingConfig(devices=devices, num_nodes=num_nodes)
+        with (
+            pytest.raises(UserError, match=r"has started 4 processes, but --training\.devices"),
+            join_processes(config, accelerator="cpu"),
+        ):
+            pass
+
+
+def test_tasks_that_lightning_cannot_place_get_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    with pytest.raises(UserError, match="ntasks-per-node"):
+        cluster_environment()
+
+
+@dataclass
+class FakeFabric:
+    """One process; `sent` is what the first one sends it."""
+
+    global_rank: int
+    local_rank: int
+    sent: Any = None
+    log: list[str] = field(default_factory=list)
+
+    def broadcast(self, outcome: Any) -> Any:
+        self.log.append("broadcast")
+        return outcome if self.global_rank == 0 else self.sent
+
+    def barrier(self) -> None:
+        self.log.append("barrier")
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "expected"),
+    [
+        (0, 0, ["prepare", "broadcast", "barrier"]),
+        (1, 1, ["broadcast", "barrier"]),
+        (2, 0, ["broadcast", "prepare", "barrier"]),
+        (3, 1, ["broadcast", "barrier"]),
+    ],
+)
+def test_each_machine_prepares_once_and_after_the_first(rank: int, local_rank: int, expected: list[str]) -> None:
+    fabric: Any = FakeFabric(rank, local_rank, sent="data")
+
+    def prepare() -> str:
+        fabric.log.append("prepare")
+        return "data"
+
+    assert Processes(fabric).do_once_on_each_machine(prepare) == "data"
+    assert fabric.log == expected
+
+
+def test_a_mistake_of_the_first_process_ends_all_and_is_told_by_the_first() -> None:
+    def fail() -> None:
+        raise UserError("the name is taken")
+
+    first: Any = FakeFabric(0, 0)
+    with pytest.raises(UserError, match="the name is taken"):
+        Processes(first).do_once(fail)
+    assert first.log == ["broadcast"]
+    other: Any = FakeFabric(1, 1, sent=UserError("the name is taken"))
+    with pytest.raises(SystemExit):
+        Processes(other).do_once(fail)
