@@ -113,6 +113,16 @@ def test_another_seed_is_another_run(settings: Callable[..., Config]) -> None:
         assert_same_weights(first, second)
 
 
+def test_a_run_that_saved_nothing_begins_again(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(0, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        commands.train(settings())
+    with pytest.raises(UserError, match=r"saved nothing yet; begin again: cifar100 train --config logs.experiment1"):
+        commands.train(resume="experiment1")
+
+
 MIXED = {
     "augmentation.flip": "alternating",
     "augmentation.mixup": 0.3,
@@ -217,7 +227,7 @@ def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
     settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands.find_lr(settings())
-    assert capsys.readouterr().out.splitlines()[-1].endswith(", and the options given here")
+    assert capsys.readouterr().out.splitlines()[-1].strip() == "together with the options given here"
 
 
 def test_own_data_with_a_recipe_that_names_a_source_says_what_to_give(tmp_path: Path) -> None:

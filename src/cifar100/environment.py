@@ -31,8 +31,9 @@ def describe_devices() -> dict[str, str]:
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     has_mps = torch.backends.mps.is_available()
+    processors, threads = _count(usable_processors(), "processor"), _count(torch.get_num_threads(), "thread")
     return {
-        "cpu": f"{processor_name()}, {usable_processors()} processors, {torch.get_num_threads()} threads",
+        "cpu": f"{processor_name()}, {processors}, {threads}",
         "cuda": ", ".join(gpus) or "none",
         "mps": "Apple silicon" if has_mps else "none",
     }
@@ -76,3 +77,7 @@ def usable_processors() -> int:
 def this_program() -> str:
     """Return how the user starts this program, to print commands that can be copied."""
     return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -27,7 +27,7 @@ def test_any_size(size: tuple[int, int], tmp_path: Path) -> None:
     assert torch.equal(load_image(tmp_path / "image.png"), RED)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
 def test_any_mode(mode: str, tmp_path: Path) -> None:
     white = {"1": 1, "I;16": 65535, "I": 65535, "F": 255.0, "LA": (255, 255), "RGBA": (255, 255, 255, 255)}
     white |= {"CMYK": (0, 0, 0, 0), "YCbCr": (255, 128, 128), "RGB": (255, 255, 255)}
@@ -84,5 +84,12 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side: int, tmp_pa
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     )
-    with pytest.raises(UserError, match="pixels"):
+    with pytest.raises(UserError, match="pixels; scale it down"):
+        load_image(path)
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "float.tiff"
+    Image.fromarray(np.random.default_rng(0).random((40, 40), dtype=np.float32)).save(path)
+    with pytest.raises(UserError, match="floating-point numbers; save it with 8 or 16 bits"):
         load_image(path)

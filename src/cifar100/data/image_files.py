@@ -81,7 +81,7 @@ def _decode_any(content: bytes, path: Path) -> NDArray[np.uint8]:
         if image.format == "PNG" and not _is_intact_png(content):
             raise ValueError("a checksum differs")
         with image:
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            rgb = to_rgb(ImageOps.exif_transpose(image))
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         found = f"{path} is damaged or no image ({len(content)} bytes)"
         raise UserError(f"{found}; restore it or remove its row.") from error
@@ -90,7 +90,14 @@ def _decode_any(content: bytes, path: Path) -> NDArray[np.uint8]:
     return np.array(rgb)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to RGB, transparency laid on white.
+
+    Raises:
+        ValueError: its pixels are floating-point numbers, of which nobody knows which is white.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion would clip
         values = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))

@@ -109,7 +109,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     """Print the figures, and the classes that are recognised best and worst."""
     low, high = evaluation.top1_interval
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_row("data", f"{evaluation.data}; {evaluation.num_images:,} {evaluation.split} images")
+    table.add_row("data", evaluation.data)
+    table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
     table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}")
     table.add_row("top-1 accuracy", f"[bold]{evaluation.top1:.2%}[/]  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5 accuracy", f"{evaluation.top5:.2%}")
@@ -117,8 +118,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
         table.add_row("superclass accuracy", f"{evaluation.superclass:.2%}")
     table.add_row("loss", f"{evaluation.loss:.4f}")
     ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1], reverse=True)
-    table.add_row("best classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:5]))
-    table.add_row("worst classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:-6:-1]))
+    table.add_row("best classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:3]))
+    table.add_row("worst classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:-4:-1]))
     Console(highlight=False).print(table)
 
 

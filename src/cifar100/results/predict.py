@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from cifar100.data.image_files import to_rgb
 from cifar100.errors import UserError
 from cifar100.results.trained import TrainedNetwork, load_trained
 from cifar100.run_folder import RunFolder
@@ -76,10 +77,12 @@ def load_image(path: Path) -> Tensor:
             image = Image.open(path)
         with image:
             upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(_to_rgb(upright), (IMAGE_SIZE, IMAGE_SIZE), method=Image.Resampling.BICUBIC)
+            square = ImageOps.fit(to_rgb(upright), (IMAGE_SIZE, IMAGE_SIZE), method=Image.Resampling.BICUBIC)
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{path} has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; scale it down.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise UserError(f"{path} cannot be read as an image ({error}).") from error
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
 
@@ -94,17 +97,6 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
             table.add_row(f"  {entry.probability:7.2%}", entry.name, f"[dim]{entry.superclass or ''}[/]", bar)
         console.print(prediction.image, style="bold", markup=False)
         console.print(table)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":  # 16 bits a pixel; Pillow's own conversion would clip
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((values / 257).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
-    return image.convert("RGB")
 
 
 def _most_probable(probabilities: Tensor, trained: TrainedNetwork, top: int) -> list[ClassProbability]:

@@ -91,9 +91,9 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         with _full_disk_said_plainly(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes)
         if processes.is_first:
-            rate = f"--optimization.learning_rate {suggestion.learning_rate:.3g}"
             print(f"plot: {run.lr_finder_plot}")
-            print(f"use:  {this_program()} train {rate}, and the options given here")
+            print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
+            print("      together with the options given here")
     return suggestion
 
 
@@ -212,6 +212,8 @@ def _checkpoint_to_resume(run: RunFolder, config: Config, info: DatasetInfo) -> 
     """Return the last checkpoint, if the run can go on."""
     if info.sha256 != read_info(run.dataset_info).sha256:
         raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
+    if not (run.checkpoints / "last.ckpt").is_file():
+        raise UserError(f"{run.path} saved nothing yet; begin again: cifar100 train --config {run.config}")
     checkpoint = find_checkpoint(run, "last")
     history = History(run.metrics, {})
     if history.finished:
