@@ -108,8 +108,30 @@ def orthogonalise(matrices: Tensor, *, num_steps: int) -> Tensor:
     x: Tensor = matrices.mT if tall else matrices  # the smaller Gram matrix
     x = x.bfloat16() if x.is_cuda else x.float()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)  # singular values at most 1
+    x = _iterate(x, num_steps) if x.is_cuda else _iterate_on_gram(x, num_steps)
+    return x.mT if tall else x
+
+
+def _iterate(x: Tensor, num_steps: int) -> Tensor:
     a, b, c = QUINTIC
     for _ in range(num_steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return x
+
+
+def _iterate_on_gram(x: Tensor, num_steps: int) -> Tensor:
+    """Do the same with half the arithmetic for wide matrices; loses small singular values in bfloat16.
+
+    A step multiplies x by p = a + b g + c g^2, where g is the Gram matrix; that of the next step is p g p.
+    """
+    a, b, c = QUINTIC
+    gram = x @ x.mT
+    identity = torch.eye(gram.shape[1], device=x.device)
+    product = identity
+    for step in range(num_steps):
+        factor = a * identity + b * gram + c * gram @ gram
+        product = factor @ product if step else factor
+        if step < num_steps - 1:
+            gram = factor @ gram @ factor
+    return product @ x
