@@ -22,7 +22,7 @@ from cifar100.config import Config
 from cifar100.data.prepared import DataFolder
 from cifar100.errors import UserError
 from cifar100.run_folder import RunFolder
-from cifar100.settings import load_config
+from cifar100.settings import load_config, recipe_names
 from cifar100.training.checkpoints import read_checkpoint
 from cifar100.training.progress import EpochProgress
 from cifar100.training.text_logging import RunLog
@@ -154,6 +154,22 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(
         commands.train(resume="broken")
 
 
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_trains(recipe: str, tiny_data: Path) -> None:
+    overrides = {
+        "data.root": tiny_data,
+        "data.source": "generated",
+        "data.batch_size": 32,
+        "data.num_workers": 0,
+        "training.max_epochs": 1,
+        "training.max_minutes": None,
+        "training.limit_train_batches": 2,
+        "training.accelerator": "cpu",
+    }
+    run = commands.train(load_config(recipe, overrides=overrides))
+    assert json.loads(run.metrics.read_text())["epochs"][0]["train/loss"] < 20
+
+
 def test_epochs_need_not_be_whole(settings: Callable[..., Config]) -> None:
     run = commands.train(settings(**{"training.max_epochs": 1.5}))
     metrics = json.loads(run.metrics.read_text())
@@ -163,6 +179,14 @@ def test_epochs_need_not_be_whole(settings: Callable[..., Config]) -> None:
     assert read_checkpoint(run.checkpoints / "last.ckpt")["global_step"] == 23  # 500 images, 15 batches an epoch
     with pytest.raises(UserError, match="has finished its 2 epochs"):
         commands.train(resume=run.name)
+
+
+@pytest.mark.parametrize("length", [{"training.max_epochs": 3}, {"training.max_epochs": 2.5}])
+def test_not_every_epoch_need_be_validated(length: dict[str, float], settings: Callable[..., Config]) -> None:
+    run = commands.train(settings(**{"training.validate_every": 2, **length}))
+    epochs = json.loads(run.metrics.read_text())["epochs"]
+    assert ["val/accuracy" in epoch for epoch in epochs] == [False, True, True]
+    assert epochs[1]["val/loss"] != epochs[2]["val/loss"]
 
 
 def test_a_run_ends_with_its_time(settings: Callable[..., Config]) -> None:

@@ -169,6 +169,9 @@ class TrainingConfig:
     """End after this many minutes since the start of the command instead of after `max_epochs`. The learning-rate
     schedule is stretched over that time; a last validation comes on top. null is no limit."""
 
+    validate_every: int = 1
+    """Epochs from one validation to the next; the last epoch is always validated."""
+
     resolutions: tuple[int, ...] | None = None
     """Progressive resizing: sides in pixels to which the training images are scaled, one after the other, such as
     [20, 24, 32]; null is their own size throughout (`packed` pipeline only)."""
@@ -269,6 +272,7 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.final_div_factor", 1, math.inf, True),
     ("training.max_epochs", 0, math.inf, False),
     ("training.max_minutes", 0, math.inf, False),
+    ("training.validate_every", 1, math.inf, True),
     ("training.seed", 0, 2**32 - 1, True),
     ("training.devices", 1, 1024, True),
     ("training.num_nodes", 1, 1024, True),

@@ -80,6 +80,7 @@ class EpochRecorder(Callback):
         self.clock = clock
         self.images_per_step = images_per_step
         self.steps = 0
+        self.validated = False
         self.epoch_started = self.batches_ended = time.monotonic()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -91,6 +92,7 @@ class EpochRecorder(Callback):
         """Start the clock."""
         self.epoch_started = time.monotonic()
         self.steps = 0
+        self.validated = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -99,12 +101,17 @@ class EpochRecorder(Callback):
         self.batches_ended = time.monotonic()
         self.steps += 1
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch has validation metrics."""
+        self.validated = True
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the epoch. Runs before the module's own hook, which resets the metrics."""
         assert isinstance(pl_module, ImageClassifier)
         train_metrics = pl_module.train_metrics.compute()  # in every process: it gathers
         values = {name: round(value.item(), 6) for name, value in train_metrics.items()}
-        validation = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        metrics = trainer.callback_metrics if self.validated else {}  # they keep those of earlier epochs
+        validation = {name: value for name, value in metrics.items() if name.startswith("val/")}
         values |= {name: round(value.item(), 6) for name, value in validation.items()}
         if not trainer.is_global_zero:
             return
@@ -119,7 +126,7 @@ class EpochRecorder(Callback):
         self.history.add(epoch)
         left = format_seconds(self.clock.seconds_left(epoch["seconds"] / self.steps))
         number = epoch_number(trainer)
-        self.run_log.show(_table_row(number, epoch, left))
+        self.run_log.show(_table_row(number, epoch, left, has_validation=bool(trainer.val_dataloaders)))
         self.run_log.write(_log_line(number, epoch, left, self.history.best()))
 
 
@@ -138,10 +145,12 @@ _TABLE_HEAD = "  epoch    loss  accuracy  val loss  val accuracy  images/s  time
 _TABLE_HEAD_WITHOUT_VALIDATION = "  epoch    loss  accuracy  images/s  time left"
 
 
-def _table_row(number: str, epoch: Epoch, left: str) -> str:
+def _table_row(number: str, epoch: Epoch, left: str, *, has_validation: bool) -> str:
     row = f"{number:>7}  {epoch['train/loss']:6.3f}  {epoch['train/accuracy']:8.2%}"
     if "val/loss" in epoch:
         row += f"  {epoch['val/loss']:8.3f}  {epoch['val/accuracy']:12.2%}"
+    elif has_validation:
+        row += " " * 24
     return row + f"  {epoch['images_per_second']:8,.0f}  {left:>9}"
 
 

@@ -114,6 +114,7 @@ def build_trainer(
             max_epochs=-1 if config.max_minutes is not None else math.ceil(config.max_epochs),
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches,
+            check_val_every_n_epoch=config.validate_every,
             num_sanity_val_steps=0,
             log_every_n_steps=LOG_EVERY_STEPS,
             callbacks=callbacks,
@@ -141,6 +142,7 @@ class StopAtTheEnd(Callback):
         """Ask Lightning to stop after the last step."""
         if self.clock.is_over:
             trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1  # whatever `training.validate_every` is
 
 
 class TerminationAsInterruption(Callback):
