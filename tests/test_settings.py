@@ -107,6 +107,30 @@ def test_every_setting_has_a_description() -> None:
             "muon has Nesterov momentum",
         ),
         ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
+        ({"training.resolutions": "big"}, r"must be whole numbers in brackets, as in \[16, 24, 32\] or null"),
+        (
+            {"data.pipeline": "packed", "training.resolutions": [20, 32]},
+            r"2 resolutions need 1 rising numbers between 0 and 1",
+        ),
+        (
+            {"data.pipeline": "packed", "training.resolutions": [8, 32], "training.resolution_changes": [0.5]},
+            r"must be at least 16 and at most 64",
+        ),
+        (
+            {
+                "data.pipeline": "packed",
+                "training.resolutions": [16, 24, 32],
+                "training.resolution_changes": [0.5, 0.2],
+            },
+            r"3 resolutions need 2 rising numbers",
+        ),
+        ({"augmentation.cutmix": 0.5}, r"--augmentation.cutmix needs --data.pipeline packed"),
+        (
+            {"data.pipeline": "packed", "augmentation.cutmix": 0.7, "augmentation.mixup": 0.7},
+            r"shares of the batches: at most 1 together",
+        ),
+        ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs one device"),
+        ({"training.max_epochs": 0}, r"--training.max_epochs is 0.*must be more than 0"),
         ({"recipe": "orginal"}, r"no recipe 'orginal'; did you mean original\?"),
     ],
 )
@@ -119,7 +143,8 @@ def test_a_wrong_setting_gets_one_line_that_names_it(overrides: dict[str, object
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("data: [1, 2", r"is not valid YAML"),
+        ("data: [1, 2", r"is not valid YAML \(line 1: expected"),
+        ("trainning: {seed: 1}", r"unknown section 'trainning' in .*; did you mean training\?"),
         ("- 1\n- 2", r"must hold sections"),
         ("data: 3", r"section 'data' in .* must hold settings"),
         ("data: {batchsize: 3}", r"unknown setting 'data.batchsize' in"),

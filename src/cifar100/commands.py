@@ -5,8 +5,10 @@ Each imports what it needs when it is called, so that importing this module and 
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,7 +43,8 @@ def find_lr(config: Config | None = None, *, experiment: str | None = None) -> L
         config: all settings; the default is the recipe `original`.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
     """
-    from cifar100.training.train import find_learning_rate
+    with _loading():
+        from cifar100.training.train import find_learning_rate
 
     return find_learning_rate(config or load_config(), experiment=experiment)
 
@@ -57,7 +60,8 @@ def train(
         resume: a run that was interrupted; it goes on with its own settings.
     """
     started = time.monotonic()  # before torch is loaded, which counts
-    from cifar100.training.train import resume_run, start_run
+    with _loading():
+        from cifar100.training.train import resume_run, start_run
 
     if resume is None:
         return start_run(config or load_config(), experiment=experiment, started=started)
@@ -74,7 +78,8 @@ def evaluate(run: str | Path, *, split: Literal["test", "validation"] = "test", 
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
     """
-    from cifar100.results.evaluate import evaluate
+    with _loading():
+        from cifar100.results.evaluate import evaluate
 
     return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint)
 
@@ -90,7 +95,8 @@ def predict(
         top: how many classes to return for each image, the most probable first.
         checkpoint: `best`, `last` or a path.
     """
-    from cifar100.results.predict import predict
+    with _loading():
+        from cifar100.results.predict import predict
 
     return predict(find_run_folder(run), [Path(image) for image in images], top=top, checkpoint=checkpoint)
 
@@ -111,3 +117,16 @@ def info(root: str | Path = "dataset") -> dict[str, Any]:
     from cifar100.environment import describe_data, describe_devices, describe_versions
 
     return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(Path(root))}
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """On a terminal, say what the seconds of loading PyTorch are for, and take the words back."""
+    speaks = sys.stderr.isatty() and "torch" not in sys.modules
+    if speaks:
+        print("loading PyTorch ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if speaks:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

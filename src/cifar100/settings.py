@@ -19,7 +19,7 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from cifar100 import config as config_module
-from cifar100.config import SECTIONS, Config, check, get
+from cifar100.config import SECTIONS, Config, check
 from cifar100.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -101,14 +101,19 @@ def read_settings(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"configuration file {file} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = " ".join(str(error).split())
-        raise UserError(f"configuration file {file} is not valid YAML ({problem}).") from error
+        raise UserError(f"configuration file {file} is not valid YAML ({_yaml_problem(error)}).") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"configuration file {file} must hold sections like 'data:', but it holds {content!r:.60}.")
     content.pop("about", None)
     return _flatten(content, str(file))
+
+
+def _yaml_problem(error: Exception) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -174,8 +179,9 @@ def _expectation(annotation: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
     if origin is tuple:
-        inner = "whole numbers" if arguments[0] is int else "numbers"
-        return f"{len(arguments)} {inner} in brackets, as in [1, 2, 3]"
+        inner, example = ("whole numbers", "[16, 24, 32]") if arguments[0] is int else ("numbers", "[0.2, 0.5, 0.9]")
+        number = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"{number}{inner} in brackets, as in {example}"
     simple = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", Path: "a path"}
     return simple.get(annotation, "text")
 
@@ -208,6 +214,8 @@ def _flatten(content: Mapping[Any, Any], source: str) -> dict[str, Any]:
             if not isinstance(value, dict):
                 raise UserError(f"section {key!r} in {source} must hold settings, but it holds {value!r:.60}.")
             flat |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
+        elif isinstance(value, dict):
+            raise UserError(f"unknown section {key!r} in {source}{_did_you_mean(str(key), SECTIONS)}")
         else:
             flat[str(key)] = value
     _refuse_unknown(flat, f" in {source}")
@@ -234,9 +242,3 @@ def _plain(value: Any) -> Any:
 
 def _recipe_files() -> Iterable[Any]:
     return resources.files("cifar100.recipes").iterdir()
-
-
-def describe_differences(config: Config, base: Config) -> list[str]:
-    """Return `setting: value (base value)` for every setting in which two configurations differ."""
-    differing = [name for name in setting_names() if get(config, name) != get(base, name)]
-    return [f"{name}: {_plain(get(config, name))} (was {_plain(get(base, name))})" for name in differing]

@@ -45,10 +45,11 @@ class SafeCheckpointIO(TorchCheckpointIO):
                     Path(file.name).unlink(missing_ok=True)
                     raise
         except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
-            raise UserError(
-                f"checkpoint {target} cannot be written ({error}); the previous one is kept. Free some space or "
-                f"make the folder writable, then: cifar100 train --resume {target.parent.parent}"
-            ) from error
+            reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
+            mend = "free some space or make the folder writable"
+            if target.is_file():
+                mend = f"the previous one is kept; {mend}, then: cifar100 train --resume {target.parent.parent}"
+            raise UserError(f"checkpoint {target} cannot be written ({reason}); {mend}.") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint; see `read_checkpoint`."""
