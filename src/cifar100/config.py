@@ -1,17 +1,14 @@
 """Every setting of an experiment: its name, its default and its meaning, each exactly once.
 
 The docstring under an attribute is its help text on the command line. `cifar100.settings` merges recipe, files and
-command line into a `Config`; `check` is the one place where contradictions and values out of range are refused.
+command line into a `Config`; `cifar100.config_check` refuses contradictions and values out of range.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-from cifar100.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,120 +228,6 @@ class Config:
 
 SECTIONS = ("data", "augmentation", "model", "optimization", "training")
 """The sections of a `Config`, in the order in which they are shown."""
-
-
-def check(config: Config) -> None:
-    """Refuse values out of range and settings that contradict each other.
-
-    Raises:
-        UserError: names the setting, the value that was found and what is expected.
-    """
-    _check_ranges(config)
-    _check_combinations(config)
-
-
-# (setting, smallest, largest, whether the smallest value itself is allowed)
-_RANGES: tuple[tuple[str, float, float, bool], ...] = (
-    ("data.batch_size", 1, math.inf, True),
-    ("data.validation_fraction", 0, 0.9, True),
-    ("data.split_seed", 0, 2**32 - 1, True),
-    ("data.num_workers", 0, 256, True),
-    ("augmentation.crop_padding", 0, 31, True),  # reflection cannot pad by more than the image side less one
-    ("augmentation.shift", 0, 1, True),
-    ("augmentation.scale", 0, 0.9, True),
-    ("augmentation.rotate", 0, 180, True),
-    ("augmentation.affine_probability", 0, 1, True),
-    ("augmentation.cutout", 0, 32, True),
-    ("augmentation.cutout_probability", 0, 1, True),
-    ("augmentation.random_erasing", 0, 1, True),
-    ("augmentation.mixup", 0, 1, True),
-    ("augmentation.mixup_alpha", 0, math.inf, False),
-    ("augmentation.cutmix", 0, 1, True),
-    ("augmentation.cutmix_alpha", 0, math.inf, False),
-    ("optimization.learning_rate", 0, math.inf, False),
-    ("optimization.momentum", 0, 0.9999, True),
-    ("optimization.muon_learning_rate", 0, math.inf, False),
-    ("optimization.muon_momentum", 0, 0.9999, True),
-    ("optimization.weight_decay", 0, math.inf, True),
-    ("optimization.label_smoothing", 0, 0.99, True),
-    ("optimization.pct_start", 0, 1, True),
-    ("optimization.div_factor", 1, math.inf, True),
-    ("optimization.final_div_factor", 1, math.inf, True),
-    ("training.max_epochs", 0, math.inf, False),
-    ("training.max_minutes", 0, math.inf, False),
-    ("training.validate_every", 1, math.inf, True),
-    ("training.seed", 0, 2**32 - 1, True),
-    ("training.devices", 1, 1024, True),
-    ("training.num_nodes", 1, 1024, True),
-    ("training.limit_train_batches", 1, math.inf, True),
-    ("training.limit_val_batches", 1, math.inf, True),
-)
-
-
-def _check_ranges(config: Config) -> None:
-    for setting, low, high, low_allowed in _RANGES:
-        value = get(config, setting)
-        if value is None or isinstance(value, str):  # null and `auto`
-            continue
-        if not (math.isfinite(value) and (low <= value if low_allowed else low < value) and value <= high):
-            least = f"at least {low:g}" if low_allowed else f"more than {low:g}"
-            most = "" if high == math.inf else f" and at most {high:g}"
-            raise UserError(f"--{setting} is {value}, but it must be {least}{most}.")
-    for setting in ("data.mean", "data.std"):
-        triple = get(config, setting)
-        if triple is not None and not all(0 < value < 1 for value in triple):
-            raise UserError(f"--{setting} is {list(triple)}, but each channel must lie between 0 and 1.")
-    widths = config.model.widths
-    if widths is not None and min(widths) < 1:
-        raise UserError(f"--model.widths is {list(widths)}, but each stage needs at least 1 channel.")
-
-
-def _check_combinations(config: Config) -> None:
-    _check_pipeline(config)
-    _check_resolutions(config.training)
-    if config.augmentation.mixup + config.augmentation.cutmix > 1:
-        raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
-    if config.training.max_minutes is not None and config.training.num_processes > 1:
-        raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
-    if config.model.stem is not None and not config.model.name.startswith("resnet"):
-        raise UserError(f"--model.stem {config.model.stem} is for ResNets, but --model.name is {config.model.name}.")
-    if config.model.widths is not None and config.model.name != "fast_net":
-        raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
-    if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
-        raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
-    if config.optimization.optimizer == "muon" and config.optimization.learning_rate == "auto":
-        raise UserError("the learning-rate finder varies one learning rate, but muon has two; give both as numbers.")
-    if config.optimization.optimizer == "muon" and config.optimization.cycle_momentum:
-        raise UserError("--optimization.cycle_momentum true gives all parameters one momentum; muon needs it false.")
-    if config.optimization.optimizer == "muon" and not config.optimization.nesterov:
-        raise UserError("--optimization.optimizer muon has Nesterov momentum; --optimization.nesterov must be true.")
-    if config.optimization.cycle_momentum and config.optimization.schedule != "one_cycle":
-        raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
-    if (config.data.mean is None) != (config.data.std is None):
-        raise UserError("--data.mean and --data.std belong together: give both or neither.")
-
-
-def _check_pipeline(config: Config) -> None:
-    if config.data.pipeline == "packed":
-        return
-    if config.augmentation.flip == "alternating":
-        raise UserError(
-            "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
-        )
-    for setting in ("augmentation.random_erasing", "augmentation.mixup", "augmentation.cutmix", "training.resolutions"):
-        if get(config, setting):
-            raise UserError(f"--{setting} needs --data.pipeline packed; with images leave it out.")
-
-
-def _check_resolutions(training: TrainingConfig) -> None:
-    resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
-    if not all(16 <= side <= 64 for side in resolutions):
-        raise UserError(f"--training.resolutions is {list(resolutions)}, but each must be at least 16 and at most 64.")
-    if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or not all(0 < c < 1 for c in changes):
-        raise UserError(
-            f"--training.resolution_changes is {list(changes)}, but {len(resolutions)} resolutions need "
-            f"{len(resolutions) - 1} rising numbers between 0 and 1."
-        )
 
 
 def get(config: Config, setting: str) -> Any:

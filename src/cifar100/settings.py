@@ -19,7 +19,8 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from cifar100 import config as config_module
-from cifar100.config import SECTIONS, Config, check
+from cifar100.config import SECTIONS, Config
+from cifar100.config_check import check
 from cifar100.errors import UserError
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)

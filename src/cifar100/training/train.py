@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from cifar100.config import Config, check, get
+from cifar100.config import Config, get
+from cifar100.config_check import check
 from cifar100.data.prepared import DatasetInfo, read_info, write_info
 from cifar100.data.preprocessing import ensure_prepared
 from cifar100.data.splits import Split, load_split, save_split
