@@ -19,7 +19,7 @@ from cifar100.errors import UserError
 from cifar100.run_folder import RunFolder
 from cifar100.training.history import write_json
 from cifar100.training.lit_module import ImageClassifier
-from cifar100.training.trainer import quiet
+from cifar100.training.silence import quiet
 
 LOWEST, HIGHEST = 1e-5, 10.0
 """Range of the test."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
+from cifar100.training.silence import quiet
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -95,8 +96,6 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
     Raises:
         UserError: another number of processes was started than `training.devices` and `training.num_nodes` say.
     """
-    from cifar100.training.trainer import quiet
-
     with quiet():
         environment = cluster_environment()
     _check_number(config, environment)

@@ -34,8 +34,9 @@ from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.progress import EpochProgress
+from cifar100.training.silence import quiet
 from cifar100.training.text_logging import EpochRecorder, RunLog
-from cifar100.training.trainer import StopAtTheEnd, build_trainer, check_device, choose_accelerator, quiet
+from cifar100.training.trainer import StopAtTheEnd, build_trainer, check_device, choose_accelerator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""

@@ -1,20 +1,15 @@
-"""Lightning's Trainer as this project uses it: which device, which precision, and silent about itself."""
+"""Lightning's Trainer as this project uses it: which device and which precision, and when it stops."""
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
@@ -23,17 +18,10 @@ from cifar100.errors import UserError
 from cifar100.training.checkpoints import SafeCheckpointIO
 from cifar100.training.clock import RunClock
 from cifar100.training.processes import cluster_environment
+from cifar100.training.silence import quiet
 
 LOG_EVERY_STEPS = 20
 """How often the learning rate goes to TensorBoard."""
-
-EXPECTED_WARNINGS = (
-    ".*LeafSpec.* is deprecated",  # Lightning 2.6.6 under torch 2.13
-    r".*torch\.jit\.trace.* is (deprecated|not supported)",  # TensorBoard's graph
-    "Checkpoint directory .* exists and is not empty",  # a resumed run
-    "Total length of `list` across ranks is zero",  # no validation images
-)
-"""What a person can do nothing about, or has asked for."""
 
 
 def choose_accelerator(wanted: str) -> str:
@@ -155,21 +143,3 @@ class TerminationAsInterruption(Callback):
         """Replace Lightning's handler, which it has set by now and takes away at the end."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence what Lightning says about itself; its errors stay."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=PossibleUserWarning)
-            for message in EXPECTED_WARNINGS:
-                warnings.filterwarnings("ignore", message=message)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

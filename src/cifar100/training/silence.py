@@ -1,0 +1,37 @@
+"""Silence what Lightning says about itself."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXPECTED_WARNINGS = (
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6.6 under torch 2.13
+    r".*torch\.jit\.trace.* is (deprecated|not supported)",  # TensorBoard's graph
+    "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "Total length of `list` across ranks is zero",  # no validation images
+)
+"""What a person can do nothing about, or has asked for."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what Lightning says about itself; its errors stay."""
+    # Imported here, because the command line imports this module and must not wait for Lightning.
+    from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
