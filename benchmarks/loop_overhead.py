@@ -136,7 +136,11 @@ def train_bare(config: Config) -> Outcome:
     device = this_device()
     experiment = _assemble(config)
     network = experiment.module.network.to(device).train()
-    optimizer = build_optimizer(network, config.optimization, float(config.optimization.learning_rate))
+    mode = None if config.training.compile == "none" else config.training.compile
+    if mode:
+        network.compile(mode=mode)
+    learning_rate = float(config.optimization.learning_rate)
+    optimizer = build_optimizer(network, config.optimization, learning_rate, compile_mode=mode)
     scheduler = build_scheduler(optimizer, config.optimization, experiment.clock)
     loader, limit = _loader(experiment, device), experiment.steps_per_epoch
     bf16 = choose_precision(config.training.precision, device.type) == "bf16-mixed"

@@ -203,6 +203,17 @@ def test_a_run_ends_with_its_time(settings: Callable[..., Config]) -> None:
     assert rates[-1] < 0.01 * max(rates)
 
 
+@pytest.mark.slow
+def test_compiling_changes_nothing_but_rounding(settings: Callable[..., Config]) -> None:
+    muon = {"optimization.optimizer": "muon", "training.max_epochs": 1}
+    plain = commands.train(settings(**muon))
+    compiled = commands.train(settings(**muon, **{"training.compile": "default"}))
+    assert weights(plain).keys() == weights(compiled).keys()
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-2, atol=1e-3)
+    assert commands.evaluate(compiled.name).num_images == 200
+
+
 def test_the_number_of_workers_changes_nothing(settings: Callable[..., Config]) -> None:
     runs = [
         commands.train(

@@ -195,7 +195,8 @@ class TrainingConfig:
     """Keep images and convolution weights in the (N, H, W, C) memory layout: quicker on CUDA and on most CPUs."""
 
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
-    """Mode of torch.compile for the network. Pays on CUDA in long runs; costs minutes of compiling at first."""
+    """Mode of torch.compile for the network and for `muon`. Pays on CUDA in long runs; costs a minute and more of
+    compiling at first."""
 
     deterministic: bool = False
     """Use only algorithms that give the same bits on every run on the same machine; slower on CUDA."""

@@ -88,7 +88,10 @@ class ImageClassifier(L.LightningModule):
         """Build the optimizer and a schedule that moves with every step."""
         settings = self.config.optimization
         assert settings.learning_rate != "auto"
-        optimizer = build_optimizer(self.network, settings, settings.learning_rate)
+        mode = self.config.training.compile
+        optimizer = build_optimizer(
+            self.network, settings, settings.learning_rate, compile_mode=None if mode == "none" else mode
+        )
         scheduler = build_scheduler(optimizer, settings, self.clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -27,10 +27,18 @@ class Muon(Optimizer):
     hold filters (out_channels, in_channels, height, width), taken as matrices of out_channels rows, that batch
     normalisation follows: before each update they are scaled to Frobenius norm sqrt(out_channels), which changes
     nothing that the network computes and makes the learning rate a share of the weights. They have no weight decay.
+    compile_mode: of torch.compile for the many small matrix products; None runs them one by one.
     """
 
     def __init__(
-        self, params: Any, *, lr: float, momentum: float = 0.6, weight_decay: float = 0.0, newton_schulz_steps: int = 3
+        self,
+        params: Any,
+        *,
+        lr: float,
+        momentum: float = 0.6,
+        weight_decay: float = 0.0,
+        newton_schulz_steps: int = 3,
+        compile_mode: str | None = None,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -40,6 +48,9 @@ class Muon(Optimizer):
             "orthogonal": True,
         }
         super().__init__(params, defaults)
+        self._orthogonalise_all = orthogonalise_all
+        if compile_mode is not None:
+            self._orthogonalise_all = torch.compile(orthogonalise_all, mode=compile_mode, dynamic=False)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -52,7 +63,7 @@ class Muon(Optimizer):
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             directions = [self._nesterov(parameter, group) for parameter in parameters]
             if group["orthogonal"]:
-                directions = orthogonalise_all(directions, num_steps=group["newton_schulz_steps"])
+                directions = self._orthogonalise_all(directions, num_steps=group["newton_schulz_steps"])
                 for parameter in parameters:
                     parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
             for parameter, direction in zip(parameters, directions, strict=True):
