@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cifar100.__main__, before torch is loaded
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 import torch
 from rich.console import Console

@@ -18,10 +18,11 @@ from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
 from cifar100.training.processes import is_first_process
 
-# Threads that wait for each other inside an operation give the processor away instead of spinning on it. OpenMP reads
-# this when torch is loaded. Beside one busy process on 2 processors, fast_net (24, 48, 96) trained 888 images/s with it
-# and 97 without; on an idle machine the two are equal (AMD EPYC, torch 2.13).
+# Threads that wait for each other inside an operation spin for a few microseconds, then give the processor away. OpenMP
+# reads this when torch is loaded. Spinning for ever is up to ten times slower beside another busy process, giving the
+# processor away at once makes small operations 2.4 times slower on an idle machine (measured in docs/results.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -44,7 +44,7 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, *, dtype: torch.dtype =
 def flip(images: Tensor, chosen: Tensor) -> Tensor:
     """Mirror the chosen images left to right. chosen: bool (N,)."""
     rows = to_device(chosen.nonzero().squeeze(1), images.device)
-    return images.index_copy(0, rows, images.index_select(0, rows).flip(3))
+    return replace_images(images, rows, images.index_select(0, rows).flip(3))
 
 
 def crop(images: Tensor, corners: Tensor, *, padding: int) -> Tensor:
@@ -81,7 +81,7 @@ def affine(images: Tensor, draws: AffineDraws) -> Tensor:
     grid = _affine_grid(to_device(_inverse_matrices(draws, side=images.shape[3]), images.device), images.shape[3])
     # With align_corners, -1 and 1 are the centres of the outermost pixels, so that reflection there is reflect_101.
     warped = F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
-    return images.index_copy(0, rows, warped.add_(0.5).to(torch.uint8))
+    return replace_images(images, rows, warped.add_(0.5).to(torch.uint8))
 
 
 def _inverse_matrices(draws: AffineDraws, *, side: int) -> Tensor:
@@ -141,9 +141,20 @@ def inside_boxes(images: Tensor, boxes: Tensor) -> Tensor:
     """
     top, left, height, width = to_device(boxes, images.device).unbind(1)
     rows, columns = (torch.arange(length, device=images.device) for length in images.shape[2:])
-    in_rows = (rows >= top[:, None]) & (rows < (top + height)[:, None])
-    in_columns = (columns >= left[:, None]) & (columns < (left + width)[:, None])
-    return (in_rows[:, :, None] & in_columns[:, None, :]).unsqueeze(1)
+    in_rows = ((rows >= top[:, None]) & (rows < (top + height)[:, None])).view(torch.uint8)
+    in_columns = ((columns >= left[:, None]) & (columns < (left + width)[:, None])).view(torch.uint8)
+    # As a product of bytes, because torch does not vectorise `and` on a CPU.
+    return (in_rows[:, :, None] * in_columns[:, None, :]).unsqueeze(1).view(torch.bool)
+
+
+def replace_images(images: Tensor, rows: Tensor, new: Tensor) -> Tensor:
+    """Return images with those at `rows`, int64 (n,), replaced by `new`; all uint8.
+
+    Eight pixels are moved at a time, where a row of them allows it: on a CPU two to five times as quick.
+    """
+    if images.shape[3] % 8 == 0 and images.is_contiguous() and new.is_contiguous():
+        return images.view(torch.int64).index_copy(0, rows, new.view(torch.int64)).view(torch.uint8)
+    return images.index_copy(0, rows, new)
 
 
 def to_device(drawn: Tensor, device: torch.device) -> Tensor:
