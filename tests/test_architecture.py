@@ -17,8 +17,10 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 # The floors of the house; a room imports from lower floors and from its own.
 FLOORS = [
     {"errors", "taxonomy"},
+    {"atomic_files"},
     {"config", "config_check"},
     {"settings", "recipes", "run_folder"},
+    {"run_status"},
     {"data", "models"},
     {"environment"},
     {"training"},

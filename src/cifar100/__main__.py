@@ -24,7 +24,6 @@ from cifar100.training.processes import is_first_process
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -77,7 +76,9 @@ def _add_training_options(parser: ArgumentParser) -> None:
 
 def _add_train_options(parser: ArgumentParser) -> None:
     _add_training_options(parser)
-    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was interrupted; takes no other option")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on with a run that was interrupted, or with a longer --training.max_epochs"
+    )
     add_settings(parser)
 
 
@@ -96,9 +97,11 @@ def _run_train(options: Namespace) -> None:
     settings = _given_settings(options)
     resume = options.get("resume")
     if resume is not None:
-        if settings or any(options.get(name) for name in ("recipe", "config", "experiment")):
-            raise UserError("--resume goes on with the run's own settings and folder; give no other option with it.")
-        commands.train(resume=resume)
+        if any(options.get(name) for name in ("recipe", "config", "experiment")):
+            raise UserError(
+                "--resume goes on in the run's own folder; give no --recipe, --config or --experiment with it."
+            )
+        commands.train(resume=resume, changes=settings)
         return
     config = load_config(options.get("recipe"), files=options.get("config") or [], overrides=settings)
     commands.train(config, experiment=options.get("experiment"))
@@ -143,6 +146,12 @@ def _run_predict(options: Namespace) -> None:
         show_predictions(predictions)
 
 
+def _run_runs(options: Namespace) -> None:
+    from cifar100.results.runs import show_runs
+
+    show_runs(commands.runs())
+
+
 def _run_recipes(options: Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -172,6 +181,7 @@ COMMANDS: dict[str, Command] = {
     "train": Command(commands.train, _add_train_options, _run_train),
     "evaluate": Command(commands.evaluate, _add_evaluate_options, _run_evaluate),
     "predict": Command(commands.predict, _add_predict_options, _run_predict),
+    "runs": Command(commands.runs, lambda parser: None, _run_runs),
     "recipes": Command(commands.recipes, lambda parser: None, _run_recipes),
     "info": Command(commands.info, _add_info_options, _run_info),
 }
@@ -245,16 +255,19 @@ def run_command_line(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a bug keeps its traceback."""
+    """Run the command line and exit; a bug keeps its traceback.
+
+    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM.
+    """
     try:
         run_command_line(sys.argv[1:])
     except UserError as error:
         print(f"cifar100: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
         if is_first_process():
             print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
     except BrokenPipeError:  # the reader went away, as in `cifar100 recipes | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cifar100.data.prepared import DatasetInfo
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.predict import Prediction
+    from cifar100.results.runs import RunSummary
     from cifar100.training.lr_finder import LearningRateSuggestion
 
 
@@ -50,7 +51,11 @@ def find_lr(config: Config | None = None, *, experiment: str | None = None) -> L
 
 
 def train(
-    config: Config | None = None, *, experiment: str | None = None, resume: str | Path | None = None
+    config: Config | None = None,
+    *,
+    experiment: str | None = None,
+    resume: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Train a network and keep the best weights.
 
@@ -58,6 +63,8 @@ def train(
         config: all settings; the default is the recipe `original`.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
         resume: a run that was interrupted; it goes on with its own settings.
+        changes: with `resume`, settings by name that shall be others from now on, such as a longer
+            `training.max_epochs`.
     """
     started = time.monotonic()  # before torch is loaded, which counts
     with _loading():
@@ -66,8 +73,8 @@ def train(
     if resume is None:
         return start_run(config or load_config(), experiment=experiment, started=started)
     if config is not None or experiment is not None:
-        raise UserError("--resume goes on with the run's own settings and folder; give no other option with it.")
-    return resume_run(find_run_folder(resume))
+        raise UserError("--resume goes on in the run's own folder; give no --recipe, --config or --experiment with it.")
+    return resume_run(find_run_folder(resume), changes=changes)
 
 
 def evaluate(run: str | Path, *, split: Literal["test", "validation"] = "test", checkpoint: str = "best") -> Evaluation:
@@ -99,6 +106,13 @@ def predict(
         from cifar100.results.predict import predict
 
     return predict(find_run_folder(run), [Path(image) for image in images], top=top, checkpoint=checkpoint)
+
+
+def runs() -> list[RunSummary]:
+    """List the runs below `logs/` and what has become of them."""
+    from cifar100.results.runs import list_runs
+
+    return list_runs()
 
 
 def recipes() -> list[dict[str, str]]:

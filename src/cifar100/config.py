@@ -166,6 +166,13 @@ class TrainingConfig:
     """End after this many minutes since the start of the command instead of after `max_epochs`. The learning-rate
     schedule is stretched over that time; a last validation comes on top. null is no limit."""
 
+    save_every_minutes: float = 2.0
+    """Minutes from one save of the run's state to the next, in the midst of an epoch, too; the end and a signal always
+    save. 0 saves after every step."""
+
+    max_nonfinite_losses: int = 3
+    """Stop as diverged at this many losses in a row that are infinite or not a number."""
+
     validate_every: int = 1
     """Epochs from one validation to the next; the last epoch is always validated."""
 

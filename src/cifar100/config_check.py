@@ -47,6 +47,8 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.final_div_factor", 1, math.inf, True),
     ("training.max_epochs", 0, math.inf, False),
     ("training.max_minutes", 0, math.inf, False),
+    ("training.save_every_minutes", 0, math.inf, True),
+    ("training.max_nonfinite_losses", 1, math.inf, True),
     ("training.validate_every", 1, math.inf, True),
     ("training.seed", 0, 2**32 - 1, True),
     ("training.devices", 1, 1024, True),

@@ -1,9 +1,32 @@
-"""The one exception that a user is meant to see."""
+"""The exceptions that a user is meant to see."""
+
+from typing import ClassVar
 
 
 class UserError(Exception):
     """A mistake or a circumstance outside the program that the user can mend.
 
     The message is one line that says what was found, what was expected and what to do next. The command line prints it
-    without a traceback and exits with status 2. Anything else that is raised is a bug and keeps its traceback.
+    without a traceback and exits with `exit_status`. Anything else that is raised is a bug and keeps its traceback.
     """
+
+    exit_status: ClassVar[int] = 2
+
+
+class Diverged(UserError):  # noqa: N818  # the status of the run is "diverged"
+    """The loss or the weights are no longer finite numbers."""
+
+    exit_status: ClassVar[int] = 3
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has ended the run. The command line exits with 128 and the signal's number, as shells do.
+
+    Args:
+        message: what was saved, and how to go on.
+        signum: the signal.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signum

@@ -27,6 +27,8 @@ class RunFolder:
         self.lr_finder_points = path / "lr_finder.json"
         self.checkpoints = path / "lightning_checkpoints"
         self.tensorboard = path / "lightning_logs"
+        self.status = path / "status.json"
+        self.lock = path / "run.lock"
 
     @property
     def name(self) -> str:

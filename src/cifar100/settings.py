@@ -19,6 +19,7 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from cifar100 import config as config_module
+from cifar100.atomic_files import write_atomically
 from cifar100.config import SECTIONS, Config
 from cifar100.config_check import check
 from cifar100.errors import UserError
@@ -128,7 +129,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 def write_config(config: Config, path: Path, *, comment: str) -> None:
     """Write a file that `cifar100 train --config` reads back as the same `Config`."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-    path.write_text(f"# {comment}\n{text}", encoding="utf-8")
+    write_atomically(path, f"# {comment}\n{text}".encode())
 
 
 @cache

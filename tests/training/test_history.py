@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
-from cifar100.training.history import History, read_epochs, write_json
+from cifar100.training.history import History, read_epochs
 
 
 def epoch(number: int, accuracy: float) -> dict[str, float]:
@@ -44,11 +45,10 @@ def test_a_failed_write_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest
     path = tmp_path / "metrics.json"
     write_json({"epochs": [1]}, path)
 
-    def full(self: Path, *_: object, **__: object) -> None:
-        self.touch()
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="cannot be written \\(No space left on device\\)"):
         write_json({"epochs": [1, 2]}, path)
     assert json.loads(path.read_bytes()) == {"epochs": [1]}

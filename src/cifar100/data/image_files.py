@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cifar100.data.atomic_files import remove_partial_files, write_atomically
+from cifar100.atomic_files import remove_partial_files, write_atomically
 from cifar100.data.csv_labels import COLUMNS
 from cifar100.data.prepared import DatasetInfo, Split
 from cifar100.data.progress import progress

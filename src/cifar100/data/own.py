@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.atomic_files import writing_below
+from cifar100.atomic_files import writing_below
 from cifar100.data.csv_labels import LabelRow, count_classes, read_rows
 from cifar100.data.image_files import IMAGE_SIDE, read_image
 from cifar100.data.packed import channel_statistics, write_packed

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.atomic_files import remove_partial_files, replacing
+from cifar100.atomic_files import remove_partial_files, replacing
 from cifar100.data.prepared import DataFolder, Split
 
 Triple = tuple[float, float, float]

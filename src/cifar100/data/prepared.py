@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.atomic_files import write_atomically
+from cifar100.atomic_files import write_atomically
 from cifar100.errors import UserError
 
 Split = Literal["train", "test"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cifar100.atomic_files import remove_partial_files, write_atomically, writing_below
 from cifar100.data.archives import download, read_release, write_python_version
-from cifar100.data.atomic_files import remove_partial_files, write_atomically, writing_below
 from cifar100.data.containers import PYTHON_FILES, read_files
 from cifar100.data.generated import draw
 from cifar100.data.image_files import has_all_images, labels_csv, write_images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cifar100.data.prepared import DatasetInfo, read_info
 from cifar100.models import build_model, use_channels_last
 from cifar100.run_folder import RunFolder
 from cifar100.settings import load_config
-from cifar100.training.checkpoints import find_checkpoint, load_weights, read_checkpoint
+from cifar100.training.checkpoints import load_weights, open_checkpoint
 from cifar100.training.trainer import choose_accelerator
 
 
@@ -55,8 +56,7 @@ def load_trained(run: RunFolder, checkpoint: str) -> TrainedNetwork:
     """
     config = load_config(files=[run.config])
     info = read_info(run.dataset_info)
-    path = find_checkpoint(run, checkpoint)
-    content = read_checkpoint(path)
+    path, content = open_checkpoint(run, checkpoint, tell=lambda line: print(line, file=sys.stderr))
     network = build_model(config.model, info.num_classes)
     load_weights(network, content, path)
     device = torch.device(choose_accelerator("auto"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
 
 Epoch = dict[str, float]
@@ -32,6 +32,7 @@ class History:
     def keep(self, num_epochs: int) -> None:
         """Drop the epochs after the first `num_epochs`: a resumed run does them again."""
         self.epochs = self.epochs[:num_epochs]
+        self.finished = False
 
     def add(self, epoch: Epoch) -> None:
         """Add an epoch and write the file."""
@@ -71,20 +72,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
     return content
-
-
-def write_json(content: Any, path: Path) -> None:
-    """Write a JSON file that is whole at every moment.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written; what was there before is kept.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); free some space or change its rights."
-        ) from error

@@ -15,9 +15,9 @@ from lightning.pytorch.tuner.tuning import Tuner
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
+from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
 from cifar100.run_folder import RunFolder
-from cifar100.training.history import write_json
 from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.silence import quiet
 

@@ -42,6 +42,10 @@ class EpochProgress(Callback):
         self.task = self.progress.add_task("", metrics="", visible=False)
         self.last_update = 0.0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a bar also where a run is resumed in the midst of an epoch, whose beginning Lightning leaves out."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin a new bar."""
         self.progress.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from cifar100.atomic_files import replacing
 from cifar100.training.clock import RunClock
 from cifar100.training.history import Epoch, History
 from cifar100.training.lit_module import ImageClassifier
@@ -56,6 +58,23 @@ class RunLog:
             self._logger.removeHandler(handler)
 
 
+def remove_epochs_after(log: Path, last_epoch: int) -> None:
+    """Take the lines of later epochs out of a `training.log`: a resumed run does them again.
+
+    A line that was cut off by a crash goes, too.
+    """
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and _epoch_of(line) <= last_epoch]
+    if kept != lines:
+        with replacing(log, durable=True) as file:
+            file.writelines(line.encode() for line in kept)
+
+
+def _epoch_of(line: str) -> int:
+    found = re.match(r"\S+ \S+  epoch (\d+)[/,]", line)
+    return int(found.group(1)) if found else 0
+
+
 class _FileHandler(logging.FileHandler):
     """Passes on what fails, a full disk for example; the standard library prints it and goes on."""
 
@@ -82,6 +101,17 @@ class EpochRecorder(Callback):
         self.steps = 0
         self.validated = False
         self.epoch_started = self.batches_ended = time.monotonic()
+
+    def state_dict(self) -> dict[str, float]:
+        """Return how much of the present epoch is done, and in what time."""
+        training = self.batches_ended - self.epoch_started
+        return {"steps": self.steps, "training": training, "seconds": time.monotonic() - self.epoch_started}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on from there; at the beginning of an epoch all of it is forgotten."""
+        self.steps = int(state_dict["steps"])
+        self.epoch_started = time.monotonic() - state_dict["seconds"]
+        self.batches_ended = self.epoch_started + state_dict["training"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget epochs that were recorded but not saved: they are done again."""

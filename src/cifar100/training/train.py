@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from signal import SIGINT
 from typing import Any
 
 import torch
@@ -19,23 +20,27 @@ from torch import nn
 
 from cifar100.config import Config, get
 from cifar100.config_check import check
-from cifar100.data.prepared import DatasetInfo, read_info, write_info
+from cifar100.data.prepared import DatasetInfo, write_info
 from cifar100.data.preprocessing import ensure_prepared
 from cifar100.data.splits import Split, load_split, save_split
 from cifar100.environment import this_program
-from cifar100.errors import UserError
+from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.models.summary import model_table
 from cifar100.run_folder import RunFolder, create_run_folder
-from cifar100.settings import load_config, setting_names, write_config
+from cifar100.run_status import occupied
+from cifar100.settings import setting_names, write_config
 from cifar100.training.announcements import announce_result, announce_run
-from cifar100.training.checkpoints import checkpoint_callbacks, find_checkpoint
+from cifar100.training.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.progress import EpochProgress
+from cifar100.training.resuming import changed_config, check_data_and_length, requeued_run
+from cifar100.training.saving import StateSaver, StopTraining
+from cifar100.training.signals import StopSignal
 from cifar100.training.silence import quiet
-from cifar100.training.text_logging import EpochRecorder, RunLog
+from cifar100.training.text_logging import EpochRecorder, RunLog, remove_epochs_after
 from cifar100.training.trainer import StopAtTheEnd, build_trainer, check_device, choose_accelerator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -50,36 +55,45 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
     Raises:
         UserError: the data, the device or the run folder is not as it must be.
     """
+    requeued = requeued_run()
+    if requeued is not None:  # SLURM has started the same command again
+        return resume_run(requeued)
     started = time.monotonic() if started is None else started
-    with _processes(config) as processes:
+    with StopSignal() as signal, _processes(config) as processes:
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _full_disk_said_plainly(run):
-            if config.optimization.learning_rate == "auto":
-                found = _suggest_learning_rate(config, info, split, run, processes)
-                config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
+        with _occupied(run, processes), _full_disk_said_plainly(run):
             if processes.is_first:
                 save_split(split, run.split)
                 write_info(info, run.dataset_info)
-                comment = f"{info.describe()}. Repeat: cifar100 train --config {run.config}"
-                write_config(config, run.config, comment=comment)
-            _fit(run, assemble(config, info, split, started=started), processes)
+                _write_config(config, run, info)
+            _begin(run, config, info, split, processes, signal, started=started)
     return run
 
 
-def resume_run(run: RunFolder) -> RunFolder:
-    """Go on with a run after the last epoch that it saved.
+def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> RunFolder:
+    """Go on with a run from the last state that it saved, or from its beginning if it saved none.
+
+    changes: settings by name that shall be others from now on; see `resuming.CHANGEABLE`.
 
     Raises:
-        UserError: the run saved nothing yet, has come to its end, or its data are no longer what they were.
+        UserError: the run has come to its end, its data are no longer what they were, another process is at work on it,
+            or a setting cannot be changed in the midst of a run.
     """
-    config = load_config(files=[run.config])
-    with _processes(config) as processes:
+    config = changed_config(run, changes or {})
+    with StopSignal() as signal, _processes(config) as processes:
         info = _prepared(config, processes)
-        checkpoint = processes.do_once(lambda: _checkpoint_to_resume(run, config, info))
-        with _full_disk_said_plainly(run):
-            _fit(run, assemble(config, info, load_split(run.split)), processes, checkpoint=checkpoint)
+        processes.do_once(lambda: check_data_and_length(run, config, info))
+        split = load_split(run.split)
+        with _occupied(run, processes), _full_disk_said_plainly(run):
+            checkpoint = processes.do_once(lambda: _newest_state(run))
+            if processes.is_first and changes:
+                _write_config(config, run, info)
+            if checkpoint is None:
+                _begin(run, config, info, split, processes, signal)
+            else:
+                _fit(run, assemble(config, info, split), processes, signal, checkpoint=checkpoint)
     return run
 
 
@@ -90,7 +104,7 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _full_disk_said_plainly(run):
+        with _occupied(run, processes), _full_disk_said_plainly(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes)
         if processes.is_first:
             print(f"plot: {run.lr_finder_plot}")
@@ -99,17 +113,51 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
     return suggestion
 
 
-def _fit(run: RunFolder, experiment: Experiment, processes: Processes, *, checkpoint: Path | None = None) -> None:
+def _begin(
+    run: RunFolder,
+    config: Config,
+    info: DatasetInfo,
+    split: Split,
+    processes: Processes,
+    signal: StopSignal,
+    *,
+    started: float | None = None,
+) -> None:
+    """Train from the first step."""
+    if config.optimization.learning_rate == "auto":
+        found = _suggest_learning_rate(config, info, split, run, processes)
+        config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
+        if processes.is_first:
+            _write_config(config, run, info)
+    _fit(run, assemble(config, info, split, started=started), processes, signal)
+
+
+def _fit(
+    run: RunFolder,
+    experiment: Experiment,
+    processes: Processes,
+    signal: StopSignal,
+    *,
+    checkpoint: Path | None = None,
+) -> None:
     """Train under Lightning, and say how it went."""
     started = time.monotonic()
+    state = read_checkpoint(checkpoint) if checkpoint is not None else {}
+    if processes.is_first and run.training_log.is_file():
+        remove_epochs_after(run.training_log, int(state.get("epoch", 0)))
     run_log = RunLog(run.training_log, enabled=processes.is_first)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
-    logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False)
-    callbacks = _callbacks(run, experiment, history, run_log)
+    # Of what a killed run has logged after its last save, TensorBoard shows nothing: it is done again.
+    purge_step: dict[str, Any] = {"purge_step": int(state["global_step"])} if state else {}
+    logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False, **purge_step)
+    callbacks = _callbacks(run, experiment, history, run_log, signal)
     trainer = build_trainer(experiment.config.training, run.path, callbacks=callbacks, logger=logger)
+    go_on = f"{this_program()} train --resume {run.name}"
     try:
         announce_run(run, experiment, trainer, run_log)
-        if checkpoint is None and processes.is_first:
+        if state:
+            run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {state['epoch'] + 1}")
+        elif processes.is_first:
             _describe_network(run, experiment.module.network, logger)
         if experiment.config.training.compile != "none":
             experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: weights keep names
@@ -119,11 +167,17 @@ def _fit(run: RunFolder, experiment: Experiment, processes: Processes, *, checkp
             history.finish()
             logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
-    except SystemExit as error:  # Lightning makes one of Ctrl-C, and leaves Ctrl-C switched off
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    except StopTraining:
+        run_log.write(f"stopped after step {trainer.global_step:,}, saved")
+        message = f"Saved after step {trainer.global_step:,}. {signal.message(go_on)}"
+        raise Stopped(message, signal.received or SIGINT) from None
+    except Diverged as error:
+        run_log.write(str(error))
+        raise
+    except SystemExit as error:  # Lightning makes one of a second Ctrl-C
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
-        raise KeyboardInterrupt(f"Go on with: {this_program()} train --resume {run.name}") from error
+        status = getattr(error.__context__, "exit_status", 128 + SIGINT)
+        raise Stopped(f"Go on with: {go_on}", status - 128) from error
     finally:
         run_log.close()
         logger.finalize("success")
@@ -147,21 +201,34 @@ def _full_disk_said_plainly(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        saved = (run.checkpoints / "last.ckpt").is_file()
-        go_on = f"go on with: {this_program()} train --resume {run.name}" if saved else "start again"
-        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then {go_on}") from error
+        go_on = f"{this_program()} train --resume {run.name}"
+        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then: {go_on}") from error
     finally:
         threading.excepthook = report
 
 
-def _callbacks(run: RunFolder, experiment: Experiment, history: History, run_log: RunLog) -> list[Callback]:
+def _callbacks(
+    run: RunFolder, experiment: Experiment, history: History, run_log: RunLog, signal: StopSignal
+) -> list[Callback]:
     return [
         StopAtTheEnd(experiment.clock),
         EpochRecorder(history, run_log, experiment.clock, images_per_step=experiment.images_per_step),
         EpochProgress(run_log.console),
         LearningRateMonitor(logging_interval="step"),
-        *checkpoint_callbacks(run, has_validation=len(experiment.split.validation) > 0),
+        StateSaver(run, experiment.config, history=history, signal=signal),
     ]
+
+
+def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
+    write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
+
+
+def _newest_state(run: RunFolder) -> Path | None:
+    """Return the newest checkpoint from which the run can go on; None where it has saved nothing."""
+    if not has_saved_state(run):
+        return None
+    path, _ = open_checkpoint(run, "last", tell=lambda line: print(line, file=sys.stderr))
+    return path
 
 
 def _suggest_learning_rate(
@@ -210,16 +277,9 @@ def _prepared(config: Config, processes: Processes) -> DatasetInfo:
     return processes.do_once_on_each_machine(lambda: ensure_prepared(config.data.source, config.data.root))
 
 
-def _checkpoint_to_resume(run: RunFolder, config: Config, info: DatasetInfo) -> Path:
-    """Return the last checkpoint, if the run can go on."""
-    if info.sha256 != read_info(run.dataset_info).sha256:
-        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
-    if not (run.checkpoints / "last.ckpt").is_file():
-        raise UserError(f"{run.path} saved nothing yet; begin again: cifar100 train --config {run.config}")
-    checkpoint = find_checkpoint(run, "last")
-    history = History(run.metrics, {})
-    if history.finished:
-        raise UserError(
-            f"{run.path} has finished its {len(history.epochs)} epochs; evaluate it: cifar100 evaluate {run.name}"
-        )
-    return checkpoint
+@contextmanager
+def _occupied(run: RunFolder, processes: Processes) -> Iterator[None]:
+    """Hold the run's lock in the first process."""
+    with ExitStack() as stack:
+        processes.do_once(lambda: stack.enter_context(occupied(run)))
+        yield

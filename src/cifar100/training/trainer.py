@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +88,6 @@ def build_trainer(
     """
     accelerator = choose_accelerator(config.accelerator)
     precision = choose_precision(config.precision, accelerator)
-    if config.num_processes > 1:
-        callbacks = [*callbacks, TerminationAsInterruption()]
     with quiet():
         return L.Trainer(
             accelerator=accelerator,
@@ -131,15 +127,3 @@ class StopAtTheEnd(Callback):
         if self.clock.is_over:
             trainer.should_stop = True
             trainer.check_val_every_n_epoch = 1  # whatever `training.validate_every` is
-
-
-class TerminationAsInterruption(Callback):
-    """Ends the run at SIGTERM as at Ctrl-C.
-
-    Lightning's handler broadcasts in whatever step this process is; the others wait for something else, for ever.
-    """
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Replace Lightning's handler, which it has set by now and takes away at the end."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
