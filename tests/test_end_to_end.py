@@ -31,11 +31,15 @@ RUN_FILES = {
     "config.yaml",
     "dataset.json",
     "lightning_checkpoints/best.ckpt",
+    "lightning_checkpoints/best.ckpt.sha256",
     "lightning_checkpoints/last.ckpt",
+    "lightning_checkpoints/last.ckpt.sha256",
     "lightning_logs/hparams.yaml",
     "metrics.json",
     "model_info.txt",
+    "run.lock",
     "split.npz",
+    "status.json",
     "training.log",
 }
 
@@ -116,11 +120,12 @@ def test_another_seed_is_another_run(settings: Callable[..., Config]) -> None:
 def test_a_run_that_saved_nothing_begins_again(
     settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_after(0, monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        commands.train(settings())
-    with pytest.raises(UserError, match=r"saved nothing yet; begin again: cifar100 train --config logs.experiment1"):
-        commands.train(resume="experiment1")
+    whole = commands.train(settings())
+    with monkeypatch.context() as patch:
+        stop_after(0, patch)
+        with pytest.raises(KeyboardInterrupt):
+            commands.train(settings(), experiment="broken")
+    assert_same_weights(whole, commands.train(resume="broken"))
 
 
 MIXED = {
@@ -139,7 +144,7 @@ MIXED = {
 def test_a_resumed_run_ends_as_the_undisturbed_one(
     special: dict[str, Any], settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = settings(**{"data.num_workers": 0, **special})
+    config = settings(**{"data.num_workers": 0, "training.save_every_minutes": 0, **special})
     whole = commands.train(config)
     with monkeypatch.context() as patch:
         stop_after(2, patch)

@@ -59,7 +59,7 @@ def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     content = {
         "status": status,
         "message": message,

@@ -40,6 +40,11 @@ class SafeCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint; see `read_checkpoint`."""
         return read_checkpoint(Path(path))
 
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint and its sha256."""
+        super().remove_checkpoint(path)
+        _sums_file(Path(path)).unlink(missing_ok=True)
+
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:
     """Write a checkpoint beside its target, wait for the disk, then rename; and its sha256 beside it.

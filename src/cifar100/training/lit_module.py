@@ -69,8 +69,10 @@ class ImageClassifier(L.LightningModule):
         return (loss.mean_value / loss.weight).item(), (accuracy.tp / (accuracy.tp + accuracy.fn)).item()
 
     def on_train_epoch_end(self) -> None:
-        """Log the means over the epoch."""
-        self.log_dict(self.train_metrics.compute())
+        """Log the means over the epoch, at once: `self.log` would do so after the state has been saved."""
+        values = {name: value.item() for name, value in self.train_metrics.compute().items()}
+        for logger in self.loggers:
+            logger.log_metrics(values, step=self.global_step - 1)
         self.train_metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -44,13 +44,17 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     if refused:
         raise UserError(
             f"--{', --'.join(refused)} cannot change in the midst of a run ({run.name} has "
-            f"{', '.join(str(get(before, setting)) for setting in refused)}); start another: cifar100 train "
+            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another: cifar100 train "
             f"--config {run.config} with the new settings."
         )
     for setting in different:
         reason = f" ({CHANGEABLE[setting]})" if CHANGEABLE[setting] else ""
-        print(f"--{setting}: {get(before, setting)} -> {get(after, setting)}{reason}")
+        print(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
     return _with_the_same_step(before, after)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _with_the_same_step(before: Config, after: Config) -> Config:

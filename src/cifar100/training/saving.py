@@ -101,8 +101,10 @@ class StateSaver(Checkpoint):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out."""
+        progress: Any = trainer.fit_loop.epoch_progress.current
         checkpoint[OWN_STATE] = {
             "version": __version__,
+            "finished_epochs": progress.processed,
             "config": to_dict(self.config),
             "random_state": random_state(),
             "train_metrics": metric_sums(trainer, pl_module),
@@ -132,6 +134,8 @@ class StateSaver(Checkpoint):
         if self._best is not None:
             write_checkpoint(self._best, self.run.checkpoints / BEST)
             self._best = None
+        for logger in trainer.loggers:
+            logger.save()  # what the state counts as logged must be on the disk
         trainer.save_checkpoint(self.run.checkpoints / LAST)
         self.last_save = time.monotonic()
 

@@ -37,7 +37,7 @@ from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.progress import EpochProgress
 from cifar100.training.resuming import changed_config, check_data_and_length, requeued_run
-from cifar100.training.saving import StateSaver, StopTraining
+from cifar100.training.saving import OWN_STATE, StateSaver, StopTraining
 from cifar100.training.signals import StopSignal
 from cifar100.training.silence import quiet
 from cifar100.training.text_logging import EpochRecorder, RunLog, remove_epochs_after
@@ -143,8 +143,9 @@ def _fit(
     """Train under Lightning, and say how it went."""
     started = time.monotonic()
     state = read_checkpoint(checkpoint) if checkpoint is not None else {}
+    finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_first and run.training_log.is_file():
-        remove_epochs_after(run.training_log, int(state.get("epoch", 0)))
+        remove_epochs_after(run.training_log, finished_epochs)
     run_log = RunLog(run.training_log, enabled=processes.is_first)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
     # Of what a killed run has logged after its last save, TensorBoard shows nothing: it is done again.
@@ -156,7 +157,7 @@ def _fit(
     try:
         announce_run(run, experiment, trainer, run_log)
         if state:
-            run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {state['epoch'] + 1}")
+            run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_first:
             _describe_network(run, experiment.module.network, logger)
         if experiment.config.training.compile != "none":

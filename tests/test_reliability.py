@@ -1,0 +1,408 @@
+"""What docs/reliability.md promises: a run can be stopped or killed at any moment, and ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cifar100 import commands
+from cifar100.__main__ import main
+from cifar100.config import Config
+from cifar100.errors import Diverged, Stopped, UserError
+from cifar100.results.runs import list_runs
+from cifar100.run_folder import RunFolder
+from cifar100.run_status import occupied, read_status
+from cifar100.settings import load_config
+from cifar100.training.checkpoints import read_checkpoint
+from cifar100.training.text_logging import EpochRecorder, remove_epochs_after
+
+EPOCHS, STEPS_PER_EPOCH = 3, 15
+"""500 training images in batches of 32."""
+
+MIXED = {
+    "augmentation.flip": "alternating",
+    "augmentation.mixup": 0.3,
+    "augmentation.cutmix": 0.3,
+    "augmentation.random_erasing": 0.5,
+    "training.resolutions": [16, 20, 32],
+    "training.resolution_changes": [0.4, 0.8],
+    "optimization.optimizer": "muon",
+}
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def overrides(tiny_data: Path) -> dict[str, Any]:
+    return {
+        "data.root": tiny_data,
+        "data.source": "generated",
+        "data.batch_size": 32,
+        "data.num_workers": 0,
+        "model.name": "fast_net",
+        "model.widths": [8, 8, 8],
+        "training.max_epochs": EPOCHS,
+        "training.accelerator": "cpu",
+    }
+
+
+@pytest.fixture
+def settings(overrides: dict[str, Any]) -> Callable[..., Config]:
+    return lambda **changes: load_config("quickstart", overrides={**overrides, **changes})
+
+
+def at_step(step: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do something during optimizer step `step` of the next runs, counted from 1."""
+    end = EpochRecorder.on_train_batch_end
+
+    def patched(self: EpochRecorder, trainer: Any, *arguments: Any) -> None:
+        end(self, trainer, *arguments)
+        if trainer.global_step == step:
+            action()
+
+    monkeypatch.setattr(EpochRecorder, "on_train_batch_end", patched)
+
+
+def send(signum: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), signum)
+
+
+def stop_at(step: int, config: Config, *, name: str, signum: int = signal.SIGTERM) -> RunFolder:
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(step, send(signum), patch)
+        with pytest.raises(Stopped, match=f"train --resume {name}"):
+            commands.train(config, experiment=name)
+    return RunFolder(Path("logs") / name)
+
+
+def state(run: RunFolder) -> dict[str, Any]:
+    return read_checkpoint(run.checkpoints / "last.ckpt")
+
+
+def assert_equal(one: Any, other: Any, where: str = "") -> None:
+    assert type(one) is type(other), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_equal(*pair, f"{where}/{index}")
+    else:
+        assert one == other, where
+
+
+def epochs(run: RunFolder) -> list[dict[str, float]]:
+    """The recorded epochs without what depends on the clock."""
+    content = json.loads(run.metrics.read_text())
+    assert content["finished"]
+    return [{k: v for k, v in e.items() if k not in ("seconds", "images_per_second")} for e in content["epochs"]]
+
+
+def assert_same_run(one: RunFolder, other: RunFolder) -> None:
+    first, second = state(one), state(other)
+    for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
+        assert_equal(first[key], second[key], key)
+    assert_equal(first["cifar100"]["random_state"], second["cifar100"]["random_state"])
+    assert epochs(one) == epochs(other)
+    lines = [line for line in other.training_log.read_text().splitlines() if "  epoch " in line]
+    assert [line.split()[3].partition("/")[0] for line in lines] == [str(epoch["epoch"]) for epoch in epochs(one)]
+    if (one.checkpoints / "best.ckpt").is_file():
+        best = [read_checkpoint(run.checkpoints / "best.ckpt") for run in (one, other)]
+        assert_equal(*best, "best")
+
+
+def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize(
+    ("special", "steps"),
+    [
+        ({}, [1, 7, 15, 16, 44]),
+        (MIXED, [20]),
+        ({"data.pipeline": "images"}, [20]),
+        ({"data.pipeline": "images", "data.num_workers": 2}, [20]),
+        ({"optimization.learning_rate": "auto"}, [20]),
+        ({"data.validation_fraction": 0, "training.max_epochs": 2.5}, [20]),
+    ],
+    ids=["packed", "mixed", "images", "workers", "auto", "all-images"],
+)
+def test_a_run_stopped_at_any_step_ends_as_the_undisturbed_one(
+    special: dict[str, Any], steps: list[int], settings: Callable[..., Config]
+) -> None:
+    config = settings(**special)
+    whole = commands.train(config, experiment="whole")
+    for step in steps:
+        broken = stop_at(step, config, name=f"broken{step}")
+        assert state(broken)["global_step"] == step
+        assert read_status(broken)["status"] == "stopped"
+        assert_same_run(whole, commands.train(resume=broken.name))
+
+
+def test_a_run_stopped_at_every_few_steps_leaves_the_same_curves(settings: Callable[..., Config]) -> None:
+    whole = commands.train(settings(), experiment="whole")
+    stop_at(4, settings(), name="broken")
+    for step in (9, 15, 22, 37):
+        with pytest.MonkeyPatch.context() as patch:
+            at_step(step, send(signal.SIGINT), patch)
+            with pytest.raises(Stopped):
+                commands.train(resume="broken")
+    broken = commands.train(resume="broken")
+    assert_same_run(whole, broken)
+    assert scalars(whole) == scalars(broken)
+
+
+def test_dropout_goes_on_where_it_was(settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    from cifar100.training import experiment
+
+    build = experiment.build_model
+    monkeypatch.setattr(
+        experiment, "build_model", lambda *arguments: torch.nn.Sequential(torch.nn.Dropout(0.2), build(*arguments))
+    )
+    whole = commands.train(settings(), experiment="whole")
+    broken = stop_at(20, settings(), name="broken")
+    assert_same_run(whole, commands.train(resume=broken.name))
+
+
+def test_the_state_is_saved_in_the_midst_of_an_epoch_too(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CrashError(Exception):
+        pass
+
+    def crash() -> None:
+        raise CrashError
+
+    whole = commands.train(settings(), experiment="whole")
+    config = settings(**{"training.save_every_minutes": 0})
+    with monkeypatch.context() as patch:
+        at_step(38, crash, patch)
+        with pytest.raises(CrashError):
+            commands.train(config, experiment="broken")
+    broken = RunFolder(Path("logs/broken"))
+    assert state(broken)["global_step"] == 37
+    assert read_status(broken)["status"] == "failed"
+    assert_same_run(whole, commands.train(resume="broken"))
+
+
+def test_a_damaged_last_checkpoint_is_passed_over(
+    settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = commands.train(settings(), experiment="whole")
+    broken = stop_at(20, settings(**{"training.save_every_minutes": 0}), name="broken")
+    (broken.checkpoints / "last.ckpt").write_bytes(b"")
+    capsys.readouterr()
+    assert_same_run(whole, commands.train(resume="broken"))
+    assert "Using previous.ckpt instead." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
+    signum: int, status: int, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    handler = signal.getsignal(signum)
+    at_step(5, send(signum), monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(overrides)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == status
+    said = capsys.readouterr().err
+    assert said == "\ncifar100: interrupted. Saved after step 5. Go on with: cifar100 train --resume experiment1\n"
+    assert signal.getsignal(signum) is handler
+
+
+def options(given: dict[str, Any]) -> list[str]:
+    return [part for key, value in given.items() for part in (f"--{key}", str(value))]
+
+
+def test_a_second_signal_stops_at_once(settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice() -> None:
+        send(signal.SIGINT)()
+        send(signal.SIGINT)()
+        pytest.fail("still here")
+
+    at_step(5, twice, monkeypatch)
+    with pytest.raises(Stopped, match="Go on with: cifar100 train --resume experiment1") as stopped:
+        commands.train(settings())
+    assert stopped.value.exit_status == 130
+    assert not (Path("logs/experiment1") / "lightning_checkpoints").exists()
+
+
+def test_slurm_gets_its_job_back_and_the_job_its_run(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = commands.train(settings(), experiment="whole")
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    with monkeypatch.context() as patch:
+        at_step(20, send(signal.SIGUSR1), patch)
+        with pytest.raises(Stopped, match="SLURM has put job 77 back into its queue"):
+            commands.train(settings(), experiment="job")
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert_same_run(whole, commands.train(settings(), experiment="job"))  # the same command again
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar100.training.lit_module import ImageClassifier
+
+    step = ImageClassifier.training_step
+
+    def broken(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
+        return step(self, batch, batch_idx) * (float("nan") if self.trainer.global_step >= 20 else 1.0)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", broken)
+    config = settings(**{"training.save_every_minutes": 0})
+    with pytest.raises(Diverged, match=r"no finite number at step 21, at a learning rate of 0\.\d+;") as diverged:
+        commands.train(config)
+    assert diverged.value.exit_status == 3
+    run = RunFolder(Path("logs/experiment1"))
+    assert state(run)["global_step"] == 20
+    assert all(torch.isfinite(value).all() for value in state(run)["state_dict"].values())
+    assert read_status(run)["status"] == "diverged"
+    assert "diverged" in run.training_log.read_text()
+
+
+def test_a_learning_rate_beyond_reason_diverges(overrides: dict[str, Any], monkeypatch: Any, capsys: Any) -> None:
+    given = {**overrides, "optimization.learning_rate": 1e30, "optimization.schedule": "constant"}
+    monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(given)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert said.startswith("cifar100: the training has diverged")
+    assert "1e+30" in said
+    assert said.count("\n") == 1
+
+
+def test_a_run_has_one_process(settings: Callable[..., Config]) -> None:
+    broken = stop_at(5, settings(), name="broken")
+    with (
+        occupied(broken),
+        pytest.raises(UserError, match=rf"logs.broken is in use by process {os.getpid()} on "),
+    ):
+        commands.train(resume="broken")
+    (broken.path / "status.json").write_text(json.dumps({**read_status(broken), "status": "running", "pid": 1}))
+    assert read_status(broken)["status"] == "killed"  # nobody holds the lock
+    commands.train(resume="broken")
+
+
+def test_another_experiment_is_no_resumption(settings: Callable[..., Config]) -> None:
+    stop_at(5, settings(), name="broken")
+    changes = {"data.batch_size": 16, "optimization.momentum": 0.8, "training.validate_every": 2}
+    with pytest.raises(UserError, match=r"^--data.batch_size, --optimization.momentum cannot change .* has 32, 0.9"):
+        commands.train(resume="broken", changes=changes)
+    commands.train(resume="broken", changes={"data.batch_size": 32})  # no difference
+
+
+def test_a_finished_run_can_be_made_longer(settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
+    constant = {"optimization.schedule": "constant"}
+    whole = commands.train(settings(**constant), experiment="whole")
+    short = commands.train(settings(**constant, **{"training.max_epochs": 2}), experiment="short")
+    with pytest.raises(UserError, match=r"has finished its 2 epochs; .* --training.max_epochs N"):
+        commands.train(resume="short")
+    capsys.readouterr()
+    commands.train(resume="short", changes={"training.max_epochs": 3})
+    assert "--training.max_epochs: 2 -> 3 (the learning-rate schedule is stretched" in capsys.readouterr().out
+    assert_same_run(whole, short)
+    assert yaml.safe_load(short.config.read_text())["training"]["max_epochs"] == 3
+    with pytest.raises(UserError, match=r"max_epochs is 1, but logs.short has done 3 epochs"):
+        commands.train(resume="short", changes={"training.max_epochs": 1})
+
+
+def test_a_longer_schedule_is_stretched(settings: Callable[..., Config]) -> None:
+    straight = {"optimization.schedule": "linear", "optimization.pct_start": 0.0}
+    broken = stop_at(15, settings(**straight), name="broken")
+    longer = commands.train(resume=broken.name, changes={"training.max_epochs": 6})
+    whole = commands.train(settings(**straight, **{"training.max_epochs": 6}))
+    assert [e["learning_rate"] for e in epochs(longer)][1:] == [e["learning_rate"] for e in epochs(whole)][1:]
+
+
+def test_every_run_is_listed_with_what_became_of_it(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert commands.runs() == []
+    commands.train(settings(), experiment="whole")
+    stop_at(20, settings(), name="broken")
+    Path("logs/mess").mkdir()
+    Path("logs/mess/status.json").write_text("[" * 100_000)
+    found = {run.name: run for run in list_runs()}
+    assert {name: run.status for name, run in found.items()} == {
+        "whole": "finished",
+        "broken": "stopped",
+        "mess": "unknown",
+    }
+    assert (found["whole"].recipe, found["whole"].epochs) == ("quickstart", 3)
+    assert found["whole"].best == max(epoch["val/accuracy"] for epoch in epochs(RunFolder(Path("logs/whole"))))
+    monkeypatch.setattr(sys, "argv", ["cifar100", "runs"])
+    capsys.readouterr()
+    main()
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in shown] == ["run", "mess", "whole", "broken"]
+    assert all(len(line) <= 80 for line in shown)
+
+
+def test_epochs_that_are_done_again_leave_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "training.log"
+    line = "2026-11-24 10:00:00  epoch {}/9, loss 1.0\n"
+    log.write_text("2026-11-24 10:00:00  run logs/x\n" + line.format(1) + line.format(2) + line.format(10)[:-3])
+    remove_epochs_after(log, 1)
+    assert log.read_text() == "2026-11-24 10:00:00  run logs/x\n" + line.format(1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_fifty_times_a_run_ends_as_the_undisturbed_one(overrides: dict[str, Any]) -> None:
+    longer = {**overrides, "training.max_epochs": 200, "training.save_every_minutes": 0.0005}
+    whole = commands.train(load_config("quickstart", overrides=longer), experiment="whole")
+    randomness = random.Random(0)
+    command = [sys.executable, "-m", "cifar100", "train"]
+    begin = [*command, "--recipe", "quickstart", "--experiment", "broken", *options(longer)]
+    folder, kills = RunFolder(Path("logs/broken")), 0
+    while kills < 50:
+        go_on = [*command, "--resume", "broken"] if folder.config.is_file() else begin
+        process = subprocess.Popen(go_on, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(randomness.uniform(2.0, 6.0))
+        if process.poll() is not None:
+            pytest.fail(f"ended by itself after {kills} kills: {process.communicate()[1]}")
+        process.kill()
+        process.communicate()
+        kills += 1
+        assert json.loads(folder.metrics.read_text()) if folder.metrics.exists() else True
+        if folder.status.exists():
+            assert read_status(folder)["status"] == "killed"
+        if not folder.config.is_file() and folder.path.exists():
+            folder.path.rmdir() if not any(folder.path.iterdir()) else None
+    subprocess.run([*command, "--resume", "broken"], check=True, stdout=subprocess.DEVNULL)
+    assert_same_run(whole, folder)
