@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 import yaml
@@ -26,6 +27,7 @@ from cifar100.run_folder import RunFolder
 from cifar100.run_status import occupied, read_status
 from cifar100.settings import load_config
 from cifar100.training.checkpoints import read_checkpoint
+from cifar100.training.silence import quiet
 from cifar100.training.text_logging import EpochRecorder, remove_epochs_after
 
 EPOCHS, STEPS_PER_EPOCH = 3, 15
@@ -384,25 +386,79 @@ def test_epochs_that_are_done_again_leave_the_log(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_killed_fifty_times_a_run_ends_as_the_undisturbed_one(overrides: dict[str, Any]) -> None:
-    longer = {**overrides, "training.max_epochs": 200, "training.save_every_minutes": 0.0005}
+    longer = {**overrides, "training.max_epochs": 700, "training.save_every_minutes": 0.001}
     whole = commands.train(load_config("quickstart", overrides=longer), experiment="whole")
     randomness = random.Random(0)
     command = [sys.executable, "-m", "cifar100", "train"]
     begin = [*command, "--recipe", "quickstart", "--experiment", "broken", *options(longer)]
-    folder, kills = RunFolder(Path("logs/broken")), 0
-    while kills < 50:
+    folder, saved = RunFolder(Path("logs/broken")), set()
+    for _ in range(50):
         go_on = [*command, "--resume", "broken"] if folder.config.is_file() else begin
         process = subprocess.Popen(go_on, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        time.sleep(randomness.uniform(2.0, 6.0))
-        if process.poll() is not None:
-            pytest.fail(f"ended by itself after {kills} kills: {process.communicate()[1]}")
+        while read_status(folder).get("pid") != process.pid and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(randomness.uniform(0.0, 1.5))
+        assert process.poll() is None, process.communicate()[1]
         process.kill()
         process.communicate()
-        kills += 1
-        assert json.loads(folder.metrics.read_text()) if folder.metrics.exists() else True
-        if folder.status.exists():
-            assert read_status(folder)["status"] == "killed"
-        if not folder.config.is_file() and folder.path.exists():
-            folder.path.rmdir() if not any(folder.path.iterdir()) else None
+        assert read_status(folder)["status"] == "killed"
+        if folder.metrics.exists():
+            assert json.loads(folder.metrics.read_text())["epochs"]
+        if (folder.checkpoints / "last.ckpt").exists():
+            saved.add(state(folder)["global_step"])
     subprocess.run([*command, "--resume", "broken"], check=True, stdout=subprocess.DEVNULL)
+    assert len(saved) > 10  # most of the kills did hit the training
     assert_same_run(whole, folder)
+
+
+class PlainModule(L.LightningModule):
+    """What a plain script does: dropout, a linear layer, and nothing else."""
+
+    def __init__(self, *, scale: float = 1.0) -> None:
+        super().__init__()
+        self.network = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(8, 2))
+        self.scale = scale
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return self.network(batch).square().mean() * self.scale
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def plain_trainer(epochs: int) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def plain_fit(module: PlainModule, *, epochs: int, checkpoint: str | None = None) -> L.Trainer:
+    torch.manual_seed(1)
+    trainer = plain_trainer(epochs)
+    with quiet():
+        trainer.fit(module, torch.utils.data.DataLoader(torch.ones(64, 8), batch_size=8), ckpt_path=checkpoint)
+    return trainer
+
+
+def test_a_plain_lightning_script_forgets_the_random_state() -> None:
+    def weights(epochs: int, checkpoint: str | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        module = PlainModule()
+        plain_fit(module, epochs=epochs, checkpoint=checkpoint).save_checkpoint("plain.ckpt")
+        return module.network[1].weight.detach()
+
+    undisturbed = weights(2)
+    weights(1)
+    assert not torch.equal(undisturbed, weights(2, "plain.ckpt"))
+    assert torch.equal(undisturbed, weights(2))
+
+
+def test_a_plain_lightning_script_finishes_with_nan() -> None:
+    module = PlainModule(scale=float("nan"))
+    assert plain_fit(module, epochs=1).state.finished
+    assert module.network[1].weight.isnan().all()

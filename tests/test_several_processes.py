@@ -193,7 +193,7 @@ def test_no_process_outlives_the_first(signum: int, pipeline: str, program: Path
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     if signum != signal.SIGKILL:
-        assert (process.returncode, err.count("\n"), err.count("interrupted")) == (130, 2, 1)
+        assert (process.returncode, err.count("\n"), err.count("interrupted")) == (128 + signum, 2, 1)
 
 
 @pytest.mark.slow

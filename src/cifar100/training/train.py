@@ -59,7 +59,7 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
     if requeued is not None:  # SLURM has started the same command again
         return resume_run(requeued)
     started = time.monotonic() if started is None else started
-    with StopSignal() as signal, _processes(config) as processes:
+    with _processes(config) as processes, StopSignal() as signal:
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment))
@@ -82,7 +82,7 @@ def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> R
             or a setting cannot be changed in the midst of a run.
     """
     config = changed_config(run, changes or {})
-    with StopSignal() as signal, _processes(config) as processes:
+    with _processes(config) as processes, StopSignal() as signal:
         info = _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split)
