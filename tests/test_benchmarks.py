@@ -39,7 +39,7 @@ def assert_readable_table(text: str) -> None:
 
 def test_the_results_page_names_every_benchmark() -> None:
     results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 5
+    assert len(SCRIPTS) == 6
     assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
 
 
@@ -53,6 +53,17 @@ def test_contestants_take_turns_and_every_other_round_goes_backwards(benchmark: 
 
 def test_a_ratio_is_taken_within_each_round(benchmark: Callable[[str], ModuleType]) -> None:
     assert benchmark("measure").median_ratio([2.0, 30.0, 400.0], [1.0, 10.0, 100.0]) == 3.0
+
+
+def test_saving_cost(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--minutes", "0.02", "--repeats", "1"]
+    assert benchmark("saving_cost").main(options) == 0
+    shown = capsys.readouterr().out
+    assert_readable_table(shown)
+    assert "every 2 minutes, too" in shown
+    assert not any(Path().iterdir())
 
 
 def test_input_pipeline(
