@@ -41,6 +41,8 @@ MIXED = {
     "training.resolutions": [16, 20, 32],
     "training.resolution_changes": [0.4, 0.8],
     "optimization.optimizer": "muon",
+    "optimization.ema_decay": 0.9,
+    "optimization.ema_start": 0.2,
 }
 
 
@@ -125,6 +127,7 @@ def assert_same_run(one: RunFolder, other: RunFolder) -> None:
     first, second = state(one), state(other)
     for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
         assert_equal(first[key], second[key], key)
+    assert_equal(first.get("averaged"), second.get("averaged"), "averaged")
     assert_equal(first["cifar100"]["random_state"], second["cifar100"]["random_state"])
     assert epochs(one) == epochs(other)
     lines = [line for line in other.training_log.read_text().splitlines() if "  epoch " in line]

@@ -138,6 +138,13 @@ class OptimizationConfig:
     label_smoothing: float = 0.0
     """Share of the target probability that is spread evenly over all classes."""
 
+    ema_decay: float | None = None
+    """Validate, and keep as the result, an exponential moving average of the weights with this decay for each step,
+    such as 0.999; null is off."""
+
+    ema_start: float = 0.0
+    """Where in the run, 0 to 1, the average begins."""
+
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "cosine"
     """How the learning rate changes, step by step. `one_cycle`: cosine rise and cosine fall (Smith and Topin, 2017).
     `cosine`, `linear`: linear rise, then cosine or linear fall. `constant`: no change."""

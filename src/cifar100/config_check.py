@@ -42,6 +42,8 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.muon_momentum", 0, 0.9999, True),
     ("optimization.weight_decay", 0, math.inf, True),
     ("optimization.label_smoothing", 0, 0.99, True),
+    ("optimization.ema_decay", 0, 0.999999, True),
+    ("optimization.ema_start", 0, 0.99, True),
     ("optimization.pct_start", 0, 1, True),
     ("optimization.div_factor", 1, math.inf, True),
     ("optimization.final_div_factor", 1, math.inf, True),
@@ -89,6 +91,8 @@ def _check_combinations(config: Config) -> None:
         raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
     if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
         raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+    if config.optimization.ema_start and config.optimization.ema_decay is None:
+        raise UserError("--optimization.ema_start needs --optimization.ema_decay, such as 0.999.")
     if config.optimization.optimizer == "muon" and config.optimization.learning_rate == "auto":
         raise UserError("the learning-rate finder varies one learning rate, but muon has two; give both as numbers.")
     if config.optimization.optimizer == "muon" and config.optimization.cycle_momentum:

@@ -35,6 +35,7 @@ def evaluate(logits: torch.Tensor, labels: torch.Tensor) -> Evaluation:
         config=Config(),
         info=INFO,
         checkpoint=Path("best.ckpt"),
+        averaged=False,
         epoch=3,
         device=torch.device("cpu"),
     )

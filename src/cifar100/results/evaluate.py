@@ -32,6 +32,9 @@ class Evaluation:
     run: str
     checkpoint: str
     epoch: int
+    averaged: bool
+    """Whether the weights are the moving average of the trained ones."""
+
     data: str
     split: str
     num_images: int
@@ -85,6 +88,7 @@ def measure(
         run=run.name,
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
+        averaged=trained.averaged,
         data=info.describe(),
         split=split,
         num_images=len(labels),
@@ -111,7 +115,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_row("data", evaluation.data)
     table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
-    table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}")
+    table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged)
     table.add_row("top-1 accuracy", f"[bold]{evaluation.top1:.2%}[/]  (95 % interval {low:.2%} to {high:.2%})")
     table.add_row("top-5 accuracy", f"{evaluation.top5:.2%}")
     if evaluation.superclass is not None:

@@ -15,7 +15,7 @@ from cifar100.data.prepared import DatasetInfo, read_info
 from cifar100.models import build_model, use_channels_last
 from cifar100.run_folder import RunFolder
 from cifar100.settings import load_config
-from cifar100.training.checkpoints import load_weights, open_checkpoint
+from cifar100.training.checkpoints import averaged_weights, load_weights, open_checkpoint
 from cifar100.training.trainer import choose_accelerator
 
 
@@ -29,6 +29,9 @@ class TrainedNetwork:
     checkpoint: Path
     epoch: int
     """How many epochs the weights were trained."""
+
+    averaged: bool
+    """Whether they are the moving average of the trained weights."""
 
     device: torch.device
 
@@ -64,4 +67,12 @@ def load_trained(run: RunFolder, checkpoint: str) -> TrainedNetwork:
     if config.training.channels_last:
         use_channels_last(network)
     epoch = int(content.get("epoch", -1)) + 1
-    return TrainedNetwork(network=network, config=config, info=info, checkpoint=path, epoch=epoch, device=device)
+    return TrainedNetwork(
+        network=network,
+        config=config,
+        info=info,
+        checkpoint=path,
+        epoch=epoch,
+        averaged=averaged_weights(content) is not None,
+        device=device,
+    )

@@ -173,11 +173,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network, in place.
+    """Put a checkpoint's weights into a network, in place; their average where the run has averaged them.
 
     Raises:
         UserError: they belong to another architecture; the message names the first difference.
     """
+    averaged = averaged_weights(checkpoint)
+    if averaged is not None:
+        checkpoint = {"state_dict": {f"{NETWORK_PREFIX}{name}": value for name, value in averaged.items()}}
     named = {_plain_name(str(name)): value for name, value in checkpoint["state_dict"].items()}
     weights = {
         name.removeprefix(NETWORK_PREFIX): value for name, value in named.items() if name.startswith(NETWORK_PREFIX)
@@ -187,6 +190,13 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     if difference:
         raise UserError(f"checkpoint {path} is of another architecture than the run's config.yaml says: {difference}.")
     network.load_state_dict(weights)
+
+
+def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor] | None:
+    """Return the averaged weights in a checkpoint, name -> tensor; None where there are none."""
+    averaged = checkpoint.get("averaged")
+    weights = averaged.get("weights") if isinstance(averaged, dict) else None
+    return weights if isinstance(weights, dict) else None
 
 
 def _plain_name(name: str) -> str:

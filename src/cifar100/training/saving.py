@@ -7,13 +7,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
 from cifar100 import __version__
 from cifar100.config import Config
 from cifar100.run_folder import RunFolder
 from cifar100.settings import to_dict
+from cifar100.training.averaging import WeightAveraging
 from cifar100.training.checkpoints import BEST, LAST, write_checkpoint
 from cifar100.training.divergence import LossWatch, check_weights
 from cifar100.training.history import History
@@ -141,9 +142,14 @@ class StateSaver(Checkpoint):
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the weights in the processor's memory, in the form of a Lightning checkpoint."""
+    """Return the weights in the processor's memory, and their average, in the form of a Lightning checkpoint."""
     weights = {name: value.detach().to("cpu", copy=True) for name, value in pl_module.state_dict().items()}
-    return {"state_dict": weights, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
+    checkpoint = {"state_dict": weights, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
+    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
+    for callback in callbacks:
+        if isinstance(callback, WeightAveraging):
+            callback.on_save_checkpoint(trainer, pl_module, checkpoint)
+    return checkpoint
 
 
 def random_state() -> dict[str, Any]:

@@ -30,6 +30,7 @@ from cifar100.run_folder import RunFolder, create_run_folder
 from cifar100.run_status import occupied
 from cifar100.settings import setting_names, write_config
 from cifar100.training.announcements import announce_result, announce_run
+from cifar100.training.averaging import AveragedWeights, WeightAveraging
 from cifar100.training.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.history import History
@@ -211,8 +212,14 @@ def _full_disk_said_plainly(run: RunFolder) -> Iterator[None]:
 def _callbacks(
     run: RunFolder, experiment: Experiment, history: History, run_log: RunLog, signal: StopSignal
 ) -> list[Callback]:
+    settings = experiment.config.optimization
+    averaging: list[Callback] = []
+    if settings.ema_decay is not None:
+        averaged = AveragedWeights(experiment.module.network, decay=settings.ema_decay)
+        averaging = [WeightAveraging(averaged, experiment.clock, start=settings.ema_start)]
     return [
         StopAtTheEnd(experiment.clock),
+        *averaging,
         EpochRecorder(history, run_log, experiment.clock, images_per_step=experiment.images_per_step),
         EpochProgress(run_log.console),
         LearningRateMonitor(logging_interval="step"),
