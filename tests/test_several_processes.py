@@ -215,7 +215,12 @@ def test_two_processes_find_a_learning_rate_and_use_it(program: Path, tiny_data:
     code, out, err = run(command(program, "find-lr", settings(tiny_data), "--experiment", "range"))
     assert (code, err) == (0, "")
     assert out.count("learning-rate finder:") == out.count("plot:") == 1
-    assert {path.name for path in Path("logs/range").iterdir()} == {"lr_finder.json", "lr_finder.png"}
+    assert {path.name for path in Path("logs/range").iterdir()} == {
+        "lr_finder.json",
+        "lr_finder.png",
+        "run.lock",
+        "status.json",
+    }
     automatic = settings(tiny_data, optimization__learning_rate="auto")
     assert run(command(program, "train", automatic, "--experiment", "auto"))[0] == 0
     found = json.loads(Path("logs/range/lr_finder.json").read_text())["learning_rate"]
