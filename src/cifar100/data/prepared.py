@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
 
+Origin = Literal["official", "altered", "generated", "own"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """The facts about a data set that training, evaluation and reports need. Stored as `dataset.json`."""
@@ -24,7 +27,7 @@ class DatasetInfo:
     name: str
     """`CIFAR-100`, `Shapes-100`, or the name of the user's own folder."""
 
-    origin: Literal["official", "altered", "generated", "own"]
+    origin: Origin
     """`altered`: in CIFAR-100's format, but the content differs from the official release."""
 
     class_names: tuple[str, ...]
@@ -151,6 +154,28 @@ def read_info(path: Path) -> DatasetInfo:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         tuples = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-        return DatasetInfo(**(fields | tuples))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as a description of a data set ({error}).") from error
+        info = DatasetInfo(**(fields | tuples))
+        if not _is_sound(info):
+            raise ValueError("a value of the wrong kind")
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} cannot be read as a description of a data set ({reason}).") from error
+    return info
+
+
+def _is_sound(info: DatasetInfo) -> bool:
+    """Whether every value is of its kind, so that nobody has to look again."""
+
+    def are(kind: type, values: Any) -> bool:
+        return isinstance(values, tuple) and all(type(value) is kind for value in values)
+
+    statistics = all(are(float, triple) and len(triple) == 3 for triple in (info.mean, info.std))
+    names = are(str, info.class_names) and are(str, info.superclass_names) and bool(info.class_names)
+    mapping = are(int, info.class_to_superclass) and all(
+        0 <= label < len(info.superclass_names) for label in info.class_to_superclass
+    )
+    complete = not info.superclass_names or len(info.class_to_superclass) == len(info.class_names)
+    numbers = all(type(number) is int and number >= 0 for number in (info.num_train, info.num_test))
+    origin = isinstance(info.name, str) and info.origin in get_args(Origin)
+    sums = isinstance(info.sha256, dict) and all(isinstance(digest, str) for digest in info.sha256.values())
+    return statistics and names and mapping and complete and numbers and origin and sums

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,12 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or not isinstance(content["epochs"], list):
             raise TypeError("no list of epochs")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(epoch, dict) and _are_numbers(epoch.values()) for epoch in content["epochs"]):
+            raise TypeError("an epoch that holds something else than numbers")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
     return content
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, (int, float)) for value in values)
