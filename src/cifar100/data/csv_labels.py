@@ -21,6 +21,10 @@ REQUIRED_COLUMNS = ("file", "fine_label")
 COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
 
 
+LONGEST_PATH = 1000
+"""Characters; no file system takes many more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelRow:
     """One image of a label file."""
@@ -112,7 +116,7 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         if missing:
             raise UserError(
                 f"{csv_file} has no column {' and '.join(missing)}; its first line must name the columns, separated by "
-                f"commas, but reads: {','.join(header)[:80] or '(nothing)'}"
+                f"commas, but reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
             )
         for values in reader:
             place = f"{csv_file} line {reader.line_num}"
@@ -120,12 +124,16 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 continue  # an empty line
             if len(values) != len(header):
                 raise UserError(f"{place} has {len(values)} values, expected {len(header)}, as in the first line.")
+            if any(character < " " for character in "".join(values)):
+                raise UserError(f"{place} holds a line break or another control character inside a value; remove it.")
             yield place, dict(zip(header, (value.strip() for value in values), strict=True))
     except csv.Error as error:
         raise UserError(f"{csv_file} line {reader.line_num} is not valid CSV ({error}).") from error
 
 
 def _parse(place: str, fields: dict[str, str]) -> LabelRow:
+    if len(fields["file"]) > LONGEST_PATH:
+        raise UserError(f"{place}: file has {len(fields['file']):,} characters, expected a path of an image.")
     file = PurePath(fields["file"])
     if not fields["file"] or file.is_absolute() or ".." in file.parts:
         raise UserError(f"{place}: file is {fields['file']!r}, expected a path inside the folder of the CSV file.")
