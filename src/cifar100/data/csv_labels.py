@@ -21,8 +21,8 @@ REQUIRED_COLUMNS = ("file", "fine_label")
 COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
 
 
-LONGEST_PATH = 1000
-"""Characters; no file system takes many more."""
+LONGEST_VALUE = 1000
+"""Characters; no path or name needs more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +124,8 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 continue  # an empty line
             if len(values) != len(header):
                 raise UserError(f"{place} has {len(values)} values, expected {len(header)}, as in the first line.")
+            if max(map(len, values)) > LONGEST_VALUE:
+                raise UserError(f"{place} holds a value of more than {LONGEST_VALUE:,} characters; shorten it.")
             if any(character < " " for character in "".join(values)):
                 raise UserError(f"{place} holds a line break or another control character inside a value; remove it.")
             yield place, dict(zip(header, (value.strip() for value in values), strict=True))
@@ -132,8 +134,6 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _parse(place: str, fields: dict[str, str]) -> LabelRow:
-    if len(fields["file"]) > LONGEST_PATH:
-        raise UserError(f"{place}: file has {len(fields['file']):,} characters, expected a path of an image.")
     file = PurePath(fields["file"])
     if not fields["file"] or file.is_absolute() or ".." in file.parts:
         raise UserError(f"{place}: file is {fields['file']!r}, expected a path inside the folder of the CSV file.")
