@@ -369,6 +369,7 @@ def test_every_run_is_listed_with_what_became_of_it(
         "mess": "unknown",
     }
     assert (found["whole"].recipe, found["whole"].epochs) == ("quickstart", 3)
+    assert (found["broken"].recipe, found["broken"].data) == ("quickstart", "Shapes-100")
     assert found["whole"].best == max(epoch["val/accuracy"] for epoch in epochs(RunFolder(Path("logs/whole"))))
     monkeypatch.setattr(sys, "argv", ["cifar100", "runs"])
     capsys.readouterr()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -45,12 +47,12 @@ def list_runs() -> list[RunSummary]:
 
 def summarize(run: RunFolder) -> RunSummary:
     """Read one run; what is damaged in it is left out."""
-    metrics, status = _read(run), read_status(run)
+    metrics, info, status = _read(run.metrics), _read(run.dataset_info), read_status(run)
     epochs, best = metrics.get("epochs"), metrics.get("best")
     return RunSummary(
         name=run.name,
-        recipe=str(metrics.get("recipe", "")),
-        data=str(metrics.get("data", "")),
+        recipe=_recipe(run),
+        data=str(info.get("name", "")),
         epochs=len(epochs) if isinstance(epochs, list) else 0,
         best=best.get("val/accuracy") if isinstance(best, dict) else None,
         status=str(status.get("status", UNKNOWN)),
@@ -72,8 +74,7 @@ def show_runs(runs: list[RunSummary]) -> None:
     table.add_column("age", justify="right")
     for run in runs:
         best = f"{run.best:.2%}" if isinstance(run.best, float) else ""
-        data = run.data.partition(",")[0]
-        table.add_row(run.name, run.recipe, data, str(run.epochs), best, run.status, format_age(run.updated))
+        table.add_row(run.name, run.recipe, run.data, str(run.epochs), best, run.status, format_age(run.updated))
     Console(highlight=False).print(table)
 
 
@@ -88,9 +89,18 @@ def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
     return f"{max(0, int(age.total_seconds()))} s"
 
 
-def _read(run: RunFolder) -> dict[str, Any]:
+def _recipe(run: RunFolder) -> str:
+    """Return the recipe's name out of `config.yaml`, without the time that reading all of it takes."""
     try:
-        content = json.loads(run.metrics.read_text(encoding="utf-8"))
+        found = re.search(r"^recipe: (\S+)$", run.config.read_text(encoding="utf-8"), re.MULTILINE)
+    except (OSError, ValueError):
+        return ""
+    return found.group(1)[:40] if found else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
