@@ -42,7 +42,10 @@ MIXED = {
     "training.resolution_changes": [0.4, 0.8],
     "optimization.optimizer": "muon",
     "optimization.ema_decay": 0.9,
+    "optimization.ema_last_decay": 0.99,
     "optimization.ema_start": 0.2,
+    "optimization.sam": "friendly",
+    "optimization.sam_batch_size": 20,
 }
 
 

@@ -142,8 +142,34 @@ class OptimizationConfig:
     """Validate, and keep as the result, an exponential moving average of the weights with this decay for each step,
     such as 0.999; null is off."""
 
+    ema_last_decay: float | None = None
+    """Let the decay rise from `ema_decay` to this in the course of the run, such as 0.9998; null keeps it constant."""
+
     ema_start: float = 0.0
     """Where in the run, 0 to 1, the average begins."""
+
+    sam: Literal["none", "sam", "friendly"] = "none"
+    """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). More accurate for twice
+    the time of a step."""
+
+    sam_rho: float = 0.2
+    """Distance at which SAM looks at the loss, in the space of all weights."""
+
+    sam_batch_size: int = 128
+    """Images for which SAM looks together; a larger batch is taken apart."""
+
+    sam_average: float = 0.6
+    """Friendly SAM: share that the moving average of the gradients keeps at each part of a batch (lambda)."""
+
+    teacher: str | None = None
+    """Run whose network this one also imitates (knowledge distillation, Hinton et al., 2015): a run folder or a name
+    below `logs/`; its best weights are used. null is none."""
+
+    teacher_weight: float = 0.5
+    """Share of the loss that compares with the teacher's probabilities instead of the labels."""
+
+    teacher_temperature: float = 4.0
+    """Logits of both networks are divided by this before they are compared."""
 
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "cosine"
     """How the learning rate changes, step by step. `one_cycle`: cosine rise and cosine fall (Smith and Topin, 2017).

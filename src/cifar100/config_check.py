@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cifar100.config import Config, TrainingConfig, get
+from cifar100.config import Config, OptimizationConfig, TrainingConfig, get
 from cifar100.errors import UserError
 
 
@@ -43,7 +43,13 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.weight_decay", 0, math.inf, True),
     ("optimization.label_smoothing", 0, 0.99, True),
     ("optimization.ema_decay", 0, 0.999999, True),
+    ("optimization.ema_last_decay", 0, 0.999999, True),
     ("optimization.ema_start", 0, 0.99, True),
+    ("optimization.sam_rho", 0, math.inf, False),
+    ("optimization.sam_batch_size", 2, math.inf, True),
+    ("optimization.sam_average", 0, 0.9999, True),
+    ("optimization.teacher_weight", 0, 1, False),
+    ("optimization.teacher_temperature", 0, math.inf, False),
     ("optimization.pct_start", 0, 1, True),
     ("optimization.div_factor", 1, math.inf, True),
     ("optimization.final_div_factor", 1, math.inf, True),
@@ -91,8 +97,8 @@ def _check_combinations(config: Config) -> None:
         raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
     if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
         raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
-    if config.optimization.ema_start and config.optimization.ema_decay is None:
-        raise UserError("--optimization.ema_start needs --optimization.ema_decay, such as 0.999.")
+    _check_averaging(config.optimization)
+    _check_sam(config)
     if config.optimization.optimizer == "muon" and config.optimization.learning_rate == "auto":
         raise UserError("the learning-rate finder varies one learning rate, but muon has two; give both as numbers.")
     if config.optimization.optimizer == "muon" and config.optimization.cycle_momentum:
@@ -103,6 +109,25 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
     if (config.data.mean is None) != (config.data.std is None):
         raise UserError("--data.mean and --data.std belong together: give both or neither.")
+
+
+def _check_averaging(optimization: OptimizationConfig) -> None:
+    decay, last = optimization.ema_decay, optimization.ema_last_decay
+    if decay is None:
+        for setting, value in (("ema_start", optimization.ema_start), ("ema_last_decay", last)):
+            if value:
+                raise UserError(f"--optimization.{setting} needs --optimization.ema_decay, such as 0.999.")
+    elif last is not None and last < decay:
+        raise UserError(f"--optimization.ema_last_decay is {last:g}, but it must be at least ema_decay, {decay:g}.")
+
+
+def _check_sam(config: Config) -> None:
+    if config.optimization.sam == "none":
+        return
+    if config.training.precision == "16-mixed":  # its gradients must be scaled in both passes, and only one is
+        raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
+    if config.training.compile != "none":  # torch 2.13 gives losses that are no numbers, in bf16
+        raise UserError("--optimization.sam and --training.compile cannot be used together; leave one of them out.")
 
 
 def _check_pipeline(config: Config) -> None:

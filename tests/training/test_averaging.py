@@ -12,20 +12,21 @@ from torch import nn
 from cifar100 import commands
 from cifar100.errors import UserError
 from cifar100.settings import load_config
-from cifar100.training.averaging import AveragedWeights
+from cifar100.training.averaging import AveragedWeights, WeightAveraging
 from cifar100.training.checkpoints import averaged_weights, read_checkpoint
+from cifar100.training.clock import RunClock
 
 
 def test_the_average_has_its_closed_form() -> None:
     network = nn.BatchNorm1d(1)
-    averaged = AveragedWeights(network, decay=0.5)
+    averaged = AveragedWeights(network)
     values = [3.0, -1.0, 4.0, 1.0, -5.0, 9.0, 2.0, 6.0, 5.0, 3.0, 5.0, 8.0]
     for value in values:
         with torch.no_grad():
             network.weight.fill_(value)
             network.running_var.fill_(value**2)  # type: ignore[union-attr]
             network.num_batches_tracked += 1
-        averaged.update()
+        averaged.update(0.5)
     decays = [min(0.5, (1 + n) / (10 + n)) for n in range(len(values))]
     shares = [
         (1 - decays[i]) * torch.tensor(decays[i + 1 :]).prod().item() if i else torch.tensor(decays[1:]).prod().item()
@@ -41,10 +42,22 @@ def test_the_average_has_its_closed_form() -> None:
     assert network.weight.item() == values[-1]
 
 
+def test_the_decay_rises_to_the_last_one() -> None:
+    averaging = WeightAveraging(AveragedWeights(nn.Linear(1, 1)), RunClock(100), decay=0.9, last_decay=0.999, start=0.5)
+    assert [averaging.decay_at(progress) for progress in (0.5, 0.75, 1.0)] == pytest.approx([0.9, 0.99, 0.999])
+    constant = WeightAveraging(AveragedWeights(nn.Linear(1, 1)), RunClock(100), decay=0.9)
+    assert constant.decay_at(0.3) == pytest.approx(0.9)
+
+
+def test_a_decay_that_falls_is_refused() -> None:
+    with pytest.raises(UserError, match=r"ema_last_decay is 0\.9, but it must be at least ema_decay, 0\.99"):
+        load_config("quickstart", overrides={"optimization.ema_decay": 0.99, "optimization.ema_last_decay": 0.9})
+
+
 def test_swapping_twice_changes_nothing() -> None:
     network = nn.Linear(2, 2)
-    averaged = AveragedWeights(network, decay=0.9)
-    averaged.update()
+    averaged = AveragedWeights(network)
+    averaged.update(0.9)
     with torch.no_grad():
         network.weight.add_(1)
     trained, average = network.weight.detach().clone(), averaged.weights["weight"].clone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import lightning as L
@@ -23,21 +24,19 @@ class AveragedWeights:
 
     Args:
         network: whose weights are averaged; its own are left as they are.
-        decay: 0 to 1.
     """
 
-    def __init__(self, network: nn.Module, *, decay: float) -> None:
+    def __init__(self, network: nn.Module) -> None:
         self.network = network
-        self.decay = decay
         self.steps = 0
         self.weights: dict[str, Tensor] = {}
 
-    def update(self) -> None:
-        """Take in the network's present weights. Does not wait for the device."""
+    def update(self, decay: float) -> None:
+        """Take in the network's present weights, with a decay of 0 to 1. Does not wait for the device."""
         current = self.network.state_dict()
         if self.steps == 0:
             self.weights = {name: value.detach().clone() for name, value in current.items()}
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        decay = min(decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         floating = [name for name, value in current.items() if value.is_floating_point()]
         averages = [self.weights[name] for name in floating]
@@ -74,14 +73,33 @@ class WeightAveraging(Callback):
     Args:
         averaged: of the network that is trained.
         clock: of the run.
+        decay: 0 to 1, at the start of the averaging.
+        last_decay: at the end of the run; None is the same. In between, 1 - decay falls by the same factor in equal
+            parts of the run, so that the average reaches back further and further.
         start: progress, 0 to 1, from which to average.
     """
 
-    def __init__(self, averaged: AveragedWeights, clock: RunClock, *, start: float) -> None:
+    def __init__(
+        self,
+        averaged: AveragedWeights,
+        clock: RunClock,
+        *,
+        decay: float,
+        last_decay: float | None = None,
+        start: float = 0.0,
+    ) -> None:
         self.averaged = averaged
         self.clock = clock
+        self.decay = decay
+        self.last_decay = decay if last_decay is None else last_decay
         self.start = start
         self._restored: dict[str, Any] = {}
+
+    def decay_at(self, progress: float) -> float:
+        """Return the decay at a progress between `start` and 1."""
+        position = (progress - self.start) / (1 - self.start)
+        first, last = 1 - self.decay, 1 - self.last_decay
+        return 1 - first * math.pow(last / first, position)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go on with what a checkpoint holds; the network is on its device by now."""
@@ -93,7 +111,7 @@ class WeightAveraging(Callback):
     ) -> None:
         """Take in the new weights."""
         if self.clock.progress >= self.start:
-            self.averaged.update()
+            self.averaged.update(self.decay_at(self.clock.progress))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Validate with the average."""

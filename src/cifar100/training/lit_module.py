@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from cifar100.config import Config
+from cifar100.config import Config, OptimizationConfig
 from cifar100.training.clock import RunClock
 from cifar100.training.optimizers import build_optimizer
 from cifar100.training.schedules import build_scheduler
+from cifar100.training.sharpness import SharpnessAware
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,) or, where images are mixed, float (N, num_classes)."""
@@ -35,6 +36,7 @@ class ImageClassifier(L.LightningModule):
         self.network = network
         self.config = config
         self.clock = clock
+        self.sharpness = _sharpness(network, config.optimization)
         # validate_args and nan_strategy look at the values, for which the host would wait for the device in every step
         top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
@@ -54,13 +56,20 @@ class ImageClassifier(L.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the mean loss of a batch."""
+        """Return the loss to minimize. The metrics are those at the weights, with SAM, too."""
         images, labels = batch
-        logits = self(images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.optimization.label_smoothing)
+        if self.sharpness is None:
+            logits = self(images)
+            loss = measured = self._loss(logits, labels)
+        else:
+            loss, logits, measured = self.sharpness(self.network, images, (labels,), self._loss)
         main_labels = labels if labels.ndim == 1 else labels.argmax(1)
-        _update(self.train_metrics, loss.detach(), logits.detach(), main_labels)
+        _update(self.train_metrics, measured.detach(), logits.detach(), main_labels)
         return loss
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of images, as a scalar."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.config.optimization.label_smoothing)
 
     def training_so_far(self) -> tuple[float, float]:
         """Return loss and accuracy of this process's images of the epoch so far. Waits for no other process."""
@@ -96,6 +105,13 @@ class ImageClassifier(L.LightningModule):
         )
         scheduler = build_scheduler(optimizer, settings, self.clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def _sharpness(network: nn.Module, settings: OptimizationConfig) -> SharpnessAware | None:
+    if settings.sam == "none":
+        return None
+    average = settings.sam_average if settings.sam == "friendly" else None
+    return SharpnessAware(network, rho=settings.sam_rho, batch_size=settings.sam_batch_size, average_share=average)
 
 
 def _update(metrics: MetricCollection, loss: Tensor, logits: Tensor, labels: Tensor) -> None:

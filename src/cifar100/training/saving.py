@@ -15,7 +15,7 @@ from cifar100.config import Config
 from cifar100.run_folder import RunFolder
 from cifar100.settings import to_dict
 from cifar100.training.averaging import WeightAveraging
-from cifar100.training.checkpoints import BEST, LAST, write_checkpoint
+from cifar100.training.checkpoints import BEST, LAST, NETWORK_PREFIX, write_checkpoint
 from cifar100.training.divergence import LossWatch, check_weights
 from cifar100.training.history import History
 from cifar100.training.signals import StopSignal
@@ -143,7 +143,8 @@ class StateSaver(Checkpoint):
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
     """Return the weights in the processor's memory, and their average, in the form of a Lightning checkpoint."""
-    weights = {name: value.detach().to("cpu", copy=True) for name, value in pl_module.state_dict().items()}
+    state = {name: value for name, value in pl_module.state_dict().items() if name.startswith(NETWORK_PREFIX)}
+    weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
     checkpoint = {"state_dict": weights, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
     callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
     for callback in callbacks:

@@ -215,8 +215,15 @@ def _callbacks(
     settings = experiment.config.optimization
     averaging: list[Callback] = []
     if settings.ema_decay is not None:
-        averaged = AveragedWeights(experiment.module.network, decay=settings.ema_decay)
-        averaging = [WeightAveraging(averaged, experiment.clock, start=settings.ema_start)]
+        averaging = [
+            WeightAveraging(
+                AveragedWeights(experiment.module.network),
+                experiment.clock,
+                decay=settings.ema_decay,
+                last_decay=settings.ema_last_decay,
+                start=settings.ema_start,
+            )
+        ]
     return [
         StopAtTheEnd(experiment.clock),
         *averaging,
