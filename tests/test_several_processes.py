@@ -16,10 +16,9 @@ from torch import nn
 
 from cifar100 import commands
 from cifar100.data.prepared import DataFolder
-from cifar100.results import trained
 from cifar100.run_folder import RunFolder
 from cifar100.settings import load_config
-from cifar100.training import experiment
+from cifar100.training import experiment, trained
 
 PROGRAM = """
 import os, sys

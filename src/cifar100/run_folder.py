@@ -23,6 +23,7 @@ class RunFolder:
         self.model_info = path / "model_info.txt"
         self.dataset_info = path / "dataset.json"
         self.split = path / "split.npz"
+        self.teacher = path / "teacher.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.checkpoints = path / "lightning_checkpoints"

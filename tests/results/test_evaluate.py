@@ -12,8 +12,8 @@ from torch import nn
 from cifar100.config import Config
 from cifar100.data.prepared import DatasetInfo
 from cifar100.results.evaluate import Evaluation, measure, show_evaluation, wilson_interval
-from cifar100.results.trained import TrainedNetwork
 from cifar100.run_folder import RunFolder
+from cifar100.training.trained import TrainedNetwork
 
 INFO = DatasetInfo(
     name="Six things",

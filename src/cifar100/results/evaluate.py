@@ -19,8 +19,8 @@ from cifar100.atomic_files import write_json
 from cifar100.data.prepared import DataFolder, DatasetInfo
 from cifar100.data.splits import load_split
 from cifar100.errors import UserError
-from cifar100.results.trained import TrainedNetwork, load_trained
 from cifar100.run_folder import RunFolder
+from cifar100.training.trained import TrainedNetwork, load_trained
 
 BATCH_SIZE = 500
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cifar100.data.image_files import to_rgb
 from cifar100.errors import UserError
-from cifar100.results.trained import TrainedNetwork, load_trained
 from cifar100.run_folder import RunFolder
+from cifar100.training.trained import TrainedNetwork, load_trained
 
 IMAGE_SIZE = 32
 

@@ -23,6 +23,8 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     processes = f"{config.training.num_processes} x " if config.training.num_processes > 1 else ""
     run_log.tell(f"recipe   {config.recipe}")
     run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
+    if experiment.module.teacher is not None:
+        run_log.tell(f"teacher  {experiment.module.teacher.checkpoint}")
     run_log.tell(f"data     {experiment.info.describe()}")
     run_log.tell(f"folder   {config.data.root}")
     run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")

@@ -14,6 +14,7 @@ from cifar100.data.prepared import DataFolder, DatasetInfo
 from cifar100.data.splits import Split, stratified_split
 from cifar100.models import build_model, use_channels_last
 from cifar100.training.clock import RunClock, steps_of
+from cifar100.training.distillation import load_teacher
 from cifar100.training.lit_module import ImageClassifier
 
 WHITENING_IMAGES = 5000
@@ -56,6 +57,9 @@ def assemble(config: Config, info: DatasetInfo, split: Split, *, started: float 
     max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
     clock = RunClock(steps_of(training.max_epochs, steps_per_epoch), max_seconds=max_seconds, started=started)
     data.progress = lambda: clock.progress
+    teacher = None
+    if config.optimization.teacher is not None:
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
     network = build_model(config.model, info.num_classes)
     init_from_images = getattr(network, "init_from_images", None)
@@ -63,7 +67,7 @@ def assemble(config: Config, info: DatasetInfo, split: Split, *, started: float 
         init_from_images(_sample_images(data))
     if training.channels_last:
         use_channels_last(network)
-    module = ImageClassifier(network, config, num_classes=info.num_classes, clock=clock)
+    module = ImageClassifier(network, config, num_classes=info.num_classes, clock=clock, teacher=teacher)
     return Experiment(config, info, split, data, module, clock, steps_per_epoch)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,6 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from cifar100.config import Config, OptimizationConfig
 from cifar100.training.clock import RunClock
+from cifar100.training.distillation import Teacher, distillation_loss
 from cifar100.training.optimizers import build_optimizer
 from cifar100.training.schedules import build_scheduler
 from cifar100.training.sharpness import SharpnessAware
@@ -29,13 +31,23 @@ class ImageClassifier(L.LightningModule):
         config: all settings; `optimization.learning_rate` is a number by now.
         num_classes: width of the logits.
         clock: of the run over which the schedule is stretched.
+        teacher: whose probabilities the network learns from, too.
     """
 
-    def __init__(self, network: nn.Module, config: Config, *, num_classes: int, clock: RunClock) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        config: Config,
+        *,
+        num_classes: int,
+        clock: RunClock,
+        teacher: Teacher | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = config
         self.clock = clock
+        self.teacher = teacher
         self.sharpness = _sharpness(network, config.optimization)
         # validate_args and nan_strategy look at the values, for which the host would wait for the device in every step
         top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
@@ -58,18 +70,24 @@ class ImageClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to minimize. The metrics are those at the weights, with SAM, too."""
         images, labels = batch
+        targets = (labels,) if self.teacher is None else (labels, self.teacher.logits(images))
         if self.sharpness is None:
             logits = self(images)
-            loss = measured = self._loss(logits, labels)
+            loss = measured = self._loss(logits, *targets)
         else:
-            loss, logits, measured = self.sharpness(self.network, images, (labels,), self._loss)
+            loss, logits, measured = self.sharpness(self.network, images, targets, self._loss)
         main_labels = labels if labels.ndim == 1 else labels.argmax(1)
         _update(self.train_metrics, measured.detach(), logits.detach(), main_labels)
         return loss
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Return the mean loss of images, as a scalar."""
-        return F.cross_entropy(logits, labels, label_smoothing=self.config.optimization.label_smoothing)
+        settings = self.config.optimization
+        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        if teacher_logits is None:
+            return loss
+        distilled = distillation_loss(logits, teacher_logits, temperature=settings.teacher_temperature)
+        return torch.lerp(loss, distilled, settings.teacher_weight)
 
     def training_so_far(self) -> tuple[float, float]:
         """Return loss and accuracy of this process's images of the epoch so far. Waits for no other process."""

@@ -26,12 +26,13 @@ from cifar100.data.splits import Split, load_split, save_split
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.models.summary import model_table
-from cifar100.run_folder import RunFolder, create_run_folder
+from cifar100.run_folder import RunFolder, create_run_folder, find_run_folder
 from cifar100.run_status import occupied
 from cifar100.settings import setting_names, write_config
 from cifar100.training.announcements import announce_result, announce_run
 from cifar100.training.averaging import AveragedWeights, WeightAveraging
 from cifar100.training.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
+from cifar100.training.distillation import remember_teacher
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
@@ -63,6 +64,8 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
     with _processes(config) as processes, StopSignal() as signal:
         info = _prepared(config, processes)
         split = make_split(config)
+        if config.optimization.teacher is not None:
+            find_run_folder(config.optimization.teacher)  # a mistyped name shall not leave a run folder behind
         run = processes.do_once(lambda: create_run_folder(experiment))
         with _occupied(run, processes), _full_disk_said_plainly(run):
             if processes.is_first:
@@ -143,6 +146,9 @@ def _fit(
 ) -> None:
     """Train under Lightning, and say how it went."""
     started = time.monotonic()
+    teacher = experiment.module.teacher
+    if teacher is not None:
+        processes.do_once(lambda: remember_teacher(teacher, run.teacher))
     state = read_checkpoint(checkpoint) if checkpoint is not None else {}
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_first and run.training_log.is_file():

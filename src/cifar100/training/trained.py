@@ -35,11 +35,15 @@ class TrainedNetwork:
 
     device: torch.device
 
+    @property
+    def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Mean and standard deviation of each channel, pixels in 0..1, that the network was trained with."""
+        return self.config.data.mean or self.info.mean, self.config.data.std or self.info.std
+
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
-        mean = torch.tensor(self.config.data.mean or self.info.mean, device=self.device)
-        std = torch.tensor(self.config.data.std or self.info.std, device=self.device)
+        mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
         batch = normalize(images.to(self.device), mean, std)
         if self.config.training.channels_last:
             batch = batch.to(memory_format=torch.channels_last)
@@ -47,12 +51,13 @@ class TrainedNetwork:
         return logits.float()
 
 
-def load_trained(run: RunFolder, checkpoint: str) -> TrainedNetwork:
+def load_trained(run: RunFolder, checkpoint: str, *, device: torch.device | None = None) -> TrainedNetwork:
     """Build a run's network and load its weights.
 
     Args:
         run: the run folder.
         checkpoint: `best`, `last` or a path.
+        device: where to; None is the best there is.
 
     Raises:
         UserError: a file of the run is missing or damaged, or the checkpoint is of another architecture.
@@ -62,7 +67,7 @@ def load_trained(run: RunFolder, checkpoint: str) -> TrainedNetwork:
     path, content = open_checkpoint(run, checkpoint, tell=lambda line: print(line, file=sys.stderr))
     network = build_model(config.model, info.num_classes)
     load_weights(network, content, path)
-    device = torch.device(choose_accelerator("auto"))
+    device = device or torch.device(choose_accelerator("auto"))
     network = network.eval().to(device)
     if config.training.channels_last:
         use_channels_last(network)
