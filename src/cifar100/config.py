@@ -105,6 +105,14 @@ class ModelConfig:
     pooling; more accurate on 32x32 images and about 15 times the arithmetic. null is `cifar` for a ResNet; the other
     networks have one stem only."""
 
+    shortcut: Literal["projection", "average_pool"] | None = None
+    """Shortcuts of a ResNet where the resolution halves. `projection`: a 1x1 convolution of every other pixel.
+    `average_pool`: of 2x2 averages (ResNet-D). null is `projection`."""
+
+    stochastic_depth: float = 0.0
+    """Probability that the last residual block is left out for a training image; that of the others rises linearly up
+    to it. For ResNets and `wide_resnet28_10`."""
+
     widths: tuple[int, int, int] | None = None
     """Channels of the three stages of `fast_net`; null is 64, 256, 256."""
 
@@ -133,7 +141,16 @@ class OptimizationConfig:
     """Nesterov momentum (`sgd`)."""
 
     weight_decay: float = 5e-4
-    """Weight decay on all parameters."""
+    """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
+
+    weight_decay_on: Literal["all", "weights"] = "all"
+    """`all`: decay all parameters. `weights`: only those of convolutions and linear layers, not batch normalisation
+    and biases."""
+
+    decoupled_weight_decay: bool = False
+    """With `sgd`: shrink the weights by learning rate times weight decay in each step, as AdamW does, instead of adding
+    the decay to the gradient (Loshchilov and Hutter, 2019). With momentum 0.9 about ten times `weight_decay` is then
+    the same decay."""
 
     label_smoothing: float = 0.0
     """Share of the target probability that is spread evenly over all classes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cifar100.config import Config, OptimizationConfig, TrainingConfig, get
+from cifar100.config import Config, ModelConfig, OptimizationConfig, TrainingConfig, get
 from cifar100.errors import UserError
 
 
@@ -36,6 +36,7 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("augmentation.mixup_alpha", 0, math.inf, False),
     ("augmentation.cutmix", 0, 1, True),
     ("augmentation.cutmix_alpha", 0, math.inf, False),
+    ("model.stochastic_depth", 0, 0.9, True),
     ("optimization.learning_rate", 0, math.inf, False),
     ("optimization.momentum", 0, 0.9999, True),
     ("optimization.muon_learning_rate", 0, math.inf, False),
@@ -91,10 +92,8 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
     if config.training.max_minutes is not None and config.training.num_processes > 1:
         raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
-    if config.model.stem is not None and not config.model.name.startswith("resnet"):
-        raise UserError(f"--model.stem {config.model.stem} is for ResNets, but --model.name is {config.model.name}.")
-    if config.model.widths is not None and config.model.name != "fast_net":
-        raise UserError(f"--model.widths is for fast_net, but --model.name is {config.model.name}.")
+    _check_model(config.model)
+    _check_weight_decay(config.optimization)
     if config.optimization.nesterov and config.optimization.optimizer == "sgd" and config.optimization.momentum == 0:
         raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
     _check_averaging(config.optimization)
@@ -109,6 +108,23 @@ def _check_combinations(config: Config) -> None:
         raise UserError("--optimization.cycle_momentum true needs --optimization.schedule one_cycle.")
     if (config.data.mean is None) != (config.data.std is None):
         raise UserError("--data.mean and --data.std belong together: give both or neither.")
+
+
+def _check_model(model: ModelConfig) -> None:
+    for setting in ("stem", "shortcut"):
+        value = getattr(model, setting)
+        if value is not None and not model.name.startswith("resnet"):
+            raise UserError(f"--model.{setting} {value} is for ResNets, but --model.name is {model.name}.")
+    if model.widths is not None and model.name != "fast_net":
+        raise UserError(f"--model.widths is for fast_net, but --model.name is {model.name}.")
+    if model.stochastic_depth and model.name == "fast_net":
+        raise UserError("--model.stochastic_depth leaves out residual blocks, but fast_net has none; give it 0.")
+
+
+def _check_weight_decay(optimization: OptimizationConfig) -> None:
+    if optimization.decoupled_weight_decay and optimization.optimizer != "sgd":
+        already = "; that of adamw is decoupled already" if optimization.optimizer == "adamw" else ""
+        raise UserError(f"--optimization.decoupled_weight_decay true is for sgd{already}; leave it out.")
 
 
 def _check_averaging(optimization: OptimizationConfig) -> None:

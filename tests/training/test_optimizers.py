@@ -1,9 +1,11 @@
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 
 from cifar100.config import OptimizationConfig
+from cifar100.errors import UserError
+from cifar100.settings import load_config
 from cifar100.training.muon import Muon
 from cifar100.training.optimizers import build_optimizer
 
@@ -69,6 +71,49 @@ def test_weight_decay_reaches_batch_norm_and_biases(name: str) -> None:
     optimizer.step()
     torch.testing.assert_close(model.weight, torch.full((3,), 0.95))
     torch.testing.assert_close(model.bias, torch.full((3,), 0.95))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_weight_decay_can_be_kept_from_batch_norm_and_biases(name: str) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    config = OptimizationConfig(optimizer=name, weight_decay=0.1, weight_decay_on="weights")
+    groups = [group for group in build_optimizer(model, config, 0.5).param_groups if not group.get("orthogonal")]
+    decays = {parameter: group["weight_decay"] for group in groups for parameter in group["params"]}
+    expected = {"0.weight": 0.1, "3.weight": 0.1} | dict.fromkeys(("0.bias", "1.weight", "1.bias", "3.bias"), 0.0)
+    if name == "muon":
+        del expected["0.weight"]  # has none
+    assert {key: decays[value] for key, value in model.named_parameters() if value in decays} == expected
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_decoupled_weight_decay_is_that_of_the_paper(nesterov: bool) -> None:
+    config = OptimizationConfig(
+        optimizer="sgd", weight_decay=0.02, momentum=0.9, nesterov=nesterov, decoupled_weight_decay=True
+    )
+    model = nn.Linear(3, 2)
+    weight, momentum = model.weight.detach().clone(), torch.zeros(2, 3)
+    optimizer = build_optimizer(model, config, 0.5)
+    for step, rate in enumerate((0.5, 0.25, 0.1)):
+        optimizer.param_groups[0]["lr"] = rate  # as a schedule does
+        gradient = torch.randn(2, 3, generator=torch.Generator().manual_seed(step))
+
+        def closure(gradient: Tensor = gradient, before: Tensor = weight) -> Tensor:
+            torch.testing.assert_close(model.weight.detach(), before)  # not decayed yet
+            model.weight.grad, model.bias.grad = gradient.clone(), torch.zeros(2)
+            return gradient.sum()
+
+        assert optimizer.step(closure) == gradient.sum()
+        momentum = 0.9 * momentum + gradient
+        direction = gradient + 0.9 * momentum if nesterov else momentum
+        weight = (1 - rate * 0.02) * weight - rate * direction
+        torch.testing.assert_close(model.weight.detach(), weight)
+    assert optimizer.param_groups[0]["weight_decay"] == 0.02
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_decoupled_weight_decay_is_for_sgd(name: str) -> None:
+    with pytest.raises(UserError, match=r"--optimization\.decoupled_weight_decay true is for sgd"):
+        load_config("baseline", overrides={"optimization.optimizer": name, "optimization.decoupled_weight_decay": True})
 
 
 @pytest.mark.gpu

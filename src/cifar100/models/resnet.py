@@ -3,39 +3,49 @@
 Written out here so that torchvision is no dependency, and so that the first layers can be chosen: `imagenet` is the
 original stem, which leaves layer4 a single pixel of a 32x32 image; `cifar` keeps the full resolution up to layer1.
 Weights saved by torchvision load with `load_state_dict`.
+
+With `shortcut="average_pool"` the network is one of the ResNet-D kind in its shortcuts (He et al., "Bag of Tricks for
+Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187): where a stage halves the
+resolution, the shortcut averages 2x2 pixels, of which a 1x1 convolution with stride 2 sees only one. It has no more
+parameters.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from cifar100.models.residual import ResidualBlock
 
-class BasicBlock(nn.Module):
+Shortcut = Literal["projection", "average_pool"]
+
+
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and -34."""
 
     expansion: ClassVar[int] = 1
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, *, shortcut: Shortcut = "projection") -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = _projection(in_channels, width, stride)
+        self.downsample = _projection(in_channels, width, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, width, H / stride, W / stride)."""
         residual = self.relu(self.bn1(self.conv1(x)))
         residual = self.bn2(self.conv2(residual))
         shortcut = x if self.downsample is None else self.downsample(x)
-        out: Tensor = self.relu(residual + shortcut)
+        out: Tensor = self.relu(self.drop(residual) + shortcut)
         return out
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(ResidualBlock):
     """1x1, 3x3 and 1x1 convolutions and a shortcut: the block of ResNet-50.
 
     The stride is on the 3x3 convolution, as in torchvision, not on the first 1x1 as in the paper.
@@ -43,7 +53,7 @@ class Bottleneck(nn.Module):
 
     expansion: ClassVar[int] = 4
 
-    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, *, shortcut: Shortcut = "projection") -> None:
         super().__init__()
         out_channels = width * self.expansion
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
@@ -53,7 +63,7 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(in_channels, out_channels, stride)
+        self.downsample = _projection(in_channels, out_channels, stride, shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, 4 * width, H / stride, W / stride)."""
@@ -61,7 +71,7 @@ class Bottleneck(nn.Module):
         residual = self.relu(self.bn2(self.conv2(residual)))
         residual = self.bn3(self.conv3(residual))
         shortcut = x if self.downsample is None else self.downsample(x)
-        out: Tensor = self.relu(residual + shortcut)
+        out: Tensor = self.relu(self.drop(residual) + shortcut)
         return out
 
 
@@ -75,6 +85,7 @@ class ResNet(nn.Module):
         *,
         num_classes: int,
         stem: Literal["imagenet", "cifar"],
+        shortcut: Shortcut = "projection",
     ) -> None:
         super().__init__()
         kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
@@ -83,10 +94,10 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()
         depth1, depth2, depth3, depth4 = blocks_per_stage
-        self.layer1 = _stage(block, depth1, in_channels=64, width=64, stride=1)
-        self.layer2 = _stage(block, depth2, in_channels=64 * block.expansion, width=128, stride=2)
-        self.layer3 = _stage(block, depth3, in_channels=128 * block.expansion, width=256, stride=2)
-        self.layer4 = _stage(block, depth4, in_channels=256 * block.expansion, width=512, stride=2)
+        self.layer1 = _stage(block, depth1, in_channels=64, width=64, stride=1, shortcut=shortcut)
+        self.layer2 = _stage(block, depth2, in_channels=64 * block.expansion, width=128, stride=2, shortcut=shortcut)
+        self.layer3 = _stage(block, depth3, in_channels=128 * block.expansion, width=256, stride=2, shortcut=shortcut)
+        self.layer4 = _stage(block, depth4, in_channels=256 * block.expansion, width=512, stride=2, shortcut=shortcut)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512 * block.expansion, num_classes)
         for module in self.modules():
@@ -102,17 +113,23 @@ class ResNet(nn.Module):
 
 
 def _stage(
-    block: type[BasicBlock | Bottleneck], depth: int, *, in_channels: int, width: int, stride: int
+    block: type[BasicBlock | Bottleneck], depth: int, *, in_channels: int, width: int, stride: int, shortcut: Shortcut
 ) -> nn.Sequential:
-    first = block(in_channels, width, stride)
+    first = block(in_channels, width, stride, shortcut=shortcut)
     rest = (block(width * block.expansion, width, 1) for _ in range(depth - 1))
     return nn.Sequential(first, *rest)
 
 
-def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+def _projection(in_channels: int, out_channels: int, stride: int, shortcut: Shortcut) -> nn.Sequential | None:
     """A 1x1 convolution for the shortcut where the block changes the shape, else None."""
     if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
-    )
+    pool = stride > 1 and shortcut == "average_pool"
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if (
+        pool
+    ):  # under a name, so that the weights of the others keep theirs; of an odd side the last pixel has no partner
+        layers["pool"] = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
+    layers["0"] = nn.Conv2d(in_channels, out_channels, 1, stride=1 if pool else stride, bias=False)
+    layers["1"] = nn.BatchNorm2d(out_channels)
+    return nn.Sequential(layers)

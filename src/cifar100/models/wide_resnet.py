@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from cifar100.models.residual import ResidualBlock
 
-class WideBlock(nn.Module):
+
+class WideBlock(ResidualBlock):
     """Batch normalisation and ReLU before each of two 3x3 convolutions, and a shortcut.
 
     Where the shape changes, the shortcut is a 1x1 convolution of the already normalised input, as in the authors' code.
@@ -26,8 +28,8 @@ class WideBlock(nn.Module):
         """Map (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         activated = self.relu(self.bn1(x))
         shortcut = x if self.shortcut is None else self.shortcut(activated)
-        out: Tensor = self.conv2(self.relu(self.bn2(self.conv1(activated)))) + shortcut
-        return out
+        residual = self.conv2(self.relu(self.bn2(self.conv1(activated))))
+        return self.drop(residual) + shortcut
 
 
 class WideResNet(nn.Module):

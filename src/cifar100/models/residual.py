@@ -1,0 +1,35 @@
+"""What all residual blocks share: a branch that can be left out at random."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """A block whose output is its input, perhaps projected, plus a residual.
+
+    With stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv:1603.09382) the
+    residual of each training image is left out with probability `drop_probability`.
+    """
+
+    drop_probability: float = 0.0
+
+    def drop(self, residual: Tensor) -> Tensor:
+        """Return the residual (N, C, H, W), in training with that of some images set to 0.
+
+        The others are divided by the probability to be kept, so that nothing need be scaled in evaluation, where the
+        paper does it; the expectation is the same.
+        """
+        if not self.training or self.drop_probability == 0:
+            return residual
+        kept = 1 - self.drop_probability
+        mask = torch.empty(len(residual), 1, 1, 1, dtype=residual.dtype, device=residual.device)
+        return residual * mask.bernoulli_(kept).div_(kept)
+
+
+def set_stochastic_depth(network: nn.Module, last: float) -> None:
+    """Let the drop probability rise linearly over the residual blocks, to `last` in the last one (Huang et al.)."""
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    for number, block in enumerate(blocks, start=1):
+        block.drop_probability = last * number / len(blocks)
