@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from cifar100 import commands
-from cifar100.__main__ import main
+from cifar100.__main__ import main, run_command_line
 from cifar100.config import Config
 from cifar100.data.prepared import DataFolder
 from cifar100.errors import UserError
@@ -26,6 +27,7 @@ from cifar100.settings import load_config, recipe_names
 from cifar100.training.checkpoints import read_checkpoint
 from cifar100.training.progress import EpochProgress
 from cifar100.training.text_logging import RunLog
+from cifar100.training.trained import load_trained
 
 RUN_FILES = {
     "config.yaml",
@@ -294,6 +296,24 @@ def test_evaluation_agrees_with_training_and_writes_its_file(settings: Callable[
     test = commands.evaluate(run.path, checkpoint="last")
     assert (test.split, test.num_images, test.epoch) == ("test", 200, 3)
     assert json.loads(run.evaluation("test").read_text())["top1"] == test.top1
+
+
+def test_flip_augmentation_averages_the_logits_of_both_views(
+    settings: Callable[..., Config], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = commands.train(settings())
+    images, labels = (torch.from_numpy(array) for array in DataFolder(tiny_data).load("test"))
+    trained = load_trained(run, "last")
+    logits = (trained.logits(images) + trained.logits(images.flip(3))).clone() / 2
+    plain = commands.evaluate(run.name, checkpoint="last")
+    assert plain.flip_tta is None
+    capsys.readouterr()
+    run_command_line(["evaluate", run.name, "--checkpoint", "last", "--flip-tta"])
+    assert "with flip TTA" in capsys.readouterr().out
+    written = json.loads(run.evaluation("test").read_text())
+    assert (written["top1"], written["loss"]) == (plain.top1, plain.loss)
+    assert written["flip_tta"]["top1"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert written["flip_tta"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
 def test_predictions_are_those_of_the_evaluated_network(settings: Callable[..., Config], tiny_data: Path) -> None:

@@ -120,12 +120,18 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
     parser.add_argument("--split", choices=["test", "validation"], default="test", help="which images to measure on")
     _add_checkpoint_option(parser)
+    parser.add_argument(
+        "--flip-tta", action="store_true", help="also average each image with its mirror image; shown apart"
+    )
 
 
 def _run_evaluate(options: Namespace) -> None:
     from cifar100.results.evaluate import show_evaluation
 
-    show_evaluation(commands.evaluate(options.run, split=options.split, checkpoint=options.checkpoint))
+    evaluation = commands.evaluate(
+        options.run, split=options.split, checkpoint=options.checkpoint, flip_tta=options.flip_tta
+    )
+    show_evaluation(evaluation)
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:

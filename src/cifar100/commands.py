@@ -77,18 +77,25 @@ def train(
     return resume_run(find_run_folder(resume), changes=changes)
 
 
-def evaluate(run: str | Path, *, split: Literal["test", "validation"] = "test", checkpoint: str = "best") -> Evaluation:
+def evaluate(
+    run: str | Path,
+    *,
+    split: Literal["test", "validation"] = "test",
+    checkpoint: str = "best",
+    flip_tta: bool = False,
+) -> Evaluation:
     """Measure a trained network on the test or validation images.
 
     Args:
         run: a run folder or an experiment's name.
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
+        flip_tta: measure with flip test-time augmentation, too; its figures stand apart.
     """
     with _loading():
         from cifar100.results.evaluate import evaluate
 
-    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint)
+    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta)
 
 
 def predict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from cifar100.config import Config
 from cifar100.data.prepared import DatasetInfo
-from cifar100.results.evaluate import Evaluation, measure, show_evaluation, wilson_interval
+from cifar100.results.evaluate import Evaluation, measure, measure_flip_tta, show_evaluation, wilson_interval
 from cifar100.run_folder import RunFolder
 from cifar100.training.trained import TrainedNetwork
 
@@ -70,3 +71,15 @@ def test_what_is_shown_names_the_data_the_figures_and_the_hardest_class(capsys: 
     assert "Six things, your own data, 6 classes" in shown
     assert "75.00%" in shown
     assert "f 0%" in shown
+
+
+def test_flip_augmentation_is_shown_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    logits, labels = torch.eye(6)[:4], torch.tensor([0, 1, 2, 5])
+    plain = evaluate(logits, labels)
+    better = logits.clone()
+    better[3, 5] = 2.0
+    both = replace(plain, flip_tta=measure_flip_tta(better, labels))
+    show_evaluation(both)
+    shown = capsys.readouterr().out
+    assert "75.00%" in shown.split("with flip TTA")[0]
+    assert "top-1 100.00%" in shown.split("with flip TTA")[1]
