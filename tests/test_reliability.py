@@ -38,6 +38,7 @@ MIXED = {
     "augmentation.mixup": 0.3,
     "augmentation.cutmix": 0.3,
     "augmentation.random_erasing": 0.5,
+    "augmentation.policy": "trivial_augment",
     "training.resolutions": [16, 20, 32],
     "training.resolution_changes": [0.4, 0.8],
     "optimization.optimizer": "muon",

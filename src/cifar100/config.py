@@ -70,11 +70,24 @@ class AugmentationConfig:
     affine_probability: float = 0.5
     """Probability that shift, scale and rotation are applied to an image."""
 
+    policy: Literal["none", "auto_augment", "rand_augment", "trivial_augment"] = "none"
+    """Learned or random combinations of 14 operations such as shear, posterize and equalize (`packed` pipeline only):
+    AutoAugment's for CIFAR, RandAugment or TrivialAugment (Wide)."""
+
+    rand_augment_operations: int = 2
+    """RandAugment: operations on each image, one after the other."""
+
+    rand_augment_magnitude: int = 14
+    """RandAugment: strength of all operations, 0 to 30."""
+
     cutout: int = 0
     """Side in pixels of a square hole filled with black, at a random place; 0 is off."""
 
     cutout_probability: float = 0.5
     """Probability that an image gets the hole."""
+
+    cutout_mixed: bool = True
+    """Whether batches that `mixup` or `cutmix` blends get holes, too."""
 
     random_erasing: float = 0.0
     """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""

@@ -29,6 +29,8 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("augmentation.scale", 0, 0.9, True),
     ("augmentation.rotate", 0, 180, True),
     ("augmentation.affine_probability", 0, 1, True),
+    ("augmentation.rand_augment_operations", 1, 14, True),
+    ("augmentation.rand_augment_magnitude", 0, 30, True),
     ("augmentation.cutout", 0, 32, True),
     ("augmentation.cutout_probability", 0, 1, True),
     ("augmentation.random_erasing", 0, 1, True),
@@ -90,6 +92,8 @@ def _check_combinations(config: Config) -> None:
     _check_resolutions(config.training)
     if config.augmentation.mixup + config.augmentation.cutmix > 1:
         raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
+    if not config.augmentation.cutout_mixed and not config.augmentation.mixup + config.augmentation.cutmix:
+        raise UserError("--augmentation.cutout_mixed false needs --augmentation.mixup or --augmentation.cutmix.")
     if config.training.max_minutes is not None and config.training.num_processes > 1:
         raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
     _check_model(config.model)
@@ -153,6 +157,8 @@ def _check_pipeline(config: Config) -> None:
         raise UserError(
             "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
         )
+    if config.augmentation.policy != "none":
+        raise UserError("--augmentation.policy needs --data.pipeline packed; with images leave it out.")
     for setting in ("augmentation.random_erasing", "augmentation.mixup", "augmentation.cutmix", "training.resolutions"):
         if get(config, setting):
             raise UserError(f"--{setting} needs --data.pipeline packed; with images leave it out.")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,8 @@ from cifar100.data.device_loader import DeviceLoader, resolution_at
 from cifar100.data.draws import draw
 from cifar100.data.mixing import draw_mix, mix_images, mix_labels
 from cifar100.data.sampler import EpochSampler
+from cifar100.errors import UserError
+from cifar100.settings import load_config
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 IMAGES = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -173,3 +176,22 @@ def test_erased_rectangles_hold_the_noise():
         expected = whole.clone()
         expected[:, top : top + height, left : left + width] = noise[:, top : top + height, left : left + width]
         assert torch.equal(image, expected)
+
+
+def test_holes_can_be_kept_out_of_mixed_batches():
+    settings = AugmentationConfig(flip="none", crop_padding=0, cutout=8, cutout_probability=1, cutmix=0.5)
+    everywhere = epoch_of(make(augmentation=settings, batch_size=4))
+    kept_out = epoch_of(make(augmentation=replace(settings, cutout_mixed=False), batch_size=4))
+    mixed = [labels.ndim == 2 for _, labels in everywhere]
+    assert True in mixed
+    assert False in mixed
+    black = ((torch.zeros(3) - torch.tensor(MEAN)) / torch.tensor(STD)).view(3, 1, 1)
+    for was_mixed, (images, _), (without, _) in zip(mixed, everywhere, kept_out, strict=True):
+        assert torch.equal(images, without) == (not was_mixed)
+        holes = (without - black).abs().lt(1e-5).all(dim=1).sum((1, 2))
+        assert bool((holes >= 64).all()) == (not was_mixed)
+
+
+def test_holes_without_mixing_need_no_exception():
+    with pytest.raises(UserError, match="cutout_mixed false needs"):
+        load_config("baseline", overrides={"augmentation.cutout_mixed": False})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -63,9 +64,11 @@ class DeviceLoader(EpochLoader):
                 yield self._to_network(images, IMAGE_SIDE), labels
                 continue
             side = self.side()
-            images = augment_batch(images, draw(self.augmentation, batch, sampler=self.sampler, step=step))
-            images = self._to_network(images, side)
             mix = draw_mix(self.augmentation, len(batch), side=side, sampler=self.sampler, step=step)
+            draws = draw(self.augmentation, batch, sampler=self.sampler, step=step)
+            if mix is not None and not self.augmentation.cutout_mixed:
+                draws = replace(draws, hole=None)
+            images = self._to_network(augment_batch(images, draws), side)
             if mix is not None:
                 images, labels = mix_images(images, mix), mix_labels(labels, mix, num_classes=self.num_classes)
             yield images, labels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar100.config import AugmentationConfig
+from cifar100.data.policies import PolicyDraws, draw_policy
 from cifar100.data.sampler import EpochSampler
 
 IMAGE_SIDE = 32
@@ -57,6 +58,8 @@ class Draws:
     erased: Tensor | None = None
     """int64 (N, 4): rectangle to erase: first row, first column, height, width; height 0 where there is none."""
 
+    policy: PolicyDraws | None = None
+
     noise: Tensor | None = None
     """uint8 (3, 32, 32): what erased rectangles are filled with, one for the batch."""
 
@@ -86,6 +89,7 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
     if augmentation.random_erasing:
         erased = _draw_erasing_boxes(augmentation.random_erasing, drawn)
         noise = torch.randint(256, (3, IMAGE_SIDE, IMAGE_SIDE), generator=generator, dtype=torch.uint8)
+    policy = draw_policy(augmentation, drawn.uniform)
     return Draws(
         crop=crop,
         crop_padding=augmentation.crop_padding,
@@ -94,6 +98,7 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
         hole=hole,
         hole_size=augmentation.cutout,
         erased=erased,
+        policy=policy,
         noise=noise,
     )
 

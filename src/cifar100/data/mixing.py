@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augment import inside_boxes, to_device
+from cifar100.data.augment import inside_boxes
+from cifar100.data.device_rows import to_device
 from cifar100.data.draws import batch_generator
 from cifar100.data.sampler import EpochSampler
 
