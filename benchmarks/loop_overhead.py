@@ -258,6 +258,9 @@ def configure(recipe: str, root: Path | None, steps: int) -> Config:
     config = load_config(recipe, overrides={**overrides, "training.max_epochs": 1})
     if config.training.precision == "16-mixed":
         raise UserError("the bare loop of this benchmark has no gradient scaler; use a recipe without 16-mixed.")
+    extras = config.optimization
+    if extras.sam != "none" or extras.ema_decay is not None or extras.teacher is not None:
+        raise UserError("the bare loop of this benchmark has no SAM, moving average or teacher; use another recipe.")
     steps_per_epoch = _assemble(config).steps_per_epoch
     overrides["training.max_epochs"] = max(1, steps // steps_per_epoch)
     overrides["training.limit_train_batches"] = min(steps, steps_per_epoch)

@@ -117,6 +117,13 @@ def test_loop_overhead_refuses_too_few_steps(benchmark: Callable[[str], ModuleTy
         benchmark("loop_overhead").main(["--data.root", str(tiny_data), "--steps", "5"])
 
 
+def test_loop_overhead_refuses_what_its_bare_loop_has_not(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path
+) -> None:
+    with pytest.raises(UserError, match="has no SAM, moving average or teacher"):
+        benchmark("loop_overhead").main(["--recipe", "strong", "--data.root", str(tiny_data), "--steps", "20"])
+
+
 def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--networks", "fast_net of quickstart", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1"]
     assert benchmark("training_throughput").main(options) == 0

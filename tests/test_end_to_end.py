@@ -174,7 +174,8 @@ def test_every_recipe_trains(recipe: str, tiny_data: Path) -> None:
         "training.accelerator": "cpu",
     }
     run = commands.train(load_config(recipe, overrides=overrides))
-    assert json.loads(run.metrics.read_text())["epochs"][0]["train/loss"] < 20
+    # Without the warm-up, for which two steps are too few, the second loss of `best` may be large.
+    assert json.loads(run.metrics.read_text())["epochs"][0]["train/loss"] < 100
 
 
 def test_epochs_need_not_be_whole(settings: Callable[..., Config]) -> None:

@@ -89,6 +89,9 @@ def test_validation_and_evaluation_use_the_average_and_training_does_not(
     validated, plainly = (json.loads(folder.metrics.read_text())["epochs"] for folder in (run, plain))
     assert validated[0]["val/loss"] == plainly[0]["val/loss"]  # the average had not begun
     assert validated[-1]["val/loss"] != plainly[-1]["val/loss"]
+    assert [epoch.get("val/averaged") for epoch in validated] == [None, 1, 1, 1]
+    assert not any("val/averaged" in epoch for epoch in plainly)
+    assert run.training_log.read_text().count("of averaged weights") == 3
     evaluation = commands.evaluate(run.name, split="validation", checkpoint="last")
     assert evaluation.averaged
     assert evaluation.loss == pytest.approx(validated[-1]["val/loss"], rel=1e-4)

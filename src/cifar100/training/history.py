@@ -12,7 +12,8 @@ from cifar100.errors import UserError
 
 Epoch = dict[str, float]
 """`epoch` counted from 1, `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second`, `seconds`, and, with
-validation images, `val/loss`, `val/accuracy`, `val/top5_accuracy`."""
+validation images, `val/loss`, `val/accuracy`, `val/top5_accuracy`, and `val/averaged`, 1, where those are of the moving
+average of the weights."""
 
 
 class History:

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 from cifar100.atomic_files import replacing
+from cifar100.training.averaging import WeightAveraging
 from cifar100.training.clock import RunClock
 from cifar100.training.history import Epoch, History
 from cifar100.training.lit_module import ImageClassifier
@@ -143,6 +144,8 @@ class EpochRecorder(Callback):
         metrics = trainer.callback_metrics if self.validated else {}  # they keep those of earlier epochs
         validation = {name: value for name, value in metrics.items() if name.startswith("val/")}
         values |= {name: round(value.item(), 6) for name, value in validation.items()}
+        if validation and _averages(trainer):
+            values["val/averaged"] = 1
         if not trainer.is_global_zero:
             return
         images = self.steps * self.images_per_step
@@ -158,6 +161,11 @@ class EpochRecorder(Callback):
         number = epoch_number(trainer)
         self.run_log.show(_table_row(number, epoch, left, has_validation=bool(trainer.val_dataloaders)))
         self.run_log.write(_log_line(number, epoch, left, self.history.best()))
+
+
+def _averages(trainer: L.Trainer) -> bool:
+    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
+    return any(isinstance(callback, WeightAveraging) and callback.averaged.steps > 0 for callback in callbacks)
 
 
 def epoch_number(trainer: L.Trainer) -> str:
@@ -190,6 +198,8 @@ def _log_line(number: str, epoch: Epoch, left: str, best: Epoch | None) -> str:
     if "val/loss" in epoch:
         parts += [f"val loss {epoch['val/loss']:.4f}", f"val accuracy {epoch['val/accuracy']:.2%}"]
         parts.append(f"val top-5 {epoch['val/top5_accuracy']:.2%}")
+        if "val/averaged" in epoch:
+            parts.append("of averaged weights")
     parts += [f"learning rate {epoch['learning_rate']:.3e}", f"{epoch['images_per_second']:,.0f} images/s"]
     if best:
         parts.append(f"best {best['val/accuracy']:.2%} (epoch {best['epoch']:.0f})")
