@@ -161,9 +161,15 @@ def test_processes_of_torchrun_train_as_lightnings(program: Path, tiny_data: Pat
     assert not Path("logs/experiment3").exists()
 
 
+AVERAGES = {"optimization__sam": "friendly", "optimization__sam_batch_size": 8, "optimization__ema_decay": 0.9}
+
+
 @pytest.mark.slow
-def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(program: Path, tiny_data: Path) -> None:
-    arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
+@pytest.mark.parametrize("special", [{}, AVERAGES], ids=["plain", "averages"])
+def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(
+    special: dict[str, Any], program: Path, tiny_data: Path
+) -> None:
+    arguments = command(program, "train", settings(tiny_data, training__max_epochs=3, **special))
     assert run(arguments)[0] == 0
     code, _, err = run([*arguments, "--experiment", "broken"], fail="0 2 interrupt")
     assert code == 130
