@@ -66,6 +66,17 @@ def test_saving_cost(
     assert not any(Path().iterdir())
 
 
+def test_ingredient_cost(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--steps", "1", "--repeats", "1"]
+    assert benchmark("ingredient_cost").main(options) == 0
+    shown = capsys.readouterr().out
+    assert_readable_table(shown)
+    assert "\nFriendly SAM" in shown
+    assert "stochastic depth" not in shown  # fast_net has no residual blocks
+
+
 def test_input_pipeline(
     benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
