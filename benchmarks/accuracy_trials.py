@@ -251,7 +251,10 @@ def show(trials: list[Trial], output: Path) -> None:
         rows.append(row_of(name, chosen, 1, ".2f"))
     rows.append(row_of("of which in epochs", [trial["epochs_seconds"] for trial in trials], 1, ".2f"))
     rows.append(row_of("epochs", [trial["epochs"] for trial in trials], 1, "g"))
-    overrides = " ".join(f"--{name} {value}" for name, value in first["overrides"].items()) or "none"
+    overrides = (
+        " ".join(f"--{name} {'null' if value is None else value}" for name, value in first["overrides"].items())
+        or "none"
+    )
     seeds = ", ".join(str(trial["seed"]) for trial in sorted(trials, key=lambda trial: trial["seed"]))
     places = sorted({f"{trial['hardware']} ({trial['versions']})" for trial in trials})
     show_table(
