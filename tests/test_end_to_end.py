@@ -212,10 +212,12 @@ def test_a_run_ends_with_its_time(settings: Callable[..., Config]) -> None:
 
 
 @pytest.mark.slow
-def test_compiling_changes_nothing_but_rounding(settings: Callable[..., Config]) -> None:
-    muon = {"optimization.optimizer": "muon", "training.max_epochs": 1}
-    plain = commands.train(settings(**muon))
-    compiled = commands.train(settings(**muon, **{"training.compile": "default"}))
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, where its compiler is first loaded
+@pytest.mark.parametrize("given", [{"optimization.optimizer": "muon"}, {"optimization.sam": "friendly"}])
+def test_compiling_changes_nothing_but_rounding(given: dict[str, Any], settings: Callable[..., Config]) -> None:
+    short = {**given, "training.max_epochs": 1}
+    plain = commands.train(settings(**short))
+    compiled = commands.train(settings(**short, **{"training.compile": "default"}))
     assert weights(plain).keys() == weights(compiled).keys()
     for name, value in weights(plain).items():
         torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-2, atol=1e-3)

@@ -146,8 +146,6 @@ def _check_sam(config: Config) -> None:
         return
     if config.training.precision == "16-mixed":  # its gradients must be scaled in both passes, and only one is
         raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
-    if config.training.compile != "none":  # torch 2.13 gives losses that are no numbers, in bf16
-        raise UserError("--optimization.sam and --training.compile cannot be used together; leave one of them out.")
 
 
 def _check_pipeline(config: Config) -> None:

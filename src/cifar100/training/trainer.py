@@ -70,7 +70,12 @@ def check_device(config: TrainingConfig) -> None:
         UserError: names the setting.
     """
     accelerator = choose_accelerator(config.accelerator)
-    choose_precision(config.precision, accelerator)
+    precision = choose_precision(config.precision, accelerator)
+    if config.compile != "none" and (accelerator, precision) == ("cpu", "bf16-mixed"):
+        # torch 2.13's compiled backward pass gave gradients that are no numbers.
+        raise UserError(
+            "--training.compile with bf16-mixed does not work on the CPU; use --training.precision 32-true."
+        )
     available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, config.devices)
     if config.devices > available:
         raise UserError(f"--training.devices is {config.devices}, but this machine has {available} ({accelerator}).")
