@@ -179,14 +179,14 @@ class OptimizationConfig:
     """Where in the run, 0 to 1, the average begins."""
 
     sam: Literal["none", "sam", "friendly"] = "none"
-    """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). More accurate for twice
-    the time of a step."""
+    """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). Usually more accurate,
+    at twice the time of a step."""
 
     sam_rho: float = 0.2
     """Distance at which SAM looks at the loss, in the space of all weights."""
 
     sam_batch_size: int = 128
-    """Images for which SAM looks together; a larger batch is taken apart."""
+    """Images whose mean gradient tells SAM where to look; a larger batch is taken apart into parts of this size."""
 
     sam_average: float = 0.6
     """Friendly SAM: share that the moving average of the gradients keeps at each part of a batch (lambda)."""
