@@ -38,7 +38,7 @@ from measure import data_settings, describe_hardware, describe_versions, run_ben
 from cifar100.__main__ import build_parser
 from cifar100.config import SECTIONS, Config
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder
+from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config, to_dict, write_config
 
 Trial = dict[str, Any]

@@ -32,14 +32,14 @@ from measure import (
 import torch
 
 from cifar100.config import Config
-from cifar100.data.prepared import DataFolder
-from cifar100.data.sampler import Batch
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.epoch_loader import Batch
+from cifar100.devices import choose_precision
 from cifar100.errors import UserError
 from cifar100.settings import load_config
-from cifar100.training.averaging import AveragedWeights
 from cifar100.training.experiment import assemble, make_split
-from cifar100.training.optimizers import build_optimizer
-from cifar100.training.trainer import choose_precision
+from cifar100.training.optimization.ema import AveragedWeights
+from cifar100.training.optimization.optimizers import build_optimizer
 
 PLAIN: dict[str, Any] = {
     "data.pipeline": "packed",

@@ -53,15 +53,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar100.config import Config
-from cifar100.data.prepared import DataFolder
-from cifar100.data.sampler import Batch, EpochLoader
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.epoch_loader import Batch, EpochLoader
+from cifar100.devices import choose_precision
 from cifar100.errors import UserError
 from cifar100.settings import load_config
 from cifar100.training import train
 from cifar100.training.experiment import Experiment, assemble, make_split
-from cifar100.training.optimizers import build_optimizer
-from cifar100.training.schedules import build_scheduler
-from cifar100.training.trainer import build_trainer, choose_precision
+from cifar100.training.optimization.optimizers import build_optimizer
+from cifar100.training.optimization.schedules import build_scheduler
+from cifar100.training.trainer import build_trainer
 
 WARM_UP_STEPS = 5
 

@@ -21,10 +21,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cifar100.config import Config
-from cifar100.data.device_loader import DeviceLoader
-from cifar100.data.prepared import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.splits import Split
+from cifar100.data.loading.device_loader import DeviceLoader
 from cifar100.data.sampler import EpochSampler
-from cifar100.data.splits import Split
 from cifar100.environment import processor_name, usable_processors
 from cifar100.errors import UserError
 from cifar100.settings import load_config
@@ -56,7 +56,7 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
 
 def this_device() -> torch.device:
     """Return the device that `train` would choose."""
-    from cifar100.training.trainer import choose_accelerator  # here, so that this module does not need Lightning
+    from cifar100.devices import choose_accelerator  # here, so that this module does not need Lightning
 
     return torch.device(choose_accelerator("auto"))
 

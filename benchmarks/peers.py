@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.draws import IMAGE_SIDE
+from cifar100.data.augmentation.draws import IMAGE_SIDE
 
 Sample = tuple[Tensor, int]
 
@@ -35,7 +35,7 @@ class AlbumentationsImages(Dataset[Sample]):
     def __init__(
         self, images: list[Path] | NDArray[np.uint8], labels: NDArray[np.int64], augmentation: AugmentationConfig
     ) -> None:
-        from cifar100.data.image_transform import build_transform
+        from cifar100.data.augmentation.single_image import build_transform
 
         self.images = images
         self.labels = labels

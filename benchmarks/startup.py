@@ -25,7 +25,7 @@ from statistics import median
 from measure import data_settings, describe_versions, interleaved, run_benchmark, show_table
 
 # isort: split
-from cifar100.data.preprocessing import prepare
+from cifar100.data.prepare import prepare
 
 HELP_GOAL_SECONDS = 0.5
 

@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar100.config import ModelConfig, OptimizationConfig
+from cifar100.devices import choose_precision
 from cifar100.models import build_model, use_channels_last
 from cifar100.models.summary import mult_adds
 from cifar100.settings import load_config, recipe_names
-from cifar100.training.optimizers import build_optimizer
-from cifar100.training.trainer import choose_precision
+from cifar100.training.optimization.optimizers import build_optimizer
 
 SECONDS_PER_STEP = 1.0
 SMALLEST_BATCH = 4

@@ -20,14 +20,14 @@ from torch.nn import functional as F
 from cifar100 import commands
 from cifar100.__main__ import main, run_command_line
 from cifar100.config import Config
-from cifar100.data.prepared import DataFolder
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder
+from cifar100.runs.checkpoints import read_checkpoint
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.trained_network import load_trained
 from cifar100.settings import load_config, recipe_names
-from cifar100.training.checkpoints import read_checkpoint
-from cifar100.training.progress import EpochProgress
-from cifar100.training.text_logging import RunLog
-from cifar100.training.trained import load_trained
+from cifar100.training.reporting.progress_bar import EpochProgress
+from cifar100.training.reporting.run_log import RunLog
 
 RUN_FILES = {
     "config.yaml",
@@ -401,7 +401,7 @@ def test_shapes_100_is_never_taken_for_cifar_100(settings: Callable[..., Config]
     "writer",
     [
         "cifar100.training.train.save_split",
-        "cifar100.training.history.write_json",
+        "cifar100.runs.history.write_json",
         "logging.FileHandler._open",
         "tensorboard.summary.writer.record_writer.RecordWriter.write",  # in a thread
     ],

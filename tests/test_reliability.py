@@ -22,13 +22,14 @@ from cifar100 import commands
 from cifar100.__main__ import main
 from cifar100.config import Config
 from cifar100.errors import Diverged, Stopped, UserError
-from cifar100.results.runs import list_runs
-from cifar100.run_folder import RunFolder
-from cifar100.run_status import occupied, read_status
+from cifar100.runs.checkpoints import read_checkpoint
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.listing import list_runs
+from cifar100.runs.status import occupied, read_status
 from cifar100.settings import load_config
-from cifar100.training.checkpoints import read_checkpoint
-from cifar100.training.silence import quiet
-from cifar100.training.text_logging import EpochRecorder, remove_epochs_after
+from cifar100.training.reporting.epoch_recorder import EpochRecorder
+from cifar100.training.reporting.run_log import remove_epochs_after
+from cifar100.training.reporting.silence import quiet
 
 EPOCHS, STEPS_PER_EPOCH = 3, 15
 """500 training images in batches of 32."""

@@ -15,17 +15,18 @@ import pytest
 from torch import nn
 
 from cifar100 import commands
-from cifar100.data.prepared import DataFolder
-from cifar100.run_folder import RunFolder
+from cifar100.data.folder.layout import DataFolder
+from cifar100.runs import trained_network as trained
+from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
-from cifar100.training import experiment, trained
+from cifar100.training import experiment
 
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100.training import experiment
-from cifar100.training.progress import EpochProgress
+from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
 from cifar100.__main__ import main
 

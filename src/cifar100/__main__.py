@@ -153,7 +153,7 @@ def _run_predict(options: Namespace) -> None:
 
 
 def _run_runs(options: Namespace) -> None:
-    from cifar100.results.runs import show_runs
+    from cifar100.runs.listing import show_runs
 
     show_runs(commands.runs())
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder, find_run_folder
+from cifar100.runs.folder import RunFolder, find_run_folder
 from cifar100.settings import load_config
 
 if TYPE_CHECKING:
-    from cifar100.data.prepared import DatasetInfo
+    from cifar100.data.folder.layout import DatasetInfo
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.predict import Prediction
-    from cifar100.results.runs import RunSummary
+    from cifar100.runs.listing import RunSummary
     from cifar100.training.lr_finder import LearningRateSuggestion
 
 
@@ -32,7 +32,7 @@ def prepare(source: str = "download", root: str | Path = "dataset") -> DatasetIn
         source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
         root: folder to write to.
     """
-    from cifar100.data.preprocessing import prepare
+    from cifar100.data.prepare import prepare
 
     return prepare(source=source, root=Path(root))
 
@@ -117,7 +117,7 @@ def predict(
 
 def runs() -> list[RunSummary]:
     """List the runs below `logs/` and what has become of them."""
-    from cifar100.results.runs import list_runs
+    from cifar100.runs.listing import list_runs
 
     return list_runs()
 

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cifar100 import __version__
-from cifar100.data.prepared import DataFolder
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")

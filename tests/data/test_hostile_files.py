@@ -24,18 +24,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from cifar100.data.archives import read_release
-from cifar100.data.csv_labels import read_rows
-from cifar100.data.pickles import load_pickle
-from cifar100.data.prepared import read_info
-from cifar100.data.splits import Split, load_split, save_split
+from cifar100.data.folder.csv_labels import read_rows
+from cifar100.data.folder.layout import read_info
+from cifar100.data.folder.splits import Split, load_split, save_split
+from cifar100.data.sources.official import read_release
+from cifar100.data.sources.pickles import load_pickle
 from cifar100.errors import UserError
 from cifar100.results.predict import load_image
-from cifar100.results.runs import summarize
-from cifar100.run_folder import RunFolder
+from cifar100.runs.checkpoints import load_weights, read_checkpoint
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import History
+from cifar100.runs.listing import summarize
 from cifar100.settings import load_config
-from cifar100.training.checkpoints import load_weights, read_checkpoint
-from cifar100.training.history import History
 
 CANARY = "canary"
 """What hostile content would create in the working directory, beside the folder in which it lies, or above."""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from cifar100.data.sampler import EpochLoader, EpochSampler
+from cifar100.data.loading.epoch_loader import EpochLoader
+from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
 
 IMAGES = np.arange(100, 203)  # 103 images, so that no batch size divides them

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from cifar100.config import Config
-from cifar100.data.prepared import DatasetInfo
+from cifar100.data.folder.layout import DatasetInfo
 from cifar100.results.evaluate import Evaluation, measure, measure_flip_tta, show_evaluation, wilson_interval
-from cifar100.run_folder import RunFolder
-from cifar100.training.trained import TrainedNetwork
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.trained_network import TrainedNetwork
 
 INFO = DatasetInfo(
     name="Six things",

@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar100.atomic_files import write_json
-from cifar100.data.prepared import DataFolder, DatasetInfo
-from cifar100.data.splits import load_split
+from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder
-from cifar100.training.trained import TrainedNetwork, load_trained
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 BATCH_SIZE = 500
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from cifar100.data.image_files import to_rgb
+from cifar100.data.folder.image_files import to_rgb
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder
-from cifar100.training.trained import TrainedNetwork, load_trained
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 IMAGE_SIZE = 32
 

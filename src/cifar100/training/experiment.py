@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.augment import normalize
-from cifar100.data.lit_datamodule import CifarDataModule
-from cifar100.data.prepared import DataFolder, DatasetInfo
-from cifar100.data.splits import Split, stratified_split
+from cifar100.data.augmentation.operations import normalize
+from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.splits import Split, stratified_split
+from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.models import build_model, use_channels_last
-from cifar100.training.clock import RunClock, steps_of
-from cifar100.training.distillation import load_teacher
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.optimization.clock import RunClock, steps_of
+from cifar100.training.optimization.distillation import load_teacher
 
 WHITENING_IMAGES = 5000
 """Training images from which a network with `init_from_images` sets its first weights."""

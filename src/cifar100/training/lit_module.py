@@ -13,11 +13,11 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from cifar100.config import Config, OptimizationConfig
-from cifar100.training.clock import RunClock
-from cifar100.training.distillation import Teacher, distillation_loss
-from cifar100.training.optimizers import build_optimizer
-from cifar100.training.schedules import build_scheduler
-from cifar100.training.sharpness import SharpnessAware
+from cifar100.training.optimization.clock import RunClock
+from cifar100.training.optimization.distillation import Teacher, distillation_loss
+from cifar100.training.optimization.optimizers import build_optimizer
+from cifar100.training.optimization.sam import SharpnessAware
+from cifar100.training.optimization.schedules import build_scheduler
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,) or, where images are mixed, float (N, num_classes)."""

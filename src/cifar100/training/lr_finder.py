@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
-from cifar100.run_folder import RunFolder
+from cifar100.runs.folder import RunFolder
 from cifar100.training.lit_module import ImageClassifier
-from cifar100.training.silence import quiet
+from cifar100.training.reporting.silence import quiet
 
 LOWEST, HIGHEST = 1e-5, 10.0
 """Range of the test."""

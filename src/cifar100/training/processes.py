@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
-from cifar100.training.silence import quiet
+from cifar100.training.reporting.silence import quiet
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric

@@ -20,30 +20,32 @@ from torch import nn
 
 from cifar100.config import Config, get
 from cifar100.config_check import check
-from cifar100.data.prepared import DatasetInfo, write_info
-from cifar100.data.preprocessing import ensure_prepared
-from cifar100.data.splits import Split, load_split, save_split
+from cifar100.data.folder.layout import DatasetInfo, write_info
+from cifar100.data.folder.splits import Split, load_split, save_split
+from cifar100.data.prepare import ensure_prepared
+from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.models.summary import model_table
-from cifar100.run_folder import RunFolder, create_run_folder, find_run_folder
-from cifar100.run_status import occupied
+from cifar100.runs.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
+from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder
+from cifar100.runs.history import History
+from cifar100.runs.status import occupied
 from cifar100.settings import setting_names, write_config
-from cifar100.training.announcements import announce_result, announce_run
-from cifar100.training.averaging import AveragedWeights, WeightAveraging
-from cifar100.training.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
-from cifar100.training.distillation import remember_teacher
 from cifar100.training.experiment import Experiment, assemble, make_split
-from cifar100.training.history import History
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
+from cifar100.training.optimization.distillation import remember_teacher
+from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.processes import Processes, join_processes
-from cifar100.training.progress import EpochProgress
-from cifar100.training.resuming import changed_config, check_data_and_length, requeued_run
-from cifar100.training.saving import OWN_STATE, StateSaver, StopTraining
-from cifar100.training.signals import StopSignal
-from cifar100.training.silence import quiet
-from cifar100.training.text_logging import EpochRecorder, RunLog, remove_epochs_after
-from cifar100.training.trainer import StopAtTheEnd, build_trainer, check_device, choose_accelerator
+from cifar100.training.recovery.resuming import changed_config, check_data_and_length, requeued_run
+from cifar100.training.recovery.saving import OWN_STATE, StateSaver, StopTraining
+from cifar100.training.recovery.signals import StopSignal
+from cifar100.training.reporting.announcements import announce_result, announce_run
+from cifar100.training.reporting.epoch_recorder import EpochRecorder
+from cifar100.training.reporting.progress_bar import EpochProgress
+from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
+from cifar100.training.reporting.silence import quiet
+from cifar100.training.trainer import StopAtTheEnd, build_trainer
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""

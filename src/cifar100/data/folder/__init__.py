@@ -1,0 +1,1 @@
+"""A prepared data folder: its files, its labels, its splits."""

@@ -1,0 +1,164 @@
+"""A user's own data: a folder with `train.csv`, perhaps `test.csv`, and images of any format and size.
+
+The images stay as they are; the packed arrays and `dataset.json` are written beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cifar100.atomic_files import writing_below
+from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
+from cifar100.data.folder.image_files import IMAGE_SIDE, read_image
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_statistics, write_info, write_packed
+from cifar100.errors import UserError
+from cifar100.long_steps import progress
+
+
+def ensure_own(root: Path) -> DatasetInfo:
+    """Return the facts about a user's own data, after preparing them if a CSV file is new or has changed.
+
+    A changed image under the same name is not noticed; `prepare_own` reads all of them again.
+
+    Raises:
+        UserError: as `prepare_own`.
+    """
+    folder = DataFolder(root)
+    try:
+        info = folder.info() if folder.is_prepared() else None
+    except UserError:  # damaged
+        info = None
+    if info is None or info.origin != "own" or info.sha256 != _csv_sha256(folder):
+        return prepare_own(root)
+    return info
+
+
+def prepare_own(root: Path) -> DatasetInfo:
+    """Read the CSV files and all images in `root`, and write packed arrays and `dataset.json`.
+
+    Raises:
+        UserError: names the file and the line of the first mistake, or what cannot be written.
+    """
+    folder = DataFolder(root)
+    sha256 = _csv_sha256(folder)
+    rows: dict[Split, list[LabelRow]] = {split: read_rows(folder.csv(split)) for split in _splits(folder)}
+    num_classes = count_classes(folder.csv("train"), rows["train"])
+    _check_rows(rows, num_classes, folder)
+    class_names, superclass_names, class_to_superclass = _name_classes([*rows["train"], *rows.get("test", [])])
+    images = {split: _read_images(rows[split], root, split=split) for split in rows}
+    mean, std = channel_statistics(images["train"])
+    info = DatasetInfo(
+        name=root.resolve().name,
+        origin="own",
+        class_names=class_names,
+        superclass_names=superclass_names,
+        class_to_superclass=class_to_superclass,
+        num_train=len(rows["train"]),
+        num_test=len(rows.get("test", [])),
+        sha256=sha256,
+        mean=mean,
+        std=std,
+    )
+    with writing_below(root):
+        folder.info_file.unlink(missing_ok=True)
+        for split in rows:
+            labels = np.array([row.fine_label for row in rows[split]], dtype=np.int64)
+            write_packed(images[split], labels, folder, split=split)
+        write_info(info, folder.info_file)
+    return info
+
+
+def _splits(folder: DataFolder) -> tuple[Split, ...]:
+    return ("train", "test") if folder.csv("test").is_file() else ("train",)
+
+
+def _csv_sha256(folder: DataFolder) -> dict[str, str]:
+    try:
+        return {split: hashlib.sha256(folder.csv(split).read_bytes()).hexdigest() for split in _splits(folder)}
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
+
+
+def _check_rows(rows: dict[Split, list[LabelRow]], num_classes: int, folder: DataFolder) -> None:
+    if num_classes < 2:
+        raise UserError(f"{folder.csv('train')} has a single class, expected at least two.")
+    training_files = {row.file: row.place for row in rows["train"]}
+    for row in rows.get("test", []):
+        if row.fine_label >= num_classes:
+            raise UserError(
+                f"{row.place}: fine_label is {row.fine_label}, but train.csv has the classes 0 to {num_classes - 1}."
+            )
+        if row.file in training_files:
+            raise UserError(
+                f"{row.place}: {row.file} is a training image too ({training_files[row.file]}); the test would not be "
+                "fair. List it in one of the files."
+            )
+
+
+def _name_classes(rows: list[LabelRow]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
+    """Return class names, superclass names and the superclass of each class; the last two may be empty."""
+    class_names = _names(((row.place, row.fine_label, row.fine_name) for row in rows), "fine")
+    superclasses: dict[int, int | None] = {}
+    for row in rows:
+        if superclasses.setdefault(row.fine_label, row.superclass_label) != row.superclass_label:
+            raise UserError(
+                f"{row.place}: superclass_label is {_shown(row.superclass_label)}, but another row of class "
+                f"{row.fine_label} has {_shown(superclasses[row.fine_label])}."
+            )
+        if row.superclass_name and row.superclass_label is None:
+            raise UserError(f"{row.place} has a superclass_name but no superclass_label; give both or neither.")
+    labels = [superclasses[label] for label in range(len(class_names))]
+    numbers = [label for label in labels if label is not None]
+    if not numbers:
+        return class_names, (), ()
+    if len(numbers) < len(labels):
+        raise UserError(f"class {labels.index(None)} has no superclass_label, but others have; give it to all or none.")
+    names = _names(((row.place, row.superclass_label or 0, row.superclass_name) for row in rows), "superclass")
+    return class_names, names, tuple(numbers)
+
+
+def _names(entries: Iterable[tuple[str, int, str]], kind: str) -> tuple[str, ...]:
+    """Return the name of each label from (place, label, name); the number itself where no label has a name."""
+    names: dict[int, str] = {}
+    owners: dict[str, int] = {}
+    for place, label, name in entries:
+        if names.setdefault(label, name) != name:
+            raise UserError(
+                f"{place}: {kind}_name is {name!r}, but another row with {kind}_label {label} has {names[label]!r}."
+            )
+        if name and owners.setdefault(name, label) != label:
+            raise UserError(
+                f"{place}: {kind}_name {name!r} belongs to {kind}_label {owners[name]} already, not {label}."
+            )
+    for label in range(len(names)):
+        if label not in names:
+            raise UserError(f"no row has {kind}_label {label}, but the highest is {max(names)}; leave no gap.")
+        if owners and not names[label]:
+            raise UserError(f"{kind}_label {label} has no {kind}_name, but others have; name all or none.")
+    return tuple(names[label] or str(label) for label in range(len(names)))
+
+
+def _shown(label: int | None) -> str:
+    return "empty" if label is None else str(label)
+
+
+def _read_images(rows: list[LabelRow], root: Path, *, split: Split) -> NDArray[np.uint8]:
+    """Return uint8 (N, 3, 32, 32)."""
+    images = np.empty((len(rows), 3, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
+
+    def read(index: int) -> None:
+        try:
+            images[index] = read_image(root / rows[index].file).transpose(2, 0, 1)
+        except UserError as error:
+            raise UserError(f"{rows[index].place}: {error}") from error
+
+    with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(rows))):
+            advance(1)
+    return images

@@ -1,0 +1,95 @@
+"""Images in files, listed in a CSV file, read and augmented one at a time with Albumentations."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from cifar100.data.augmentation.draws import IMAGE_SIDE
+from cifar100.data.folder.csv_labels import read_labels
+from cifar100.data.sampler import Key, place_generator
+from cifar100.errors import UserError
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+# OpenCV's own threads can hang a worker process that was forked while they ran, and gain nothing on a 32x32 image.
+# Set here, it holds in every process that reads images: the main one before it starts workers, and each worker.
+cv2.setNumThreads(0)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is a UserError instead
+
+
+class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
+    """The images of a CSV file, each as (uint8 (3, 32, 32) RGB, label).
+
+    `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The draws depend on
+    (seed, epoch, index) alone, so on no worker; Albumentations left to itself repeats its draws in every worker and
+    every epoch.
+    """
+
+    def __init__(
+        self,
+        csv_file: Path,
+        images_folder: Path,
+        *,
+        transform: A.Compose | None = None,
+        seed: int = 0,
+        num_classes: int | None = None,
+    ) -> None:
+        self.files, self.labels = read_labels(csv_file, num_classes=num_classes)
+        self.images_folder = images_folder
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, key: int | Key) -> tuple[torch.Tensor, int]:
+        epoch, index = (0, key) if isinstance(key, int) else key
+        image = read_image(self.images_folder / self.files[index])
+        if self.transform is not None:
+            image = augment_image(image, self.transform, place_generator(self.seed, epoch, index))
+        planar = np.ascontiguousarray(image.transpose(2, 0, 1))  # (32, 32, 3) -> (3, 32, 32)
+        return torch.from_numpy(planar), int(self.labels[index])
+
+
+def augment_image(image: NDArray[np.uint8], transform: A.Compose, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Apply `transform` with all its draws from `generator`.
+
+    All transforms share it. Albumentations' own `set_random_seed` would start each of them at the same number, and an
+    image would be flipped exactly when it is rotated.
+    """
+    transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+    augmented: NDArray[np.uint8] = transform(image=image)["image"]
+    return augmented
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file as uint8 (32, 32, 3) RGB; another size is scaled, whatever its aspect ratio.
+
+    Raises:
+        UserError: the file is missing, or damaged, or no image.
+    """
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error:  # an empty file
+        image = None
+    if image is None:
+        raise UserError(f"{path} is damaged or no image ({content.size} bytes); restore it or remove its row.")
+    if image.shape[:2] != (IMAGE_SIDE, IMAGE_SIDE):
+        shrinks = min(image.shape[:2]) > IMAGE_SIDE
+        image = cv2.resize(
+            image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

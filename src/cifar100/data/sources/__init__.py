@@ -1,0 +1,1 @@
+"""Where images come from: the official archives, or a generator."""

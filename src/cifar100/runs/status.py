@@ -1,0 +1,106 @@
+"""What has become of a run, `status.json`, and the lock that keeps a second process out of its folder.
+
+The lock belongs to the process, not to the file: the operating system frees it when the process has ended, however that
+came. A run that says it is running while nobody holds its lock was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from cifar100.atomic_files import write_json
+from cifar100.errors import Diverged, UserError
+from cifar100.runs.folder import RunFolder
+
+RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
+DIVERGED, FAILED, KILLED = "diverged", "failed", "killed"
+UNKNOWN = "unknown"
+"""Of a folder without a readable `status.json`."""
+
+
+@contextmanager
+def occupied(run: RunFolder) -> Iterator[None]:
+    """Hold the run's lock, and write down how the block ends.
+
+    Raises:
+        UserError: another process is at work in the folder; the message has its process id.
+    """
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        other = read_status(run)
+        raise UserError(
+            f"{run.path} is in use by process {other.get('pid', '?')} on {other.get('host', 'this machine')}; "
+            "wait for it, or stop it with Ctrl-C there."
+        ) from error
+    try:
+        write_status(run, RUNNING)
+        yield
+        write_status(run, FINISHED)
+    except BaseException as error:
+        _write_how_it_ended(run, error)
+        raise
+    finally:
+        lock.release()
+
+
+def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
+    """Write `status.json`; `started` is kept while the run goes on.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    content = {
+        "status": status,
+        "message": message,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "started": read_status(run).get("started", now),
+        "updated": now,
+    }
+    write_json(content, run.status)
+
+
+def read_status(run: RunFolder) -> dict[str, Any]:
+    """Return what `status.json` holds, with `killed` for a run that cannot say so itself; empty where it is damaged."""
+    try:
+        content = json.loads(run.status.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    if content.get("status") == RUNNING and content.get("host") == socket.gethostname() and not _is_locked(run):
+        content["status"] = KILLED
+    return content
+
+
+def _is_locked(run: RunFolder) -> bool:
+    if not run.lock.is_file():
+        return False
+    try:
+        with FileLock(run.lock, timeout=0, is_singleton=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return False
+
+
+def _write_how_it_ended(run: RunFolder, error: BaseException) -> None:
+    endings = {KeyboardInterrupt: STOPPED, Diverged: DIVERGED}
+    status = next((status for kind, status in endings.items() if isinstance(error, kind)), FAILED)
+    try:
+        write_status(run, status, message=" ".join(str(error).split())[:500])
+    except UserError:  # the disk is full, which the error at hand may say already
+        return

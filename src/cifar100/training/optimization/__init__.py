@@ -1,0 +1,1 @@
+"""Optimizers, schedules and what changes the loss or the weights."""

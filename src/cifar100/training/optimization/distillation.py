@@ -1,0 +1,129 @@
+"""Knowledge distillation: a network learns from the probabilities of another one, its teacher, as well as from labels.
+
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cifar100.atomic_files import write_json
+from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.splits import Split, load_split
+from cifar100.errors import UserError
+from cifar100.runs.folder import find_run_folder
+from cifar100.runs.trained_network import load_trained
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network that is only asked. No module, so that it is neither trained nor saved with the run."""
+
+    run: str
+    checkpoint: Path
+    sha256: str
+    network: nn.Module
+    """In evaluation mode; takes images as the run normalises them."""
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """images: float (N, 3, H, W). Returns float (N, num_classes)."""
+        logits: Tensor = self.network.to(images.device)(images)  # moves only the first time
+        return logits
+
+
+class _Renormalize(nn.Module):
+    """From one normalisation of the channels to another; each is a mean and a standard deviation."""
+
+    def __init__(self, given: tuple[Triple, Triple], wanted: tuple[Triple, Triple]) -> None:
+        super().__init__()
+        (mean, std), (wanted_mean, wanted_std) = (torch.tensor(pair).view(2, 3, 1, 1) for pair in (given, wanted))
+        self.register_buffer("scale", std / wanted_std)
+        self.register_buffer("shift", (mean - wanted_mean) / wanted_std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
+
+
+def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple) -> Teacher:
+    """Load the best weights of a run.
+
+    Args:
+        name: a run folder, or a name below `logs/`.
+        info: the data of the run that will learn.
+        split: its training and validation images.
+        mean: of its normalisation; std likewise.
+
+    Raises:
+        UserError: there is no such run, it was trained on other data, or it has learned from images that the new run
+            holds out for validation.
+    """
+    run = find_run_folder(name)
+    trained = load_trained(run, "best", device=torch.device("cpu"))
+    if (trained.info.class_names, trained.info.sha256) != (info.class_names, info.sha256):
+        raise UserError(
+            f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
+            f"({info.describe()}); a teacher must know the same classes and images."
+        )
+    seen = np.setdiff1d(split.validation, load_split(run.split).validation)
+    if len(seen):
+        raise UserError(
+            f"--optimization.teacher {name} was trained on {len(seen):,} of the {len(split.validation):,} images that "
+            "this run holds out for validation, which would flatter its accuracy; give both runs the same "
+            "--data.validation_fraction and --data.split_seed, or this one --data.validation_fraction 0."
+        )
+    with trained.checkpoint.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    network = nn.Sequential(_Renormalize((mean, std), trained.normalization), trained.network)
+    return Teacher(
+        run=run.name,
+        checkpoint=trained.checkpoint,
+        sha256=sha256,
+        network=network.eval().requires_grad_(requires_grad=False),
+    )
+
+
+def distillation_loss(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """Return the Kullback-Leibler divergence of the network's probabilities from the teacher's, times temperature^2.
+
+    The factor makes its gradients as large as those of the cross-entropy, whatever the temperature.
+
+    logits, teacher_logits: float (N, num_classes). Returns a scalar, the mean over the images, in nats.
+    """
+    own = F.log_softmax(logits / temperature, dim=1)
+    its = F.log_softmax(teacher_logits / temperature, dim=1)
+    return F.kl_div(own, its, log_target=True, reduction="batchmean") * temperature**2
+
+
+def remember_teacher(teacher: Teacher, path: Path) -> None:
+    """Write which weights a run learns from; when it is resumed, check that they are still the same.
+
+    Raises:
+        UserError: they are not.
+    """
+    if path.is_file():
+        if _known_sha256(path) != teacher.sha256:
+            raise UserError(
+                f"the teacher is not the one that this run began with: the sha256 of {teacher.checkpoint} is not "
+                f"that in {path}; bring the old weights back, or start another run."
+            )
+        return
+    write_json({"run": teacher.run, "checkpoint": str(teacher.checkpoint), "sha256": teacher.sha256}, path)
+
+
+def _known_sha256(path: Path) -> str | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):  # damaged
+        return None
+    return content.get("sha256") if isinstance(content, dict) else None

@@ -1,0 +1,78 @@
+"""The optimizer of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from cifar100.config import OptimizationConfig
+from cifar100.training.optimization.muon import Muon, muon_groups
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizationConfig, learning_rate: float, *, compile_mode: str | None = None
+) -> Optimizer:
+    """Build the optimizer of all trainable parameters of `model`, which is already on its device.
+
+    learning_rate: the highest of the schedule. Given apart from `config` because there it may be `auto`.
+    compile_mode: of torch.compile for `muon`; the other optimizers are one kernel already. None is not to compile.
+    Frozen parameters are left out, so that weight decay cannot change them.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    # One kernel for all parameters. On the CPU it gains nothing, and torch's own choice is right there.
+    fused = True if all(parameter.is_cuda for parameter in parameters) else None
+    if config.optimizer == "muon":
+        filters, others = muon_groups(model, lr=learning_rate, momentum=config.momentum)
+        return Muon(
+            [filters, *_decay_groups(others, config)],
+            lr=config.muon_learning_rate,
+            momentum=config.muon_momentum,
+            compile_mode=compile_mode,
+        )
+    groups = _decay_groups({"params": parameters}, config)
+    if config.optimizer == "sgd":
+        kind = DecoupledSGD if config.decoupled_weight_decay else SGD
+        return kind(groups, lr=learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+    betas = (float(config.momentum), 0.999)  # torch refuses the 0 that a file may hold for 0.0
+    return AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+
+class DecoupledSGD(SGD):
+    """torch's SGD with decoupled weight decay: SGDW (Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101).
+
+    Before the step of the gradient, w <- (1 - lr * weight_decay) w; the momentum never sees the decay. As in torch's
+    AdamW the decay is multiplied by the whole learning rate, in the paper by its schedule alone.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take a step. `closure` recomputes the gradients and returns the loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        decays = [group["weight_decay"] for group in self.param_groups]
+        for group in self.param_groups:
+            weights = [parameter for parameter in group["params"] if parameter.grad is not None]
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            group["weight_decay"] = 0.0
+        try:
+            super().step()
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
+        return loss
+
+
+def _decay_groups(group: dict[str, Any], config: OptimizationConfig) -> list[dict[str, Any]]:
+    """Divide a parameter group by weight decay, where it is not on all; biases and normalisations are vectors."""
+    if config.weight_decay_on == "all":
+        return [{**group, "weight_decay": config.weight_decay}]
+    weights = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    divided = [(weights, config.weight_decay), (vectors, 0.0)]
+    return [{**group, "params": chosen, "weight_decay": decay} for chosen, decay in divided if chosen]

@@ -1,0 +1,1 @@
+"""Saving, resuming, signals and divergence."""

@@ -1,0 +1,31 @@
+"""How Lightning writes and reads checkpoints: through `cifar100.runs.checkpoints`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from cifar100.runs.checkpoints import LAST, PREVIOUS, read_checkpoint, sums_file, write_checkpoint
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Lightning's way to our `write_checkpoint` and `read_checkpoint`.
+
+    Its own goes through the system's temporary folder and a copy, which can leave half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint; the one before it is kept as `previous.ckpt`."""
+        path = Path(path)
+        write_checkpoint(checkpoint, path, previous=path.with_name(PREVIOUS) if path.name == LAST else None)
+
+    def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True) -> dict[str, Any]:
+        """Read a checkpoint; see `read_checkpoint`."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint and its sha256."""
+        super().remove_checkpoint(path)
+        sums_file(Path(path)).unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""What may change when a run is resumed, and which run SLURM means when it starts a job again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cifar100.config import Config, get
+from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.errors import UserError
+from cifar100.runs.folder import LOGS, RunFolder
+from cifar100.runs.history import History
+from cifar100.runs.status import read_status
+from cifar100.settings import load_config
+
+CHANGEABLE = {
+    "training.max_epochs": "the learning-rate schedule is stretched over the new length",
+    "training.max_minutes": "the learning-rate schedule is stretched over the new length",
+    "training.devices": "the images of an optimizer step stay the same, shared by all devices",
+    "training.num_nodes": "the images of an optimizer step stay the same, shared by all devices",
+    "training.accelerator": "",
+    "training.compile": "",
+    "training.validate_every": "",
+    "training.save_every_minutes": "",
+    "training.max_nonfinite_losses": "",
+    "data.num_workers": "",
+    "data.root": "the same data, in another folder",
+}
+"""Settings that may change in the midst of a run, and what comes of it. All others make another experiment."""
+
+
+def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
+    """Return a run's settings with changes, which are shown.
+
+    Raises:
+        UserError: names the settings that cannot change.
+    """
+    before = load_config(files=[run.config])
+    after = load_config(files=[run.config], overrides=changes)
+    different = [setting for setting in changes if get(before, setting) != get(after, setting)]
+    refused = [setting for setting in different if setting not in CHANGEABLE]
+    if refused:
+        raise UserError(
+            f"--{', --'.join(refused)} cannot change in the midst of a run ({run.name} has "
+            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another: cifar100 train "
+            f"--config {run.config} with the new settings."
+        )
+    for setting in different:
+        reason = f" ({CHANGEABLE[setting]})" if CHANGEABLE[setting] else ""
+        print(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
+    return _with_the_same_step(before, after)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_the_same_step(before: Config, after: Config) -> Config:
+    """Share the images of a step among the processes that there are now."""
+    images = before.data.batch_size * before.training.num_processes
+    if images % after.training.num_processes:
+        raise UserError(
+            f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "
+            "share equally; choose another --training.devices."
+        )
+    return replace(after, data=replace(after.data, batch_size=images // after.training.num_processes))
+
+
+def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> None:
+    """Refuse to go on with other data, or beyond the end.
+
+    Raises:
+        UserError: says which it is.
+    """
+    if info.sha256 != read_info(run.dataset_info).sha256:
+        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
+    history = History(run.metrics, {})
+    done = len(history.epochs)
+    if config.training.max_minutes is None and done > config.training.max_epochs + 1:
+        raise UserError(
+            f"--training.max_epochs is {config.training.max_epochs:g}, but {run.path} has done {done} epochs already."
+        )
+    if history.finished and (config.training.max_minutes is not None or config.training.max_epochs <= done):
+        raise UserError(
+            f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.name}; or train it "
+            f"longer: cifar100 train --resume {run.name} --training.max_epochs N"
+        )
+
+
+def requeued_run() -> RunFolder | None:
+    """Return the run of this SLURM job, if SLURM has put the job back into its queue and now starts it again."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return None
+    runs = [RunFolder(path.parent) for path in LOGS.glob("*/status.json")]
+    of_this_job = [run for run in runs if read_status(run).get("slurm_job") == job and run.config.is_file()]
+    return max(of_this_job, key=lambda run: str(read_status(run).get("updated")), default=None)

@@ -1,0 +1,58 @@
+"""The words around a run: what will be trained on what, and what came of it."""
+
+from __future__ import annotations
+
+import lightning as L
+from rich.table import Table
+
+from cifar100.environment import describe_devices, describe_versions, this_program
+from cifar100.models.summary import count_parameters
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import History
+from cifar100.settings import to_dict
+from cifar100.training.experiment import Experiment
+from cifar100.training.reporting.run_log import RunLog, format_seconds
+
+
+def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run_log: RunLog) -> None:
+    """Say what will be trained on what; the file also gets the configuration and the environment."""
+    config, split = experiment.config, experiment.split
+    stem = f", {config.model.stem} stem" if config.model.stem else ""
+    parameters = count_parameters(experiment.module.network)
+    device = trainer.strategy.root_device.type
+    processes = f"{config.training.num_processes} x " if config.training.num_processes > 1 else ""
+    run_log.tell(f"recipe   {config.recipe}")
+    run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
+    if experiment.module.teacher is not None:
+        run_log.tell(f"teacher  {experiment.module.teacher.checkpoint}")
+    run_log.tell(f"data     {experiment.info.describe()}")
+    run_log.tell(f"folder   {config.data.root}")
+    run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
+    run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
+    run_log.tell(f"run      {run.path}")
+    run_log.show()
+    versions = ", ".join(f"{name} {version}" for name, version in describe_versions().items())
+    run_log.write(f"versions: {versions}")
+    for section, settings in to_dict(config).items():
+        if isinstance(settings, dict):
+            run_log.write(f"{section}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
+
+
+def announce_result(run: RunFolder, history: History, run_log: RunLog, *, seconds: float) -> None:
+    """Say what came of the run and how to look further."""
+    best, last = history.best(), history.epochs[-1]
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    if best:
+        table.add_row("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}")
+        table.add_row("its top-5 accuracy", f"{best['val/top5_accuracy']:.2%}")
+    table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
+    table.add_row("time", format_seconds(seconds))
+    table.add_row("checkpoints", str(run.checkpoints))
+    run_log.show()
+    run_log.console.print(table)
+    run_log.show("\nLook further:")
+    run_log.show(f"  {this_program()} evaluate {run.name}")
+    run_log.show(f"  {this_program()} predict {run.name} IMAGE...")
+    run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
+    outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
+    run_log.write(f"{outcome}; {format_seconds(seconds)}")

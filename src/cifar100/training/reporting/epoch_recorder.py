@@ -1,0 +1,132 @@
+"""Measures each epoch and records it in `metrics.json`, `training.log` and on the screen."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+
+from cifar100.runs.history import Epoch, History
+from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.optimization.clock import RunClock
+from cifar100.training.optimization.ema import WeightAveraging
+from cifar100.training.reporting.run_log import RunLog, format_seconds
+
+
+class EpochRecorder(Callback):
+    """Measures each epoch and records it in `metrics.json`, `training.log` and on the screen.
+
+    Args:
+        history: where the epochs are kept; only the first process writes.
+        run_log: where they are told.
+        clock: of the run.
+        images_per_step: training images of one step, over all processes.
+    """
+
+    def __init__(self, history: History, run_log: RunLog, clock: RunClock, *, images_per_step: float) -> None:
+        self.history = history
+        self.run_log = run_log
+        self.clock = clock
+        self.images_per_step = images_per_step
+        self.steps = 0
+        self.validated = False
+        self.epoch_started = self.batches_ended = time.monotonic()
+
+    def state_dict(self) -> dict[str, float]:
+        """Return how much of the present epoch is done, and in what time."""
+        training = self.batches_ended - self.epoch_started
+        return {"steps": self.steps, "training": training, "seconds": time.monotonic() - self.epoch_started}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Go on from there; at the beginning of an epoch all of it is forgotten."""
+        self.steps = int(state_dict["steps"])
+        self.epoch_started = time.monotonic() - state_dict["seconds"]
+        self.batches_ended = self.epoch_started + state_dict["training"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget epochs that were recorded but not saved: they are done again."""
+        self.history.keep(trainer.current_epoch)
+        self.run_log.show(_TABLE_HEAD if trainer.val_dataloaders else _TABLE_HEAD_WITHOUT_VALIDATION)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock."""
+        self.epoch_started = time.monotonic()
+        self.steps = 0
+        self.validated = False
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop the clock of the training part; validation follows."""
+        self.batches_ended = time.monotonic()
+        self.steps += 1
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note that this epoch has validation metrics."""
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Record the epoch. Runs before the module's own hook, which resets the metrics."""
+        assert isinstance(pl_module, ImageClassifier)
+        train_metrics = pl_module.train_metrics.compute()  # in every process: it gathers
+        values = {name: round(value.item(), 6) for name, value in train_metrics.items()}
+        metrics = trainer.callback_metrics if self.validated else {}  # they keep those of earlier epochs
+        validation = {name: value for name, value in metrics.items() if name.startswith("val/")}
+        values |= {name: round(value.item(), 6) for name, value in validation.items()}
+        if validation and _averages(trainer):
+            values["val/averaged"] = 1
+        if not trainer.is_global_zero:
+            return
+        images = self.steps * self.images_per_step
+        epoch: Epoch = {
+            "epoch": trainer.current_epoch + 1,
+            **values,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": round(images / (self.batches_ended - self.epoch_started), 1),
+            "seconds": round(time.monotonic() - self.epoch_started, 3),
+        }
+        self.history.add(epoch)
+        left = format_seconds(self.clock.seconds_left(epoch["seconds"] / self.steps))
+        number = epoch_number(trainer)
+        self.run_log.show(_table_row(number, epoch, left, has_validation=bool(trainer.val_dataloaders)))
+        self.run_log.write(_log_line(number, epoch, left, self.history.best()))
+
+
+def _averages(trainer: L.Trainer) -> bool:
+    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
+    return any(isinstance(callback, WeightAveraging) and callback.averaged.steps > 0 for callback in callbacks)
+
+
+def epoch_number(trainer: L.Trainer) -> str:
+    """Return the number of the present epoch, counted from 1, and of how many, where that is known."""
+    number = str(trainer.current_epoch + 1)
+    return f"{number}/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else number
+
+
+_TABLE_HEAD = "  epoch    loss  accuracy  val loss  val accuracy  images/s  time left"
+_TABLE_HEAD_WITHOUT_VALIDATION = "  epoch    loss  accuracy  images/s  time left"
+
+
+def _table_row(number: str, epoch: Epoch, left: str, *, has_validation: bool) -> str:
+    row = f"{number:>7}  {epoch['train/loss']:6.3f}  {epoch['train/accuracy']:8.2%}"
+    if "val/loss" in epoch:
+        row += f"  {epoch['val/loss']:8.3f}  {epoch['val/accuracy']:12.2%}"
+    elif has_validation:
+        row += " " * 24
+    return row + f"  {epoch['images_per_second']:8,.0f}  {left:>9}"
+
+
+def _log_line(number: str, epoch: Epoch, left: str, best: Epoch | None) -> str:
+    parts = [f"epoch {number}", f"loss {epoch['train/loss']:.4f}"]
+    parts.append(f"accuracy {epoch['train/accuracy']:.2%}")
+    if "val/loss" in epoch:
+        parts += [f"val loss {epoch['val/loss']:.4f}", f"val accuracy {epoch['val/accuracy']:.2%}"]
+        parts.append(f"val top-5 {epoch['val/top5_accuracy']:.2%}")
+        if "val/averaged" in epoch:
+            parts.append("of averaged weights")
+    parts += [f"learning rate {epoch['learning_rate']:.3e}", f"{epoch['images_per_second']:,.0f} images/s"]
+    if best:
+        parts.append(f"best {best['val/accuracy']:.2%} (epoch {best['epoch']:.0f})")
+    return ", ".join([*parts, f"{left} left"])

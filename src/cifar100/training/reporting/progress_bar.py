@@ -1,0 +1,91 @@
+"""The progress bar of an epoch.
+
+Lightning's own RichProgressBar reads every metric in every step, for which the host waits for the device; this one
+looks at the loss only when it draws, a few times a second.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.reporting.epoch_recorder import epoch_number
+
+SECONDS_BETWEEN_UPDATES = 0.25
+
+
+class EpochProgress(Callback):
+    """Shows epoch, batches, loss, accuracy and the time left in the epoch; nothing without a terminal.
+
+    Args:
+        console: where to draw.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TextColumn("[dim]epoch ends in"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+        )
+        self.task = self.progress.add_task("", metrics="", visible=False)
+        self.last_update = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a bar also where a run is resumed in the midst of an epoch, whose beginning Lightning leaves out."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin a new bar."""
+        self.progress.start()
+        self._begin(f"epoch {epoch_number(trainer)}", trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar, a few times a second."""
+        if self._is_due():
+            assert isinstance(pl_module, ImageClassifier)
+            loss, accuracy = pl_module.training_so_far()
+            text = f"loss {loss:.3f}  accuracy {accuracy:6.2%}"
+            self.progress.update(self.task, completed=batch_idx + 1, metrics=text)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin the bar of the validation images."""
+        self._begin("validation", sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        """Move the bar, a few times a second."""
+        if self._is_due():
+            self.progress.update(self.task, completed=batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the bar away; the epoch's line stands in its place."""
+        self.progress.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self.progress.stop()
+
+    def _begin(self, description: str, total: float) -> None:
+        self.progress.reset(self.task, total=total, description=description, metrics="", visible=True)
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        if self.progress.disable or now - self.last_update < SECONDS_BETWEEN_UPDATES:
+            return False
+        self.last_update = now
+        return True

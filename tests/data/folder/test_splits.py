@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cifar100.data.folder.splits import Split, load_split, save_split, stratified_split
+from cifar100.errors import UserError
+
+LABELS = np.repeat(np.arange(10), 50)
+
+
+def test_every_class_gives_its_share():
+    split = stratified_split(LABELS, fraction=0.1, seed=0)
+    assert np.bincount(LABELS[split.validation]).tolist() == [5] * 10
+    assert np.bincount(LABELS[split.train]).tolist() == [45] * 10
+
+
+@given(
+    labels=st.lists(st.integers(0, 5), min_size=12, max_size=60).map(np.array),
+    fraction=st.floats(0.3, 0.9),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_parts_are_disjoint_ascending_and_together_everything(labels, fraction, seed):
+    split = stratified_split(labels, fraction=fraction, seed=seed)
+    assert sorted([*split.train, *split.validation]) == list(range(len(labels)))
+    assert all(np.all(np.diff(part) > 0) for part in (split.train, split.validation))
+    assert set(labels[split.train]) == set(labels)
+
+
+def test_split_is_the_same_on_every_platform():
+    split = stratified_split(LABELS, fraction=0.1, seed=0)
+    assert split.validation[:5].tolist() == [2, 3, 11, 13, 20]
+
+
+def test_another_seed_holds_out_other_images():
+    splits = [stratified_split(LABELS, fraction=0.1, seed=seed) for seed in (0, 1)]
+    assert not np.array_equal(splits[0].validation, splits[1].validation)
+
+
+def test_fraction_zero_holds_out_nothing():
+    split = stratified_split(LABELS, fraction=0, seed=0)
+    assert len(split.train) == len(LABELS)
+    assert split.validation.shape == (0,)
+    assert split.validation.dtype == np.int64
+
+
+def test_class_with_one_image_keeps_it_in_training():
+    split = stratified_split(np.array([0, 0, 0, 0, 1]), fraction=0.6, seed=0)
+    assert 4 in split.train
+    assert len(split.validation) == 2
+
+
+def test_fraction_that_holds_out_nothing_is_refused():
+    with pytest.raises(UserError, match=r"validation_fraction 0\.1 of 10 training images leaves no class"):
+        stratified_split(np.repeat(np.arange(5), 2), fraction=0.1, seed=0)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.1])
+def test_saved_split_comes_back(tmp_path, fraction):
+    split = stratified_split(LABELS, fraction=fraction, seed=3)
+    save_split(split, tmp_path / "split.npz")
+    loaded = load_split(tmp_path / "split.npz")
+    np.testing.assert_array_equal(loaded.train, split.train)
+    np.testing.assert_array_equal(loaded.validation, split.validation)
+
+
+def test_missing_and_truncated_files_are_refused(tmp_path):
+    path = tmp_path / "split.npz"
+    with pytest.raises(UserError, match="cannot be read as a train/validation split"):
+        load_split(path)
+    save_split(stratified_split(LABELS, fraction=0.1, seed=0), path)
+    content = path.read_bytes()
+    for damaged in (b"", b"no split", content[: len(content) // 2], content[:60] + b"\xff" * 40 + content[100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="cannot be read as a train/validation split"):
+            load_split(path)
+
+
+def test_arrays_that_are_no_split_are_refused(tmp_path):
+    path = tmp_path / "split.npz"
+    doubled = Split(train=np.array([0, 1, 2]), validation=np.array([2]))
+    gap = Split(train=np.array([0, 1]), validation=np.array([3]))
+    fractional = Split(train=np.array([0.0, 1.0]), validation=np.array([2.0]))
+    for split in (doubled, gap, fractional):
+        save_split(split, path)
+        with pytest.raises(UserError, match="is no train/validation split"):
+            load_split(path)
+
+
+def test_pickled_arrays_are_not_opened(tmp_path):
+    np.savez(tmp_path / "split.npz", train=np.array([print], dtype=object), validation=np.arange(0))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_split(tmp_path / "split.npz")

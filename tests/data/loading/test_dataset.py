@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_folder import make_folder
+
+from cifar100.config import AugmentationConfig
+from cifar100.data.augmentation.single_image import build_transform
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.dataset import CsvImageDataset, read_image
+from cifar100.errors import UserError
+
+MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_folder(tmp_path)
+    return DataFolder(tmp_path)
+
+
+def make(folder, augmentation=None, **settings):
+    transform = None if augmentation is None else build_transform(augmentation)
+    return CsvImageDataset(folder.csv("train"), folder.images, transform=transform, **settings)
+
+
+def test_images_and_labels_are_those_of_the_packed_arrays(folder):
+    images, labels = folder.load("train")
+    dataset = make(folder)
+    assert len(dataset) == 60
+    for index in range(60):
+        image, label = dataset[index]
+        assert torch.equal(image, torch.from_numpy(images[index]))
+        assert label == labels[index]
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
+    first = make(folder, MISSION, seed=1)
+    image = first[2, 7][0]
+    assert (image.shape, image.dtype) == ((3, 32, 32), torch.uint8)
+    for index in range(5):  # other draws in between change nothing
+        first[0, index]
+    assert torch.equal(first[2, 7][0], image)
+    assert torch.equal(make(folder, MISSION, seed=1)[2, 7][0], image)
+    assert torch.equal(first[0, 7][0], first[7][0])
+    for other in (first[3, 7], first[2, 8], make(folder, MISSION, seed=2)[2, 7]):
+        assert not torch.equal(other[0], image)
+
+
+def test_labels_out_of_range_are_refused(folder):
+    with pytest.raises(UserError, match="fine_label is 4, but the training data have 4 classes"):
+        make(folder, num_classes=4)
+
+
+@pytest.mark.parametrize(("size", "mode"), [((32, 32), "L"), ((32, 32), "RGBA"), ((64, 64), "P"), ((50, 20), "RGB")])
+def test_other_sizes_and_modes_become_32_by_32_rgb(tmp_path, size, mode):
+    picture = Image.new("RGB", size, (204, 102, 51)).convert(mode)
+    picture.save(tmp_path / "image.png")
+    image = read_image(tmp_path / "image.png")
+    assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
+    assert np.abs(image.astype(int) - np.array(picture.convert("RGB").getpixel((0, 0)))).max() <= 1
+
+
+def test_larger_image_is_averaged_not_sampled(tmp_path):
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))  # one pixel wide
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    assert set(np.unique(read_image(tmp_path / "stripes.png"))) <= {127, 128}
+
+
+def test_missing_image_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"gone\.png cannot be read \(No such file or directory\)\.$"):
+        read_image(tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, 1000])
+def test_damaged_image_is_named(folder, keep, capfd):
+    path = folder.images / "train" / "000.png"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=rf"000\.png is damaged or no image \({keep} bytes\)"):
+        make(folder)[0]
+
+
+def test_altered_image_is_named(folder):
+    path = folder.images / "train" / "000.png"
+    content = bytearray(path.read_bytes())
+    content[1500] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"000\.png is damaged or no image"):
+        make(folder)[0]

@@ -1,0 +1,132 @@
+import multiprocessing
+import os
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from small_folder import make_folder
+
+from cifar100.config import AugmentationConfig
+from cifar100.data.augmentation.single_image import build_transform
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.dataset import CsvImageDataset
+from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
+from cifar100.data.sampler import EpochSampler
+from cifar100.errors import UserError
+
+MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    make_folder(tmp_path)
+    return DataFolder(tmp_path)
+
+
+def make(folder, *, num_workers=0, kind=CsvImageDataset):
+    dataset = kind(folder.csv("train"), folder.images, transform=build_transform(MISSION), seed=1)
+    sampler = EpochSampler(np.arange(60), batch_size=8, training=True, seed=1)
+    return ImageLoader(dataset, sampler, num_workers=num_workers)
+
+
+def epoch_of(loader, epoch=0):
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def same(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True)
+    )
+
+
+def test_batches_hold_the_sampled_images(folder):
+    loader = make(folder)
+    batches = epoch_of(loader, 2)
+    assert len(batches) == len(loader) == 7
+    for (images, labels), indices in zip(batches, loader.sampler.batches(), strict=True):
+        assert (images.shape, images.dtype, labels.dtype) == ((8, 3, 32, 32), torch.uint8, torch.int64)
+        for image, label, index in zip(images, labels, indices, strict=True):
+            expected, expected_label = loader._loader.dataset.dataset[2, int(index)]
+            assert torch.equal(image, expected)
+            assert label == expected_label
+
+
+def test_images_do_not_depend_on_the_number_of_workers_and_differ_from_epoch_to_epoch(folder):
+    alone, one, two = (make(folder, num_workers=count) for count in range(3))
+    epochs = [epoch_of(alone, epoch) for epoch in range(2)]
+    for workers in (one, two):
+        assert [same(epoch_of(workers, epoch), epochs[epoch]) for epoch in range(2)] == [True, True]
+    assert not torch.equal(pictures(epochs[0]), pictures(epochs[1]))
+
+
+def pictures(batches):
+    """The images in the order of their pixels' sums, as the order of an epoch differs anyway."""
+    images = torch.cat([images for images, _ in batches])
+    return images[images.flatten(1).long().sum(dim=1).argsort()]
+
+
+def test_resumed_epoch_equals_the_rest_of_the_undisturbed_one(folder):
+    loader = make(folder, num_workers=2)
+    loader.sampler.set_epoch(1)
+    list(islice(loader, 3))
+    assert loader.state_dict() == {"epoch": 1, "step": 3}  # and not what the workers have prepared beyond
+    resumed = make(folder)
+    resumed.load_state_dict(loader.state_dict())
+    undisturbed = epoch_of(make(folder), 1)
+    assert same(epoch_of(resumed, 1), undisturbed[3:])
+    assert same(epoch_of(loader, 1), undisturbed)  # an epoch broken off leaves nothing behind in the workers
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_damaged_image_is_one_line(folder, num_workers):
+    (folder.images / "train" / "030.png").write_bytes(b"no image")
+    with pytest.raises(UserError) as caught:
+        epoch_of(make(folder, num_workers=num_workers), 0) + epoch_of(make(folder, num_workers=num_workers), 1)
+    assert str(caught.value).endswith("030.png is damaged or no image (8 bytes); restore it or remove its row.")
+    assert "\n" not in str(caught.value)
+
+
+def test_global_random_state_is_left_alone(folder):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    epoch_of(make(folder))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_closed_loader_leaves_no_worker_and_can_start_again(folder):
+    loader = make(folder, num_workers=2)
+    first = epoch_of(loader)
+    assert len(multiprocessing.active_children()) >= 2
+    workers = loader._loader._iterator._workers
+    next(iter(loader))  # workers are busy with the next batches
+    loader.close()
+    loader.close()
+    assert [worker.is_alive() for worker in workers] == [False, False]
+    assert same(epoch_of(loader), first)
+    loader.close()
+
+
+class ThreadCounts(CsvImageDataset):
+    """Answers in place of a label how many threads OpenCV and torch would use in the process that reads it."""
+
+    def __getitem__(self, key):
+        return super().__getitem__(key)[0], 1000 * os.getpid() + 10 * cv2.getNumThreads() + torch.get_num_threads()
+
+
+def test_workers_do_not_start_threads_of_opencv(folder):
+    labels = torch.cat([labels for _, labels in epoch_of(make(folder, num_workers=2, kind=ThreadCounts))])
+    assert len(set((labels // 1000).tolist())) == 2  # two workers
+    assert os.getpid() not in set((labels // 1000).tolist())
+    assert max((labels % 1000 // 10).tolist()) <= 1
+    assert cv2.getNumThreads() <= 1
+
+
+def test_number_of_workers(monkeypatch):
+    assert resolve_num_workers(3) == 3
+    assert resolve_num_workers(0) == 0
+    for processors, num_processes, expected in ((2, 1, 2), (64, 1, 8), (64, 16, 4), (2, 4, 1)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=processors: set(range(n)), raising=False)
+        assert resolve_num_workers("auto", num_processes=num_processes) == expected

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+
+from cifar100.training.optimization import clock as clock_module
+from cifar100.training.optimization.clock import RunClock, steps_of
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    time = [1000.0]
+    monkeypatch.setattr(clock_module.time, "monotonic", lambda: time[0])
+    return time
+
+
+def test_by_steps_progress_is_0_at_the_first_and_1_at_the_last(now: list[float]) -> None:
+    clock = RunClock(5)
+    seen = []
+    while not clock.is_over:
+        seen.append(clock.progress)
+        clock.steps += 1
+        now[0] += 100
+    assert seen == [0, 0.25, 0.5, 0.75, 1]
+    assert clock.seconds == 500
+    assert RunClock(1).progress == 0
+
+
+def test_by_time_steps_do_not_matter(now: list[float]) -> None:
+    clock = RunClock(5, max_seconds=60, started=990)
+    clock.steps = 1000
+    assert clock.progress == pytest.approx(10 / 60)
+    assert not clock.is_over
+    now[0] += 50
+    assert (clock.progress, clock.is_over) == (1, True)
+    now[0] += 50
+    assert clock.progress == 1
+
+
+def test_time_left(now: list[float]) -> None:
+    by_steps = RunClock(5)
+    by_steps.steps = 3
+    assert by_steps.seconds_left(0.5) == 1
+    by_time = RunClock(5, max_seconds=60)
+    now[0] += 20
+    assert by_time.seconds_left(0.5) == 40
+    now[0] += 200
+    assert by_time.seconds_left(0.5) == 0
+
+
+def test_the_time_of_an_interruption_does_not_count(now: list[float]) -> None:
+    clock = RunClock(5, max_seconds=60)
+    clock.resume(steps=2, seconds=30)
+    now[0] += 15
+    assert (clock.steps, clock.seconds, clock.progress) == (2, 45, 0.75)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(2, 96), (8.75, 420), (0.001, 1), (0.51 / 48, 1), (1.5 / 48, 2)])
+def test_epochs_need_not_be_whole(epochs: float, steps: int) -> None:
+    assert steps_of(epochs, 48) == steps
