@@ -15,7 +15,7 @@ SOURCE = Path(cifar100.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = (
-    {"errors", "taxonomy"},
+    {"errors", "taxonomy", "setting_types", "metrics"},
     {"atomic_files"},
     {"config"},
     {"config_check"},

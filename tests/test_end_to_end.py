@@ -132,9 +132,9 @@ def test_a_run_that_saved_nothing_begins_again(
 
 MIXED = {
     "augmentation.flip": "alternating",
-    "augmentation.mixup": 0.3,
-    "augmentation.cutmix": 0.3,
-    "augmentation.random_erasing": 0.5,
+    "augmentation.mixup_probability": 0.3,
+    "augmentation.cutmix_probability": 0.3,
+    "augmentation.random_erasing_probability": 0.5,
     "training.resolutions": [16, 20, 32],
     "training.resolution_changes": [0.4, 0.8],
     "optimization.optimizer": "muon",

@@ -124,9 +124,9 @@ def test_every_setting_has_a_description() -> None:
             },
             r"3 resolutions need 2 rising numbers",
         ),
-        ({"augmentation.cutmix": 0.5}, r"--augmentation.cutmix needs --data.pipeline packed"),
+        ({"augmentation.cutmix_probability": 0.5}, r"--augmentation.cutmix_probability needs --data.pipeline packed"),
         (
-            {"data.pipeline": "packed", "augmentation.cutmix": 0.7, "augmentation.mixup": 0.7},
+            {"data.pipeline": "packed", "augmentation.cutmix_probability": 0.7, "augmentation.mixup_probability": 0.7},
             r"shares of the batches: at most 1 together",
         ),
         ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs one device"),

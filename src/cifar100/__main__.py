@@ -16,7 +16,7 @@ from cifar100 import __version__, commands
 from cifar100.config import SECTIONS
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
-from cifar100.training.processes import is_first_process
+from cifar100.training.processes import is_rank_zero
 
 # Threads that wait for each other inside an operation spin for a few microseconds, then give the processor away. OpenMP
 # reads this when torch is loaded. Spinning for ever is up to ten times slower beside another busy process, giving the
@@ -271,7 +271,7 @@ def main() -> None:
         print(f"cifar100: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except KeyboardInterrupt as error:
-        if is_first_process():
+        if is_rank_zero():
             print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
         sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
     except BrokenPipeError:  # the reader went away, as in `cifar100 recipes | head -1`

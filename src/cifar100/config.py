@@ -89,16 +89,16 @@ class AugmentationConfig:
     cutout_mixed: bool = True
     """Whether batches that `mixup` or `cutmix` blends get holes, too."""
 
-    random_erasing: float = 0.0
+    random_erasing_probability: float = 0.0
     """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""
 
-    mixup: float = 0.0
+    mixup_probability: float = 0.0
     """Probability that the images of a batch, and their labels, are blended in pairs (`packed` pipeline only)."""
 
     mixup_alpha: float = 0.2
     """Mixup: shares of the two images are drawn from Beta(alpha, alpha)."""
 
-    cutmix: float = 0.0
+    cutmix_probability: float = 0.0
     """Probability that a box of each image of a batch comes from another one (`packed` pipeline only). `mixup` and
     `cutmix` exclude each other in a batch, so their sum is at most 1."""
 
@@ -172,7 +172,7 @@ class OptimizationConfig:
     """Validate, and keep as the result, an exponential moving average of the weights with this decay for each step,
     such as 0.999; null is off."""
 
-    ema_last_decay: float | None = None
+    ema_final_decay: float | None = None
     """Let the decay rise from `ema_decay` to this in the course of the run, such as 0.9998; null keeps it constant."""
 
     ema_start: float = 0.0
@@ -188,7 +188,7 @@ class OptimizationConfig:
     sam_batch_size: int = 128
     """Images whose mean gradient tells SAM where to look; a larger batch is taken apart into parts of this size."""
 
-    sam_average: float = 0.6
+    fsam_lambda: float = 0.6
     """Friendly SAM: share that the moving average of the gradients keeps at each part of a batch (lambda)."""
 
     teacher: str | None = None

@@ -33,10 +33,10 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("augmentation.rand_augment_magnitude", 0, 30, True),
     ("augmentation.cutout", 0, 32, True),
     ("augmentation.cutout_probability", 0, 1, True),
-    ("augmentation.random_erasing", 0, 1, True),
-    ("augmentation.mixup", 0, 1, True),
+    ("augmentation.random_erasing_probability", 0, 1, True),
+    ("augmentation.mixup_probability", 0, 1, True),
     ("augmentation.mixup_alpha", 0, math.inf, False),
-    ("augmentation.cutmix", 0, 1, True),
+    ("augmentation.cutmix_probability", 0, 1, True),
     ("augmentation.cutmix_alpha", 0, math.inf, False),
     ("model.stochastic_depth", 0, 0.9, True),
     ("optimization.learning_rate", 0, math.inf, False),
@@ -46,11 +46,11 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("optimization.weight_decay", 0, math.inf, True),
     ("optimization.label_smoothing", 0, 0.99, True),
     ("optimization.ema_decay", 0, 0.999999, True),
-    ("optimization.ema_last_decay", 0, 0.999999, True),
+    ("optimization.ema_final_decay", 0, 0.999999, True),
     ("optimization.ema_start", 0, 0.99, True),
     ("optimization.sam_rho", 0, math.inf, False),
     ("optimization.sam_batch_size", 2, math.inf, True),
-    ("optimization.sam_average", 0, 0.9999, True),
+    ("optimization.fsam_lambda", 0, 0.9999, True),
     ("optimization.teacher_weight", 0, 1, False),
     ("optimization.teacher_temperature", 0, math.inf, False),
     ("optimization.pct_start", 0, 1, True),
@@ -90,10 +90,17 @@ def _check_ranges(config: Config) -> None:
 def _check_combinations(config: Config) -> None:
     _check_pipeline(config)
     _check_resolutions(config.training)
-    if config.augmentation.mixup + config.augmentation.cutmix > 1:
-        raise UserError("--augmentation.mixup and --augmentation.cutmix are shares of the batches: at most 1 together.")
-    if not config.augmentation.cutout_mixed and not config.augmentation.mixup + config.augmentation.cutmix:
-        raise UserError("--augmentation.cutout_mixed false needs --augmentation.mixup or --augmentation.cutmix.")
+    if config.augmentation.mixup_probability + config.augmentation.cutmix_probability > 1:
+        raise UserError(
+            "--augmentation.mixup_probability and --augmentation.cutmix_probability are shares of the batches: at most 1 together."
+        )
+    if (
+        not config.augmentation.cutout_mixed
+        and not config.augmentation.mixup_probability + config.augmentation.cutmix_probability
+    ):
+        raise UserError(
+            "--augmentation.cutout_mixed false needs --augmentation.mixup_probability or --augmentation.cutmix_probability."
+        )
     if config.training.max_minutes is not None and config.training.num_processes > 1:
         raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
     _check_model(config.model)
@@ -132,13 +139,13 @@ def _check_weight_decay(optimization: OptimizationConfig) -> None:
 
 
 def _check_averaging(optimization: OptimizationConfig) -> None:
-    decay, last = optimization.ema_decay, optimization.ema_last_decay
+    decay, last = optimization.ema_decay, optimization.ema_final_decay
     if decay is None:
-        for setting, value in (("ema_start", optimization.ema_start), ("ema_last_decay", last)):
+        for setting, value in (("ema_start", optimization.ema_start), ("ema_final_decay", last)):
             if value:
                 raise UserError(f"--optimization.{setting} needs --optimization.ema_decay, such as 0.999.")
     elif last is not None and last < decay:
-        raise UserError(f"--optimization.ema_last_decay is {last:g}, but it must be at least ema_decay, {decay:g}.")
+        raise UserError(f"--optimization.ema_final_decay is {last:g}, but it must be at least ema_decay, {decay:g}.")
 
 
 def _check_sam(config: Config) -> None:
@@ -157,7 +164,12 @@ def _check_pipeline(config: Config) -> None:
         )
     if config.augmentation.policy != "none":
         raise UserError("--augmentation.policy needs --data.pipeline packed; with images leave it out.")
-    for setting in ("augmentation.random_erasing", "augmentation.mixup", "augmentation.cutmix", "training.resolutions"):
+    for setting in (
+        "augmentation.random_erasing_probability",
+        "augmentation.mixup_probability",
+        "augmentation.cutmix_probability",
+        "training.resolutions",
+    ):
         if get(config, setting):
             raise UserError(f"--{setting} needs --data.pipeline packed; with images leave it out.")
 

@@ -18,7 +18,7 @@ from cifar100.runs.trained_network import TrainedNetwork
 
 INFO = DatasetInfo(
     name="Six things",
-    origin="own",
+    origin="custom",
     class_names=("a", "b", "c", "d", "e", "f"),
     superclass_names=("first", "second"),
     class_to_superclass=(0, 0, 0, 1, 1, 1),

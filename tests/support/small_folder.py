@@ -30,7 +30,7 @@ def make_folder(root: Path, *, num_train: int = 60, num_test: int = 10, num_clas
                 writer.writerow([f"{split}/{index:03d}.png", label])
     info = DatasetInfo(
         name="small",
-        origin="own",
+        origin="custom",
         class_names=tuple(f"class_{label}" for label in range(num_classes)),
         superclass_names=(),
         class_to_superclass=(),

@@ -9,7 +9,7 @@ import pytest
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
-from cifar100.training.processes import Processes, cluster_environment, is_first_process, join_processes
+from cifar100.training.processes import Processes, cluster_environment, is_rank_zero, join_processes
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
 SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "2"}
@@ -44,7 +44,7 @@ def test_the_first_process_is_the_one_that_lightning_takes_for_it(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert is_first_process() is first
+    assert is_rank_zero() is first
     environment = cluster_environment()
     assert type(environment).__name__ == f"{launcher}Environment"
     if launcher == "Lightning":

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from cifar100.atomic_files import remove_partial_files, write_atomically, writing_below
+from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
 from cifar100.data.folder.image_files import has_all_images, labels_csv, write_images
 from cifar100.data.folder.layout import (
     SPLITS,
@@ -22,7 +23,6 @@ from cifar100.data.folder.layout import (
     write_info,
     write_packed,
 )
-from cifar100.data.folder.own_images import ensure_own, prepare_own
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.containers import PYTHON_FILES, read_files
 from cifar100.data.sources.official import download, read_release, write_python_version
@@ -52,9 +52,9 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
         UserError: the source is not usable, `root` holds other data already, or cannot be written.
     """
     folder = DataFolder(root)
-    if folder.is_own():
-        _refuse_source_for_own(source, root)
-        return _say(prepare_own(root), root)
+    if folder.is_custom():
+        _refuse_source_for_custom(source, root)
+        return _say(prepare_custom(root), root)
     present = _read_present(folder)
     loaded = None if source in _ORIGIN_OF_SOURCE else _load(source, folder)
     if present:
@@ -75,9 +75,9 @@ def ensure_prepared(source: str, root: Path) -> DatasetInfo:
         UserError: `root` holds other data than `source` asks for, or as `prepare`.
     """
     folder = DataFolder(root)
-    if folder.is_own():
-        _refuse_source_for_own(source, root)
-        return ensure_own(root)
+    if folder.is_custom():
+        _refuse_source_for_custom(source, root)
+        return ensure_custom(root)
     if not folder.is_prepared():
         return prepare(source=source, root=root)
     info = folder.info()
@@ -139,7 +139,7 @@ def _load(source: str, folder: DataFolder) -> tuple[Release, Path | None]:
         path = download(folder.root)
     else:
         path = Path(source).expanduser()
-        if DataFolder(path).is_own():
+        if DataFolder(path).is_custom():
             raise UserError(
                 f"{path} holds a train.csv: your own data are prepared where they are; give that folder as the root "
                 f"(prepare: --root {path}, train: --data.root {path}) and leave out the source."
@@ -206,7 +206,7 @@ def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
         )
 
 
-def _refuse_source_for_own(source: str, root: Path) -> None:
+def _refuse_source_for_custom(source: str, root: Path) -> None:
     if source != "download" and Path(source).expanduser().resolve() != root.resolve():
         raise UserError(
             f"{root} holds your own data (train.csv), not what the source {source} gives. To use your own data, leave "

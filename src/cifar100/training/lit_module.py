@@ -128,7 +128,7 @@ class ImageClassifier(L.LightningModule):
 def _sharpness(network: nn.Module, settings: OptimizationConfig) -> SharpnessAware | None:
     if settings.sam == "none":
         return None
-    average = settings.sam_average if settings.sam == "friendly" else None
+    average = settings.fsam_lambda if settings.sam == "friendly" else None
     return SharpnessAware(network, rho=settings.sam_rho, batch_size=settings.sam_batch_size, average_share=average)
 
 

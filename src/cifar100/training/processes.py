@@ -47,12 +47,12 @@ class Processes:
     def __init__(self, fabric: Fabric | None = None) -> None:
         self._fabric = fabric
         self.rank = fabric.global_rank if fabric else 0
-        self.is_first = self.rank == 0
+        self.is_rank_zero = self.rank == 0
 
     def do_once(self, action: Callable[[], Result]) -> Result:
         """Let the first process do it while the others wait. All return its result, or end with its `UserError`."""
         outcome: Result | UserError | None = None
-        if self.is_first:
+        if self.is_rank_zero:
             try:
                 outcome = action()
             except UserError as error:
@@ -60,7 +60,7 @@ class Processes:
         if self._fabric:
             outcome = self._fabric.broadcast(outcome)
         if isinstance(outcome, UserError):
-            if not self.is_first:
+            if not self.is_rank_zero:
                 sys.exit(2)  # the first one speaks
             raise outcome
         return outcome  # type: ignore[return-value]  # the first process's, no longer None
@@ -75,7 +75,7 @@ class Processes:
         """
         result = self.do_once(action)
         if self._fabric:
-            if self._fabric.local_rank == 0 and not self.is_first:
+            if self._fabric.local_rank == 0 and not self.is_rank_zero:
                 action()
             self._fabric.barrier()
         return result
@@ -118,7 +118,7 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
         yield processes
         processes.wait_for_each_other()  # none is ended in the middle of its last words
     except KeyboardInterrupt:
-        if not is_first_process():
+        if not is_rank_zero():
             sys.exit(130)  # the first one speaks
         raise
     except UserError:
@@ -154,7 +154,7 @@ def cluster_environment() -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def is_first_process() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the first process of all, as far as the environment tells; see `cluster_environment`."""
     variables = os.environ
     if "TORCHELASTIC_RUN_ID" in variables:

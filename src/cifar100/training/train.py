@@ -70,7 +70,7 @@ def start_run(config: Config, *, experiment: str | None = None, started: float |
             find_run_folder(config.optimization.teacher)  # a mistyped name shall not leave a run folder behind
         run = processes.do_once(lambda: create_run_folder(experiment))
         with _occupied(run, processes), _full_disk_said_plainly(run):
-            if processes.is_first:
+            if processes.is_rank_zero:
                 save_split(split, run.split)
                 write_info(info, run.dataset_info)
                 _write_config(config, run, info)
@@ -94,7 +94,7 @@ def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> R
         split = load_split(run.split)
         with _occupied(run, processes), _full_disk_said_plainly(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
-            if processes.is_first and changes:
+            if processes.is_rank_zero and changes:
                 _write_config(config, run, info)
             if checkpoint is None:
                 _begin(run, config, info, split, processes, signal)
@@ -112,7 +112,7 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         run = processes.do_once(lambda: create_run_folder(experiment))
         with _occupied(run, processes), _full_disk_said_plainly(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes)
-        if processes.is_first:
+        if processes.is_rank_zero:
             print(f"plot: {run.lr_finder_plot}")
             print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
             print("      together with the options given here")
@@ -133,7 +133,7 @@ def _begin(
     if config.optimization.learning_rate == "auto":
         found = _suggest_learning_rate(config, info, split, run, processes)
         config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
-        if processes.is_first:
+        if processes.is_rank_zero:
             _write_config(config, run, info)
     _fit(run, assemble(config, info, split, started=started), processes, signal)
 
@@ -153,9 +153,9 @@ def _fit(
         processes.do_once(lambda: remember_teacher(teacher, run.teacher))
     state = read_checkpoint(checkpoint) if checkpoint is not None else {}
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
-    if processes.is_first and run.training_log.is_file():
+    if processes.is_rank_zero and run.training_log.is_file():
         remove_epochs_after(run.training_log, finished_epochs)
-    run_log = RunLog(run.training_log, enabled=processes.is_first)
+    run_log = RunLog(run.training_log, enabled=processes.is_rank_zero)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
     # Of what a killed run has logged after its last save, TensorBoard shows nothing: it is done again.
     purge_step: dict[str, Any] = {"purge_step": int(state["global_step"])} if state else {}
@@ -167,13 +167,13 @@ def _fit(
         announce_run(run, experiment, trainer, run_log)
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
-        elif processes.is_first:
+        elif processes.is_rank_zero:
             _describe_network(run, experiment.module.network, logger)
         if experiment.config.training.compile != "none":
             experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: weights keep names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
-        if processes.is_first:
+        if processes.is_rank_zero:
             history.finish()
             logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
@@ -228,7 +228,7 @@ def _callbacks(
                 AveragedWeights(experiment.module.network),
                 experiment.clock,
                 decay=settings.ema_decay,
-                last_decay=settings.ema_last_decay,
+                final_decay=settings.ema_final_decay,
                 start=settings.ema_start,
             )
         ]
@@ -262,7 +262,7 @@ def _suggest_learning_rate(
     experiment = assemble(replace(config, optimization=some_rate), info, split)
     trainer = build_trainer(replace(config.training, max_epochs=1000), run.path, callbacks=[])
     suggestion = range_test(trainer, experiment.module, experiment.data)
-    if processes.is_first:
+    if processes.is_rank_zero:
         save_suggestion(suggestion, run)
         print(f"learning-rate finder: {suggestion.learning_rate:.3g}")
     return suggestion

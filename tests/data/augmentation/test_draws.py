@@ -129,7 +129,7 @@ def test_alternating_flip_is_drawn_for_the_images_of_the_batch():
 
 
 def test_erasing_boxes_lie_inside_and_have_the_stated_areas():
-    draws = draw(AugmentationConfig(random_erasing=0.5), BATCH, sampler=sampler(), step=0)
+    draws = draw(AugmentationConfig(random_erasing_probability=0.5), BATCH, sampler=sampler(), step=0)
     boxes = draws.erased
     assert draws.noise.shape == (3, 32, 32)
     assert draws.noise.dtype == torch.uint8

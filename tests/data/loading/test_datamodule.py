@@ -2,9 +2,9 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import lightning
 import numpy as np

@@ -148,25 +148,25 @@ def test_resized_batches_are_the_resized_whole_ones():
 
 
 def test_mixed_batches_are_the_drawn_mixtures_and_the_others_are_left_alone():
-    mixing = AugmentationConfig(mixup=0.4, cutmix=0.4)
+    mixing = AugmentationConfig(mixup_probability=0.4, cutmix_probability=0.4)
     plain = AugmentationConfig()
     loader = make(augmentation=mixing, batch_size=4)
     seen = set()
     for epoch in range(2):
         pairs = zip(epoch_of(loader, epoch), epoch_of(make(augmentation=plain, batch_size=4), epoch), strict=True)
-        for step, ((images, labels), (own_images, own_labels)) in enumerate(pairs):
+        for step, ((images, labels), (custom_images, own_labels)) in enumerate(pairs):
             mix = draw_mix(mixing, 4, side=32, sampler=loader.sampler, step=step)
             if mix is None:
-                expected = own_images, own_labels
+                expected = custom_images, own_labels
             else:
-                expected = mix_images(own_images, mix), mix_labels(own_labels, mix, num_classes=100)
+                expected = mix_images(custom_images, mix), mix_labels(own_labels, mix, num_classes=100)
             assert same([(images, labels)], [expected])
             seen.add("none" if mix is None else "cutmix" if mix.boxes is not None else "mixup")
     assert seen == {"none", "cutmix", "mixup"}
 
 
 def test_erased_rectangles_hold_the_noise():
-    erasing = AugmentationConfig(flip="none", crop_padding=0, random_erasing=1.0)
+    erasing = AugmentationConfig(flip="none", crop_padding=0, random_erasing_probability=1.0)
     loader = make(augmentation=erasing)
     images, labels = epoch_of(loader)[0]
     draws = draw(erasing, loader.sampler.batches()[0], sampler=loader.sampler, step=0)
@@ -179,7 +179,7 @@ def test_erased_rectangles_hold_the_noise():
 
 
 def test_holes_can_be_kept_out_of_mixed_batches():
-    settings = AugmentationConfig(flip="none", crop_padding=0, cutout=8, cutout_probability=1, cutmix=0.5)
+    settings = AugmentationConfig(flip="none", crop_padding=0, cutout=8, cutout_probability=1, cutmix_probability=0.5)
     everywhere = epoch_of(make(augmentation=settings, batch_size=4))
     kept_out = epoch_of(make(augmentation=replace(settings, cutout_mixed=False), batch_size=4))
     mixed = [labels.ndim == 2 for _, labels in everywhere]

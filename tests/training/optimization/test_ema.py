@@ -43,15 +43,17 @@ def test_the_average_has_its_closed_form() -> None:
 
 
 def test_the_decay_rises_to_the_last_one() -> None:
-    averaging = WeightAveraging(AveragedWeights(nn.Linear(1, 1)), RunClock(100), decay=0.9, last_decay=0.999, start=0.5)
+    averaging = WeightAveraging(
+        AveragedWeights(nn.Linear(1, 1)), RunClock(100), decay=0.9, final_decay=0.999, start=0.5
+    )
     assert [averaging.decay_at(progress) for progress in (0.5, 0.75, 1.0)] == pytest.approx([0.9, 0.99, 0.999])
     constant = WeightAveraging(AveragedWeights(nn.Linear(1, 1)), RunClock(100), decay=0.9)
     assert constant.decay_at(0.3) == pytest.approx(0.9)
 
 
 def test_a_decay_that_falls_is_refused() -> None:
-    with pytest.raises(UserError, match=r"ema_last_decay is 0\.9, but it must be at least ema_decay, 0\.99"):
-        load_config("quickstart", overrides={"optimization.ema_decay": 0.99, "optimization.ema_last_decay": 0.9})
+    with pytest.raises(UserError, match=r"ema_final_decay is 0\.9, but it must be at least ema_decay, 0\.99"):
+        load_config("quickstart", overrides={"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9})
 
 
 def test_swapping_twice_changes_nothing() -> None:

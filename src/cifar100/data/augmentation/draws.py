@@ -86,8 +86,8 @@ def draw(augmentation: AugmentationConfig, batch: NDArray[np.int64], *, sampler:
     if augmentation.cutout:
         hole = drawn.integers(IMAGE_SIDE - augmentation.cutout + 1)
         hole[drawn.uniform() >= augmentation.cutout_probability] = IMAGE_SIDE
-    if augmentation.random_erasing:
-        erased = _draw_erasing_boxes(augmentation.random_erasing, drawn)
+    if augmentation.random_erasing_probability:
+        erased = _draw_erasing_boxes(augmentation.random_erasing_probability, drawn)
         noise = torch.randint(256, (3, IMAGE_SIDE, IMAGE_SIDE), generator=generator, dtype=torch.uint8)
     policy = draw_policy(augmentation, drawn.uniform)
     return Draws(

@@ -37,13 +37,13 @@ def draw_mix(
 
     A function of the sampler's seed, epoch and rank, and of the step, alone. side: of the images, in pixels.
     """
-    if not (augmentation.mixup or augmentation.cutmix):
+    if not (augmentation.mixup_probability or augmentation.cutmix_probability):
         return None
     generator = batch_generator(sampler.seed, sampler.epoch, step, sampler.rank)
     choice = torch.rand((), generator=generator).item()
-    if choice < augmentation.mixup:
+    if choice < augmentation.mixup_probability:
         return draw_mixup(num_images, alpha=augmentation.mixup_alpha, generator=generator)
-    if choice < augmentation.mixup + augmentation.cutmix:
+    if choice < augmentation.mixup_probability + augmentation.cutmix_probability:
         return draw_cutmix(num_images, alpha=augmentation.cutmix_alpha, side=side, generator=generator)
     return None
 

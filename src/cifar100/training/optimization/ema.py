@@ -74,7 +74,7 @@ class WeightAveraging(Callback):
         averaged: of the network that is trained.
         clock: of the run.
         decay: 0 to 1, at the start of the averaging.
-        last_decay: at the end of the run; None is the same. In between, 1 - decay falls by the same factor in equal
+        final_decay: at the end of the run; None is the same. In between, 1 - decay falls by the same factor in equal
             parts of the run, so that the average reaches back further and further.
         start: progress, 0 to 1, from which to average.
     """
@@ -85,20 +85,20 @@ class WeightAveraging(Callback):
         clock: RunClock,
         *,
         decay: float,
-        last_decay: float | None = None,
+        final_decay: float | None = None,
         start: float = 0.0,
     ) -> None:
         self.averaged = averaged
         self.clock = clock
         self.decay = decay
-        self.last_decay = decay if last_decay is None else last_decay
+        self.final_decay = decay if final_decay is None else final_decay
         self.start = start
         self._restored: dict[str, Any] = {}
 
     def decay_at(self, progress: float) -> float:
         """Return the decay at a progress between `start` and 1."""
         position = (progress - self.start) / (1 - self.start)
-        first, last = 1 - self.decay, 1 - self.last_decay
+        first, last = 1 - self.decay, 1 - self.final_decay
         return 1 - first * math.pow(last / first, position)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

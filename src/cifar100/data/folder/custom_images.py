@@ -21,25 +21,25 @@ from cifar100.errors import UserError
 from cifar100.long_steps import progress
 
 
-def ensure_own(root: Path) -> DatasetInfo:
+def ensure_custom(root: Path) -> DatasetInfo:
     """Return the facts about a user's own data, after preparing them if a CSV file is new or has changed.
 
-    A changed image under the same name is not noticed; `prepare_own` reads all of them again.
+    A changed image under the same name is not noticed; `prepare_custom` reads all of them again.
 
     Raises:
-        UserError: as `prepare_own`.
+        UserError: as `prepare_custom`.
     """
     folder = DataFolder(root)
     try:
         info = folder.info() if folder.is_prepared() else None
     except UserError:  # damaged
         info = None
-    if info is None or info.origin != "own" or info.sha256 != _csv_sha256(folder):
-        return prepare_own(root)
+    if info is None or info.origin != "custom" or info.sha256 != _csv_sha256(folder):
+        return prepare_custom(root)
     return info
 
 
-def prepare_own(root: Path) -> DatasetInfo:
+def prepare_custom(root: Path) -> DatasetInfo:
     """Read the CSV files and all images in `root`, and write packed arrays and `dataset.json`.
 
     Raises:
@@ -55,7 +55,7 @@ def prepare_own(root: Path) -> DatasetInfo:
     mean, std = channel_statistics(images["train"])
     info = DatasetInfo(
         name=root.resolve().name,
-        origin="own",
+        origin="custom",
         class_names=class_names,
         superclass_names=superclass_names,
         class_to_superclass=class_to_superclass,

@@ -1,0 +1,35 @@
+"""The metrics: name -> function of logits and labels. Validation, `evaluate` and reports all use these.
+
+A metric is a function of logits, float (N, num_classes), and labels, int64 (N,), that returns a value for each image,
+float (N,). Its value over a data set is the mean. To add one, write the function and list it in `METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each image in nats, without label smoothing."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 1 for each image whose most probable class is its label, else 0."""
+    return (logits.argmax(dim=1) == labels).float()
+
+
+def top5_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 1 for each image whose label is among the five most probable classes, else 0."""
+    top5 = logits.topk(min(5, logits.shape[1]), dim=1).indices  # (N, 5)
+    return (top5 == labels[:, None]).any(dim=1).float()
+
+
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "loss": loss,
+    "accuracy": accuracy,
+    "top5_accuracy": top5_accuracy,
+}

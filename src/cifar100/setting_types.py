@@ -1,0 +1,91 @@
+"""What a setting may be: ranges and prerequisites, written beside its default as `Annotated` metadata.
+
+    cutout_probability: Annotated[Probability, Needs("augmentation.cutout")] = 0.5
+
+`cifar100.config` checks both. Annotations are evaluated in this module's namespace, so that the settings which a
+network or an augmentation declares in its own file can be read without importing torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+__all__ = [
+    "Annotated",
+    "Any",
+    "Fraction",
+    "Literal",
+    "Needs",
+    "NonNegative",
+    "Path",
+    "Positive",
+    "Probability",
+    "Range",
+]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number, or of each number of a list. `null` and text such as `auto` are not checked.
+
+    Args:
+        minimum: the smallest value.
+        maximum: the largest value.
+        above: whether the minimum itself is excluded.
+    """
+
+    minimum: float
+    maximum: float = math.inf
+    above: bool = False
+
+    def contains(self, value: Any) -> bool:
+        """Return whether every number in `value` is finite and within the limits."""
+        return all(self._contains(number) for number in _numbers(value))
+
+    def _contains(self, number: float) -> bool:
+        large_enough = self.minimum < number if self.above else self.minimum <= number
+        return math.isfinite(number) and large_enough and number <= self.maximum
+
+    def __str__(self) -> str:
+        """`at least 0 and at most 1`."""
+        lower = f"more than {self.minimum:g}" if self.above else f"at least {self.minimum:g}"
+        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:g}"
+
+
+class Needs:
+    """A prerequisite: without it the setting has no effect, and changing it is an error.
+
+    Args:
+        setting: full name of another setting, such as `optimization.sam`.
+        values: the values that it must have, one of them; none given: it must be switched on.
+    """
+
+    def __init__(self, setting: str, *values: Any) -> None:
+        self.setting = setting
+        self.values = values
+
+    def is_met(self, value: Any) -> bool:
+        """Return whether the prerequisite holds if the other setting has this value."""
+        return value in self.values if self.values else value not in (None, False, 0, "none")
+
+    def __str__(self) -> str:
+        """`--optimization.sam friendly`."""
+        return f"--{self.setting} {' or '.join(map(str, self.values))}".rstrip()
+
+
+Probability = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, above=True)]
+NonNegative = Annotated[float, Range(0)]
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (list, tuple)):
+        for element in value:
+            yield from _numbers(element)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield value
