@@ -36,10 +36,10 @@ from measure import data_settings, describe_hardware, describe_versions, run_ben
 
 # isort: split
 from cifar100.__main__ import build_parser
-from cifar100.config import SECTIONS, Config
+from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
-from cifar100.settings import load_config, to_dict, write_config
+from cifar100.settings import given_settings, load_config, to_dict, write_config
 
 Trial = dict[str, Any]
 """One line of the output file."""
@@ -90,11 +90,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last", help="weights to evaluate")
     parser.add_argument("--in-process", action="store_true", help="all trials in this process, warm after the first")
     options, rest = parser.parse_known_args(arguments)
-    try:
-        flat = vars(build_parser("train", options.recipe).parse_args(rest, defaults=False).as_flat())
-    except Exception as error:  # jsonargparse raises several kinds
-        raise UserError(f"{' '.join(str(error).split())}; settings are given as --section.key VALUE.") from error
-    given = {name: value for name, value in flat.items() if "." in name and name.partition(".")[0] in SECTIONS}
+    given = given_settings(build_parser("train", options.recipe).parse_args(rest))
     if options.trials < 1:
         raise UserError(f"--trials is {options.trials}, but it must be at least 1.")
     if "training.seed" in given:

@@ -54,6 +54,7 @@ from torch.nn import functional as F
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.devices import choose_precision
 from cifar100.errors import UserError
@@ -178,15 +179,20 @@ def _assemble(config: Config) -> Experiment:
 
 def _loader(experiment: Experiment, device: torch.device) -> EpochLoader:
     if experiment.config.data.pipeline == "packed":
-        loader = packed_loader(experiment.config, experiment.info, experiment.split, device)
-        loader.side = experiment.data.resolution
+        loader = packed_loader(experiment.config, experiment.info, _data(experiment).split, device)
+        loader.side = _data(experiment).resolution
         return loader
-    return experiment.data.train_dataloader()
+    return _data(experiment).train_dataloader()
 
 
 def _on_device(batch: Batch, experiment: Experiment, device: torch.device) -> Batch:
     images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-    return experiment.data.on_after_batch_transfer((images, labels), 0)
+    return _data(experiment).on_after_batch_transfer((images, labels), 0)
+
+
+def _data(experiment: Experiment) -> CifarDataModule:
+    assert isinstance(experiment.data, CifarDataModule)
+    return experiment.data
 
 
 def _copy_of_weights(network: Any) -> dict[str, Tensor]:

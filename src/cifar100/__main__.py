@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from typing import Any, NoReturn
 
 from cifar100 import __version__, commands
-from cifar100.config import SECTIONS
 from cifar100.errors import UserError
-from cifar100.settings import DEFAULT_RECIPE, add_settings, clearer_message, load_config, read_recipe, recipe_names
+from cifar100.settings import DEFAULT_RECIPE, add_settings, given_settings, load_config, recipe_names, unknown_option
 from cifar100.training.processes import is_rank_zero
 
 # Threads that wait for each other inside an operation spin for a few microseconds, then give the processor away. OpenMP
@@ -27,16 +24,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 EXIT_INTERRUPTED = 130
 
 
-class HelpFormatter(DefaultHelpFormatter):
-    """Help without Python's type expressions; values in place of capitals."""
+class Parser(ArgumentParser):
+    """Raises a `UserError` for a mistake, in place of printing the usage and exiting."""
 
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        shown = action.option_strings and action.default not in (None, argparse.SUPPRESS) and "default" not in text
-        return f"{text} (default: %(default)s)" if shown else text
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return "VALUE"
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found as one line."""
+        raise UserError(f"{message}; --help shows the options.")
 
 
 @dataclass(frozen=True)
@@ -79,37 +72,29 @@ def _add_train_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--resume", metavar="RUN", help="go on with a run that was interrupted, or with a longer --training.max_epochs"
     )
-    add_settings(parser)
 
 
 def _add_find_lr_options(parser: ArgumentParser) -> None:
     _add_training_options(parser)
-    add_settings(parser)
-
-
-def _given_settings(options: Namespace) -> dict[str, Any]:
-    """The settings that stand on the command line, by name."""
-    flat = {key: value for key, value in vars(options.as_flat()).items() if key.partition(".")[0] in SECTIONS}
-    return {key: value for key, value in flat.items() if "." in key}
 
 
 def _run_train(options: Namespace) -> None:
-    settings = _given_settings(options)
-    resume = options.get("resume")
+    settings = given_settings(options)
+    resume = options.resume
     if resume is not None:
-        if any(options.get(name) for name in ("recipe", "config", "experiment")):
+        if any(getattr(options, name) for name in ("recipe", "config", "experiment")):
             raise UserError(
                 "--resume goes on in the run's own folder; give no --recipe, --config or --experiment with it."
             )
         commands.train(resume=resume, changes=settings)
         return
-    config = load_config(options.get("recipe"), files=options.get("config") or [], overrides=settings)
-    commands.train(config, experiment=options.get("experiment"))
+    config = load_config(options.recipe, files=options.config or [], overrides=settings)
+    commands.train(config, experiment=options.experiment)
 
 
 def _run_find_lr(options: Namespace) -> None:
-    config = load_config(options.get("recipe"), files=options.get("config") or [], overrides=_given_settings(options))
-    commands.find_lr(config, experiment=options.get("experiment"))
+    config = load_config(options.recipe, files=options.config or [], overrides=given_settings(options))
+    commands.find_lr(config, experiment=options.experiment)
 
 
 def _add_checkpoint_option(parser: ArgumentParser) -> None:
@@ -207,20 +192,10 @@ def overview() -> str:
 def build_parser(name: str, recipe: str | None = None) -> ArgumentParser:
     """Return the parser of one command; with a recipe, `--help` shows that recipe's values as the defaults."""
     command = COMMANDS[name]
-    parser = ArgumentParser(
-        prog=f"cifar100 {name}",
-        description=command.summary,
-        formatter_class=HelpFormatter,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=f"cifar100 {name}", description=command.summary, allow_abbrev=False)
     command.add_options(parser)
-    for action in parser._actions:
-        if action.dest in SECTIONS:
-            action.help = argparse.SUPPRESS  # jsonargparse's own `--data FILE`; `--config` does that for all sections
     if name in ("train", "find-lr"):
-        known = recipe if recipe in recipe_names() else DEFAULT_RECIPE
-        parser.set_defaults(dict(read_recipe(known).settings))
+        add_settings(parser, recipe=recipe if recipe in recipe_names() else DEFAULT_RECIPE)
         parser.usage = (
             f"cifar100 {name} [--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
         )
@@ -251,12 +226,9 @@ def run_command_line(arguments: Sequence[str]) -> None:
         return
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
-    parser = build_parser(name, _named_recipe(rest))
-    has_settings = name in ("train", "find-lr")
-    try:
-        options = parser.parse_args(rest, defaults=not has_settings)
-    except Exception as error:  # jsonargparse raises several kinds; each speaks of one option
-        raise UserError(clearer_message(error)) from error
+    options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(rest)
+    if unknown:
+        raise UserError(unknown_option(unknown[0]))
     COMMANDS[name].run(options)
 
 

@@ -18,10 +18,16 @@ from cifar100.runs.folder import RunFolder, find_run_folder
 from cifar100.settings import load_config
 
 if TYPE_CHECKING:
+    from lightning import LightningDataModule
+    from lightning.pytorch.callbacks import Callback
+    from lightning.pytorch.loggers import Logger
+
     from cifar100.data.folder.layout import DatasetInfo
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.predict import Prediction
     from cifar100.runs.listing import RunSummary
+    from cifar100.training.lit_module import NetworkSource
+    from cifar100.training.loss import Loss
     from cifar100.training.lr_finder import LearningRateSuggestion
 
 
@@ -53,6 +59,11 @@ def find_lr(config: Config | None = None, *, experiment: str | None = None) -> L
 def train(
     config: Config | None = None,
     *,
+    network: NetworkSource | None = None,
+    loss: Loss | None = None,
+    datamodule: LightningDataModule | None = None,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] | None = None,
     experiment: str | None = None,
     resume: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -61,20 +72,35 @@ def train(
 
     Args:
         config: all settings; the default is the recipe `original`.
+        network: trained in place of the one that `config.model` names: maps images (N, 3, H, W) to logits (N,
+            num_classes). Or a function from the number of classes to such a network.
+        loss: used in place of the one that `config.optimization.loss` names: maps logits (N, num_classes) and labels,
+            int64 (N,) or float (N, num_classes), to a scalar.
+        datamodule: gives the batches in place of the data folder: images, float (N, 3, H, W), and labels, int64 (N,).
+            It has an attribute `num_classes`, and `class_names` if there are any.
+        callbacks: added to our own.
+        loggers: used in place of those that `config.training.loggers` names.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
-        resume: a run that was interrupted; it goes on with its own settings.
-        changes: with `resume`, settings by name that shall be others from now on, such as a longer
-            `training.max_epochs`.
+        resume: a run that was interrupted, to be resumed with its own settings. Give the same network, loss and
+            datamodule as at its start.
+        changes: with `resume`, settings by name that change from now on, such as a longer `training.max_epochs`.
+
+    Raises:
+        UserError: something is not as it must be; says what to do.
     """
     started = time.monotonic()  # before torch is loaded, which counts
+    if resume is None and changes is not None:
+        raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
+    if resume is not None and (config is not None or experiment is not None):
+        raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
     with _loading():
+        from cifar100.training.experiment import CustomParts
         from cifar100.training.train import resume_run, start_run
 
+    parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
-        return start_run(config or load_config(), experiment=experiment, started=started)
-    if config is not None or experiment is not None:
-        raise UserError("--resume goes on in the run's own folder; give no --recipe, --config or --experiment with it.")
-    return resume_run(find_run_folder(resume), changes=changes)
+        return start_run(config or load_config(), experiment=experiment, started=started, parts=parts)
+    return resume_run(find_run_folder(resume), changes=changes, parts=parts)
 
 
 def evaluate(

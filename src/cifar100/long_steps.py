@@ -11,8 +11,11 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(title: str, *, total: int) -> Iterator[Callable[[int], None]]:
+def progress(title: str, *, total: int, silent: bool = False) -> Iterator[Callable[[int], None]]:
     """Give a function to be called with the number of images just finished."""
+    if silent:
+        yield lambda count: None
+        return
     with (_bar if sys.stderr.isatty() else _lines)(title, total) as advance:
         yield advance
 

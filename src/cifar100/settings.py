@@ -1,30 +1,26 @@
-"""Merge defaults, recipe, configuration files and command line into one checked `Config`, and write it back as YAML.
+"""Merge defaults, recipe, configuration files and command line into one `Config`, and write it back as YAML.
 
 A setting flows one way: dataclass default < recipe < configuration files, in order < command line.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
-import re
-import types
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import cache
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
 
-from cifar100 import config as config_module
 from cifar100.atomic_files import write_atomically
-from cifar100.config import SECTIONS, Config
-from cifar100.config_check import check
+from cifar100.config import COMPONENTS, SECTIONS, Config, chosen_components, get, section_settings, settings
+from cifar100.config.checks import without_effect
+from cifar100.config.conversion import convert
+from cifar100.config.declarations import components
 from cifar100.errors import UserError
-
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 DEFAULT_RECIPE = "original"
 
@@ -50,24 +46,30 @@ def load_config(
 ) -> Config:
     """Merge all sources of settings and check the result.
 
+    A setting of the recipe that loses its effect by what the files or the overrides say returns to its default: with
+    `--optimization.sam none`, the recipe's `sam_rho` goes, too.
+
     Args:
-        recipe: a recipe's name; without it, the one that the last file names, else `original`.
+        recipe: a recipe's name. Default: the one that the last file names, else `original`. Files that hold every
+            setting, such as the `config.yaml` of a run, need no recipe; the name in them is kept as it is.
         files: YAML files with any part of the settings; later ones win.
         overrides: settings by name, like `{"training.max_epochs": 3}`; they win over everything.
 
     Raises:
-        UserError: an unknown recipe or key, a file that cannot be read, a value of the wrong kind or out of range.
+        UserError: an unknown recipe or setting, a file that cannot be read, a value of the wrong type or out of range,
+            settings that contradict each other, or a setting without effect.
     """
-    from_files: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for file in files:
-        from_files |= read_settings(Path(file))
-    given = dict(overrides or {})
+        given |= read_settings(Path(file))
+    given |= overrides or {}
     _refuse_unknown(given, "")
-    named = recipe or given.get("recipe") or from_files.get("recipe") or DEFAULT_RECIPE
-    merged = {**read_recipe(str(named)).settings, **from_files, **given, "recipe": str(named)}
-    config = _typed(merged)
-    check(config)
-    return config
+    named = recipe or given.pop("recipe", None)
+    given.pop("recipe", None)
+    if recipe is None and given.keys() >= settings().keys():
+        return _build(None if named is None else str(named), given, {})
+    named = str(named or DEFAULT_RECIPE)
+    return _build(named, given, read_recipe(named).settings)
 
 
 def recipe_names() -> list[str]:
@@ -119,93 +121,85 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return nested primitives (str, int, float, bool, None, list): what is saved in YAML, JSON and checkpoints."""
+    """Return nested primitives (str, int, float, bool, None, list): what is saved in YAML, JSON and checkpoints.
+
+    Complete: a setting that is `null` for "the default of this network" or loss is written with that default.
+    """
     plain: dict[str, Any] = {"recipe": config.recipe}
     for section in SECTIONS:
-        plain[section] = {key: _plain(value) for key, value in asdict(getattr(config, section)).items()}
+        values = {
+            setting.name: getattr(getattr(config, section), setting.name) for setting in section_settings(section)
+        }
+        plain[section] = {name: _plain(value) for name, value in values.items()}
+    for selector, (path, marker) in COMPONENTS.items():
+        section = selector.partition(".")[0]
+        for setting in components(path, marker)[get(config, selector)].settings:
+            if plain[section][setting.name] is None:
+                plain[section][setting.name] = _plain(setting.default)
     return plain
 
 
+def config_from_dict(content: Mapping[str, Any]) -> Config:
+    """Return the `Config` of which `to_dict` made `content`.
+
+    Raises:
+        UserError: a setting is unknown, or has a value that it cannot have.
+    """
+    flat = _flatten(content, "a saved configuration")
+    recipe = flat.pop("recipe", None)
+    return _build(None if recipe is None else str(recipe), flat, {})
+
+
 def write_config(config: Config, path: Path, *, comment: str) -> None:
-    """Write a file that `cifar100 train --config` reads back as the same `Config`."""
+    """Write a file that `cifar100 train --config` reads back as the same experiment."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# {comment}\n{text}".encode())
 
 
-@cache
 def setting_names() -> tuple[str, ...]:
     """Return the name of every setting, `recipe` and `section.key`."""
-    return ("recipe", *(f"{section}.{field.name}" for section in SECTIONS for field in fields(_class(section))))
+    return ("recipe", *settings())
 
 
-def add_settings(parser: ArgumentParser) -> None:
-    """Add one option for each setting to a command's parser, a group for each section."""
-    for section in SECTIONS:
-        parser.add_class_arguments(_class(section), section)
+def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIPE) -> None:
+    """Add one option for each setting to a command's parser, a group for each section.
+
+    An option that is not given leaves no attribute behind. The help shows the values of a recipe as the defaults.
+    """
+    shown = read_recipe(recipe).settings
+    for name, section in SECTIONS.items():
+        group = parser.add_argument_group(name, (section.__doc__ or "").splitlines()[0])
+        for setting in section_settings(name):
+            full = f"{name}.{setting.name}"
+            default = _text(shown.get(full, setting.default))
+            text = f"{setting.help} (default: {default})".replace("%", "%%")
+            group.add_argument(f"--{full}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
 
 
-def clearer_message(error: Exception) -> str:
-    """Turn jsonargparse's message on a value of the wrong kind into one line that says what is expected."""
-    text = str(error)
-    named = re.search(r'[Pp]arser key "([\w.]+)"', text)
-    if named:
-        value = re.search(r"(?:Given value|Got value): (.*)", text)
-        found = f" is {value[1]}, but it" if value else ""
-        annotation = _annotation(named[1]) if named[1] in setting_names() else int  # the only other is `predict --top`
-        return f"--{named[1]}{found} must be {_expectation(annotation)}."
-    missing = re.search(r"arguments are required: (.*)", text)
-    if missing:
-        return f"missing {missing[1].upper()}; --help shows how to give it."
-    unknown = re.search(r"(?:unrecognized arguments:|does not accept option) (.*)", text, re.IGNORECASE)
-    if unknown:
-        option = unknown[1].split()[0].split("=")[0]
-        hint = _did_you_mean(option.lstrip("-"), setting_names(), prefix="--")
-        return f"unknown option {option}{hint} --help lists all options."
-    return " ".join(text.split())
+def given_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that stand on the command line, by name, as text."""
+    return {name: value for name, value in vars(options).items() if name in settings()}
 
 
-def _class(section: str) -> type[Any]:
-    hint: type[Any] = get_type_hints(Config, vars(config_module))[section]
-    return hint
+def unknown_option(option: str) -> str:
+    """Return the message on an option that no command knows."""
+    return f"unknown option {option}{_did_you_mean(option.lstrip('-'), setting_names(), prefix='--')} --help lists all."
 
 
-def _annotation(setting: str) -> Any:
-    section, _, key = setting.partition(".")
-    return get_type_hints(_class(section), vars(config_module))[key] if key else str
-
-
-def _expectation(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_expectation(argument) for argument in arguments)
-    if origin is Literal:
-        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
-    if origin is tuple:
-        inner, example = ("whole numbers", "[16, 24, 32]") if arguments[0] is int else ("numbers", "[0.2, 0.5, 0.9]")
-        number = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        return f"{number}{inner} in brackets, as in {example}"
-    simple = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", Path: "a path"}
-    return simple.get(annotation, "text")
-
-
-def _typed(settings: Overrides) -> Config:
-    """Check the kind of every value and build the dataclasses."""
-    parser = ArgumentParser(exit_on_error=False)
-    add_settings(parser)
-    nested: dict[str, dict[str, Any]] = {}
-    for setting, value in settings.items():
-        section, _, key = setting.partition(".")
-        if value is None and type(None) not in get_args(
-            _annotation(setting)
-        ):  # jsonargparse takes null for "not given"
-            raise UserError(f"--{setting} is null, but it must be {_expectation(_annotation(setting))}.")
-        if key:
-            nested.setdefault(section, {})[key] = str(value) if isinstance(value, Path) else value
-    try:
-        parsed = parser.instantiate(parser.parse_object(nested))
-    except Exception as error:  # jsonargparse raises several kinds; each speaks of one value
-        raise UserError(clearer_message(error)) from error
-    return Config(recipe=str(settings["recipe"]), **{section: parsed[section] for section in SECTIONS})
+def _build(recipe: str | None, given: Overrides, from_recipe: Overrides) -> Config:
+    known = settings()
+    merged = {name: convert(name, value, known[name].annotation) for name, value in {**from_recipe, **given}.items()}
+    values = {name: setting.default for name, setting in known.items()} | merged
+    while True:  # a setting may need one that itself has lost its effect
+        lost = without_effect(values, known, chosen_components(values)).keys() - given.keys()
+        if not lost:
+            break
+        values |= {name: known[name].default for name in lost}
+    sections = {
+        name: section(**{setting.name: values[f"{name}.{setting.name}"] for setting in section_settings(name)})
+        for name, section in SECTIONS.items()
+    }
+    return Config(recipe=recipe, **sections)
 
 
 def _flatten(content: Mapping[Any, Any], source: str) -> dict[str, Any]:
@@ -240,6 +234,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _text(value: Any) -> str:
+    return "null" if value is None else str(_plain(value)).lower() if isinstance(value, bool) else str(_plain(value))
 
 
 def _recipe_files() -> Iterable[Any]:

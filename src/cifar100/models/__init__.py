@@ -1,49 +1,50 @@
 """The networks, by name.
 
-A network maps images, float (N, 3, H, W) and normalised, to logits (N, num_classes). One that needs training images to
-set its first weights has a method `init_from_images(images)`, to be called once before training, on images as the
-network will see them; after that all it knows is in its state dict, like any other network's.
+A network maps images, float (N, 3, H, W) and normalised, to logits (N, num_classes). One that computes its first
+weights from training images has a method `init_from_images(images)`. It is called once before training, on images as
+the network will see them; afterwards everything is in the state dict.
+
+To add a network, add a file to this folder with a function
+
+    @network("my_net")
+    def my_net(name: str, num_classes: int, *, width: Annotated[int, Range(1)] = 64) -> nn.Module:
+
+Its keyword-only arguments become settings, `--model.width` here, with their defaults, ranges and the descriptions under
+`Args:` as help. The command line, the checks and the tests find the file by themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from cifar100.config import ModelConfig
-from cifar100.models.fast_net import FastNet
-from cifar100.models.residual import set_stochastic_depth
-from cifar100.models.resnet import BasicBlock, Bottleneck, ResNet
-from cifar100.models.wide_resnet import WideResNet
+from cifar100.config.declarations import Component, components
 
-MODELS: dict[str, Callable[[ModelConfig, int], nn.Module]] = {
-    "resnet18": lambda config, num_classes: _resnet(BasicBlock, (2, 2, 2, 2), config, num_classes),
-    "resnet34": lambda config, num_classes: _resnet(BasicBlock, (3, 4, 6, 3), config, num_classes),
-    "resnet50": lambda config, num_classes: _resnet(Bottleneck, (3, 4, 6, 3), config, num_classes),
-    "wide_resnet28_10": lambda config, num_classes: WideResNet(depth=28, widen_factor=10, num_classes=num_classes),
-    "fast_net": lambda config, num_classes: FastNet(config.widths or (64, 256, 256), num_classes=num_classes),
-}
-"""Name -> constructor, which takes the settings and the number of classes."""
+Function = TypeVar("Function", bound=Callable[..., nn.Module])
+
+
+def network(*names: str) -> Callable[[Function], Function]:
+    """Register a function `(name, num_classes, *, settings) -> nn.Module` under one or more names of `model.name`."""
+    return lambda function: function
+
+
+def networks() -> dict[str, Component]:
+    """Return what is registered, by name."""
+    return components("models", "network")
 
 
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
     """Build the network that `config` names, its weights drawn from torch's global random state."""
-    network = MODELS[config.name](config, num_classes)
-    if config.stochastic_depth:
-        set_stochastic_depth(network, config.stochastic_depth)
-    return network
-
-
-def _resnet(
-    block: type[BasicBlock | Bottleneck],
-    blocks_per_stage: tuple[int, int, int, int],
-    config: ModelConfig,
-    num_classes: int,
-) -> ResNet:
-    stem, shortcut = config.stem or "cifar", config.shortcut or "projection"
-    return ResNet(block, blocks_per_stage, num_classes=num_classes, stem=stem, shortcut=shortcut)
+    component = networks()[config.name]
+    values = {setting.name: getattr(config, setting.name) for setting in component.settings}
+    model: nn.Module = component.load()(
+        config.name, num_classes, **{name: value for name, value in values.items() if value is not None}
+    )
+    return model
 
 
 def use_channels_last(network: nn.Module) -> None:

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cifar100.config.types import Annotated, Range
+from cifar100.models import network
+
 PATCH_SIDE = 2
 PATCH_SIZE = 3 * PATCH_SIDE**2
 WHITENING_EPSILON = 5e-4
@@ -117,3 +120,17 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
     batch_norm = nn.BatchNorm2d(num_channels, momentum=0.4)
     batch_norm.weight.requires_grad_(False)
     return batch_norm
+
+
+@network("fast_net")
+def fast_net(
+    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1)] = (64, 256, 256)
+) -> FastNet:
+    """Build the small network of the recipes `fast`, `laptop` and `quickstart`.
+
+    Args:
+        name: `fast_net`.
+        num_classes: width of the logits.
+        widths: Channels of the three stages of `fast_net`.
+    """
+    return FastNet(widths, num_classes=num_classes)

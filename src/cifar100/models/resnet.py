@@ -17,7 +17,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from cifar100.models.residual import ResidualBlock
+from cifar100.config.types import Annotated, Range
+from cifar100.models import network
+from cifar100.models.residual import ResidualBlock, set_stochastic_depth
 
 Shortcut = Literal["projection", "average_pool"]
 
@@ -126,10 +128,42 @@ def _projection(in_channels: int, out_channels: int, stride: int, shortcut: Shor
         return None
     pool = stride > 1 and shortcut == "average_pool"
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if (
-        pool
-    ):  # under a name, so that the weights of the others keep theirs; of an odd side the last pixel has no partner
+    if pool:  # named, so that the other layers keep their names; the last pixel of an odd side has no partner
         layers["pool"] = nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
     layers["0"] = nn.Conv2d(in_channels, out_channels, 1, stride=1 if pool else stride, bias=False)
     layers["1"] = nn.BatchNorm2d(out_channels)
     return nn.Sequential(layers)
+
+
+@network("resnet18", "resnet34", "resnet50")
+def resnet(
+    name: str,
+    num_classes: int,
+    *,
+    stem: Literal["imagenet", "cifar"] = "cifar",
+    shortcut: Literal["projection", "average_pool"] = "projection",
+    stochastic_depth: Annotated[float, Range(0, 0.9)] = 0.0,
+) -> ResNet:
+    """Build a ResNet-18, -34 or -50.
+
+    Args:
+        name: `resnet18`, `resnet34` or `resnet50`.
+        num_classes: width of the logits.
+        stem: First layers of a ResNet. `imagenet`: 7x7 convolution with stride 2 and max-pooling. `cifar`: 3x3
+            convolution, no pooling; more accurate on 32x32 images, at about 15 times the operations.
+        shortcut: Shortcuts of a ResNet that halve the resolution. `projection`: a 1x1 convolution of every other pixel.
+            `average_pool`: a 1x1 convolution of 2x2 averages (ResNet-D).
+        stochastic_depth: Probability that the last residual block is skipped for a training image; it rises linearly
+            from 0 over the blocks before it. For ResNets and wide ResNets.
+    """
+    block, blocks_per_stage = _VARIANTS[name]
+    network = ResNet(block, blocks_per_stage, num_classes=num_classes, stem=stem, shortcut=shortcut)
+    set_stochastic_depth(network, stochastic_depth)
+    return network
+
+
+_VARIANTS: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from cifar100.models.residual import ResidualBlock
+from cifar100.config.types import Annotated, Range
+from cifar100.models import network
+from cifar100.models.residual import ResidualBlock, set_stochastic_depth
 
 
 class WideBlock(ResidualBlock):
@@ -69,3 +71,18 @@ def _stage(depth: int, in_channels: int, out_channels: int, *, stride: int) -> n
     first = WideBlock(in_channels, out_channels, stride)
     rest = (WideBlock(out_channels, out_channels, 1) for _ in range(depth - 1))
     return nn.Sequential(first, *rest)
+
+
+@network("wide_resnet28_10")
+def wide_resnet(name: str, num_classes: int, *, stochastic_depth: Annotated[float, Range(0, 0.9)] = 0.0) -> WideResNet:
+    """Build a WRN-28-10.
+
+    Args:
+        name: `wide_resnet28_10`.
+        num_classes: width of the logits.
+        stochastic_depth: Probability that the last residual block is skipped for a training image; it rises linearly
+            from 0 over the blocks before it. For ResNets and wide ResNets.
+    """
+    network = WideResNet(depth=28, widen_factor=10, num_classes=num_classes)
+    set_stochastic_depth(network, stochastic_depth)
+    return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import count
 from pathlib import Path
@@ -24,6 +25,7 @@ class RunFolder:
         self.dataset_info = path / "dataset.json"
         self.split = path / "split.npz"
         self.teacher = path / "teacher.json"
+        self.custom_parts = path / "custom_parts.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.checkpoints = path / "lightning_checkpoints"
@@ -81,3 +83,16 @@ def find_run_folder(run: str | Path) -> RunFolder:
     known = sorted(path.parent.name for path in LOGS.glob("*/config.yaml"))
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; make one: cifar100 train"
     raise UserError(f"no run {str(run)!r} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}")
+
+
+def read_parts(run: RunFolder) -> dict[str, str]:
+    """Return the parts that a Python caller brought along, each with its qualified name; empty for most runs."""
+    try:
+        content = json.loads(run.custom_parts.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{run.custom_parts} cannot be read ({' '.join(str(error).split())}).") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{run.custom_parts} is damaged: it holds no names of parts.")
+    return {str(part): str(name) for part, name in content.items()}

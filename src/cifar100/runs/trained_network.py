@@ -14,7 +14,7 @@ from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.devices import choose_accelerator
 from cifar100.models import build_model, use_channels_last
-from cifar100.runs.checkpoints import averaged_weights, load_weights, open_checkpoint
+from cifar100.runs.checkpoints import load_weights, open_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
 
@@ -78,6 +78,6 @@ def load_trained(run: RunFolder, checkpoint: str, *, device: torch.device | None
         info=info,
         checkpoint=path,
         epoch=epoch,
-        averaged=averaged_weights(content) is not None,
+        averaged=bool(content.get("averaged")),
         device=device,
     )

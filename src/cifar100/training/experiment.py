@@ -1,24 +1,79 @@
-"""Put a run together from its settings: split, data module, network, LightningModule."""
+"""Build the parts of a run from its settings, or take those that a caller brings along."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import lightning as L
 import torch
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split, stratified_split
 from cifar100.data.loading.datamodule import CifarDataModule
-from cifar100.models import build_model, use_channels_last
-from cifar100.training.lit_module import ImageClassifier
+from cifar100.errors import UserError
+from cifar100.models import use_channels_last
+from cifar100.training.lit_module import ImageClassifier, NetworkSource, make_network
+from cifar100.training.loss import Loss
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
 
 WHITENING_IMAGES = 5000
-"""Training images from which a network with `init_from_images` sets its first weights."""
+"""Training images from which a network with `init_from_images` computes its first weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomParts:
+    """What a Python caller brings along in place of what the settings name."""
+
+    network: NetworkSource | None = None
+    loss: Loss | None = None
+    datamodule: L.LightningDataModule | None = None
+    """Has an attribute `num_classes`, and perhaps `class_names`. Its batches are images, float (N, 3, H, W) and
+    normalised, and labels, int64 (N,)."""
+
+    callbacks: Sequence[Callback] = ()
+    loggers: Sequence[Logger] | None = None
+
+    def names(self) -> dict[str, str]:
+        """Return the parts that shape the result, each with the qualified name of its class or function."""
+        parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}
+        return {part: _qualified_name(value) for part, value in parts.items() if value is not None}
+
+    def describe_data(self) -> DatasetInfo | None:
+        """Return the facts about a custom data module; None if there is none.
+
+        Raises:
+            UserError: it has no attribute `num_classes`.
+        """
+        if self.datamodule is None:
+            return None
+        number = getattr(self.datamodule, "num_classes", None)
+        if not isinstance(number, int) or number < 2:
+            raise UserError(
+                f"the data module {type(self.datamodule).__name__} has num_classes {number!r}, but it must be a whole "
+                "number of at least 2; set this attribute in its __init__."
+            )
+        names = getattr(self.datamodule, "class_names", None) or [f"class {label}" for label in range(number)]
+        return DatasetInfo(
+            name=type(self.datamodule).__name__,
+            origin="custom",
+            class_names=tuple(map(str, names)),
+            superclass_names=(),
+            class_to_superclass=(),
+            num_train=0,
+            num_test=0,
+            sha256={},
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+        )
 
 
 @dataclass(frozen=True)
@@ -27,16 +82,14 @@ class Experiment:
 
     config: Config
     info: DatasetInfo
-    split: Split
-    data: CifarDataModule
+    split: Split | None
+    """None with a custom data module."""
+    data: L.LightningDataModule
     module: ImageClassifier
     clock: RunClock
     steps_per_epoch: int
-
-    @property
-    def images_per_step(self) -> float:
-        """Training images of one optimizer step, over all processes; fewer than the batch size in a tiny data set."""
-        return min(self.config.data.batch_size * self.config.training.num_processes, len(self.split.train))
+    image_shape: tuple[int, int, int]
+    """Channels, height and width of an image in the network."""
 
 
 def make_split(config: Config) -> Split:
@@ -45,30 +98,69 @@ def make_split(config: Config) -> Split:
     return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
 
 
-def assemble(config: Config, info: DatasetInfo, split: Split, *, started: float | None = None) -> Experiment:
+def assemble(
+    config: Config,
+    info: DatasetInfo,
+    split: Split | None,
+    *,
+    started: float | None = None,
+    parts: CustomParts | None = None,
+) -> Experiment:
     """Build data module, network and LightningModule. The same settings give the same first weights.
 
-    started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts; None is now.
+    Args:
+        config: all settings; `optimization.learning_rate` is a number, unless the module is only trained by a test.
+        info: the facts about the data.
+        split: the training and validation images; None with a custom data module.
+        started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts; None means now.
+        parts: what the caller brings along.
     """
-    data = CifarDataModule(config, info, split)
+    parts = parts or CustomParts()
+    data, steps_per_epoch, image_shape = _data(config, info, split, parts)
     training = config.training
-    limit = training.limit_train_batches
-    steps_per_epoch = data.steps_per_epoch if limit is None else min(limit, data.steps_per_epoch)
+    if training.limit_train_batches is not None:
+        steps_per_epoch = min(training.limit_train_batches, steps_per_epoch)
     max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
     clock = RunClock(steps_of(training.max_epochs, steps_per_epoch), max_seconds=max_seconds, started=started)
-    data.progress = lambda: clock.progress
     teacher = None
+    if isinstance(data, CifarDataModule):
+        data.progress = lambda: clock.progress
     if config.optimization.teacher is not None:
+        if split is None:
+            raise UserError("--optimization.teacher needs the data of a data folder, not a custom data module.")
         teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
-    network = build_model(config.model, info.num_classes)
+    network = make_network(parts.network, config, info.num_classes)
+    _prepare_network(network, config, data)
+    module = ImageClassifier(config, info.num_classes, network=network, loss=parts.loss, clock=clock, teacher=teacher)
+    return Experiment(config, info, split, data, module, clock, steps_per_epoch, image_shape)
+
+
+def _data(
+    config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts
+) -> tuple[Any, int, tuple[int, int, int]]:
+    """Return the data module, its steps per epoch and the shape of its images."""
+    if parts.datamodule is None:
+        assert split is not None
+        data = CifarDataModule(config, info, split)
+        return data, data.steps_per_epoch, (3, 32, 32)
+    parts.datamodule.prepare_data()
+    parts.datamodule.setup("fit")
+    loader = parts.datamodule.train_dataloader()
+    images, _ = next(iter(loader))
+    channels, height, width = images.shape[1:]
+    return parts.datamodule, math.ceil(len(loader) / config.training.num_processes), (channels, height, width)
+
+
+def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
+    """Set the first weights that depend on the data, and the memory layout, in place."""
     init_from_images = getattr(network, "init_from_images", None)
-    if init_from_images is not None:
+    if init_from_images is not None and isinstance(data, CifarDataModule):
         init_from_images(_sample_images(data))
-    if training.channels_last:
+    elif init_from_images is not None:
+        init_from_images(next(iter(data.train_dataloader()))[0])
+    if config.training.channels_last:
         use_channels_last(network)
-    module = ImageClassifier(network, config, num_classes=info.num_classes, clock=clock, teacher=teacher)
-    return Experiment(config, info, split, data, module, clock, steps_per_epoch)
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
@@ -77,3 +169,8 @@ def _sample_images(data: CifarDataModule) -> Tensor:
     images, _ = data.folder.load("train")
     chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
     return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
+
+
+def _qualified_name(part: Any) -> str:
+    named = part if hasattr(part, "__qualname__") else type(part)
+    return f"{named.__module__}.{named.__qualname__}"

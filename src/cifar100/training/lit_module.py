@@ -1,122 +1,145 @@
-"""The LightningModule: loss, metrics, optimizer and schedule around a network."""
+"""The LightningModule: loss, metrics, optimizer and schedule around a network.
+
+An ordinary one: it works with any `Trainer`, with `EarlyStopping("val/accuracy")` or `("train/loss")`, and with
+`ImageClassifier.load_from_checkpoint`. The network itself does not depend on Lightning.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
 
-from cifar100.config import Config, OptimizationConfig
+from cifar100.config import Config
+from cifar100.metrics import METRICS, accuracy
+from cifar100.models import build_model
+from cifar100.settings import config_from_dict, to_dict
+from cifar100.training.loss import Loss, build_loss
+from cifar100.training.metric_sums import MetricSums
 from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.distillation import Teacher, distillation_loss
 from cifar100.training.optimization.optimizers import build_optimizer
-from cifar100.training.optimization.sam import SharpnessAware
-from cifar100.training.optimization.schedules import build_scheduler
+from cifar100.training.optimization.sam import build_sam
+from cifar100.training.optimization.schedules import build_scheduler, set_momentum
 
 Batch = tuple[Tensor, Tensor]
-"""Images, float (N, 3, H, W) and normalised; labels, int64 (N,) or, where images are mixed, float (N, num_classes)."""
+"""Images, float (N, 3, H, W) and normalised; labels, int64 (N,), or float (N, num_classes) if images are mixed."""
+
+NetworkSource = nn.Module | Callable[[int], nn.Module]
+"""A network, or a function from the number of classes to one."""
 
 
 class ImageClassifier(L.LightningModule):
-    """Trains a network to classify images. The network itself knows nothing of Lightning.
+    """Trains a network to classify images.
 
     Args:
-        network: images (N, 3, H, W) to logits (N, num_classes).
-        config: all settings; `optimization.learning_rate` is a number by now.
+        config: all settings, or what `settings.to_dict` made of them. `optimization.learning_rate` is a number.
         num_classes: width of the logits.
-        clock: of the run over which the schedule is stretched.
-        teacher: whose probabilities the network learns from, too.
+        network: maps images (N, 3, H, W) to logits (N, num_classes), or a function that makes such a network from the
+            number of classes. Default: the one that `config.model` names.
+        loss: maps logits and labels to a scalar. Default: the one that `config.optimization` names.
+        clock: of the run, over which the schedule is stretched. Default: made from the Trainer's number of steps.
+        teacher: a trained network that this one also imitates.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        config: Config,
-        *,
+        config: Config | Mapping[str, Any],
         num_classes: int,
-        clock: RunClock,
+        *,
+        network: NetworkSource | None = None,
+        loss: Loss | None = None,
+        clock: RunClock | None = None,
         teacher: Teacher | None = None,
     ) -> None:
         super().__init__()
-        self.network = network
-        self.config = config
+        self.config = config if isinstance(config, Config) else config_from_dict(config)
+        self.num_classes = num_classes
+        self.network = make_network(network, self.config, num_classes)
+        self.loss = loss or build_loss(self.config.optimization)
         self.clock = clock
         self.teacher = teacher
-        self.sharpness = _sharpness(network, config.optimization)
-        # validate_args and nan_strategy look at the values, for which the host would wait for the device in every step
-        top1 = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-        top5 = MulticlassAccuracy(num_classes, average="micro", top_k=min(5, num_classes), validate_args=False)
-        loss = MeanMetric(nan_strategy="disable")
-        self.train_metrics = MetricCollection(
-            {"loss": loss.clone(), "accuracy": top1.clone()}, prefix="train/", compute_groups=False
-        )
-        # Groups are formed of metrics that are equal after the first batch, which may be so by chance, and in one
-        # process but not in another; then they would wait for each other for ever.
-        self.val_metrics = MetricCollection(
-            {"loss": loss, "accuracy": top1, "top5_accuracy": top5}, prefix="val/", compute_groups=False
-        )
+        self.sam = build_sam(self.network, self.config.optimization)
+        self.train_sums = MetricSums(["loss", "accuracy"])
+        self.val_sums = MetricSums(list(METRICS))
+        self.save_hyperparameters({"config": to_dict(self.config), "num_classes": num_classes}, logger=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, num_classes)."""
+        """images: float (N, 3, H, W), normalised. Returns logits (N, num_classes)."""
         logits: Tensor = self.network(images)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss to minimize. The metrics are those at the weights, with SAM, too."""
+        """Return the loss to minimize. The metrics are those at the weights themselves, with SAM as well."""
         images, labels = batch
         targets = (labels,) if self.teacher is None else (labels, self.teacher.logits(images))
-        if self.sharpness is None:
+        if self.sam is None:
             logits = self(images)
             loss = measured = self._loss(logits, *targets)
         else:
-            loss, logits, measured = self.sharpness(self.network, images, targets, self._loss)
+            loss, logits, measured = self.sam(self.network, images, targets, self._loss)
         main_labels = labels if labels.ndim == 1 else labels.argmax(1)
-        _update(self.train_metrics, measured.detach(), logits.detach(), main_labels)
+        values = {"loss": measured, "accuracy": accuracy(logits.detach(), main_labels).mean()}
+        self.train_sums.update(values, len(labels))
         return loss
 
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Return the mean loss of images, as a scalar."""
-        settings = self.config.optimization
-        loss = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+        loss = self.loss(logits, labels)
         if teacher_logits is None:
             return loss
+        settings = self.config.optimization
         distilled = distillation_loss(logits, teacher_logits, temperature=settings.teacher_temperature)
         return torch.lerp(loss, distilled, settings.teacher_weight)
 
-    def training_so_far(self) -> tuple[float, float]:
-        """Return loss and accuracy of this process's images of the epoch so far. Waits for no other process."""
-        loss: Any = self.train_metrics["loss"]  # `compute` would gather
-        accuracy: Any = self.train_metrics["accuracy"]
-        return (loss.mean_value / loss.weight).item(), (accuracy.tp / (accuracy.tp + accuracy.fn)).item()
+    def train_metrics(self) -> dict[str, float]:
+        """Return the training metrics of the epoch so far, over all processes. A collective operation."""
+        return self._means(self.train_sums, "train/")
 
     def on_train_epoch_end(self) -> None:
-        """Log the means over the epoch, at once: `self.log` would do so after the state has been saved."""
-        values = {name: value.item() for name, value in self.train_metrics.compute().items()}
+        """Log the training metrics of the epoch.
+
+        They go to the loggers at once: `self.log` would write them after the state has been saved, and a run that was
+        killed in between would lack them.
+        """
+        values = self.train_metrics()
         for logger in self.loggers:
             logger.log_metrics(values, step=self.global_step - 1)
-        self.train_metrics.reset()
+        self.log_dict(values, logger=False)
+        self.train_sums.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch into the validation metrics; the loss is without label smoothing."""
-        images, labels = batch
-        logits = self(images)
-        _update(self.val_metrics, F.cross_entropy(logits, labels), logits, labels)
+        """Add a batch to the validation metrics."""
+        self._evaluation_step(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation images."""
-        self.log_dict(self.val_metrics.compute())
-        self.val_metrics.reset()
+        self._log_evaluation("val/")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the test metrics, for `Trainer.test`; `cifar100 evaluate` measures the official test split."""
+        self._evaluation_step(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the test images."""
+        self._log_evaluation("test/")
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """Return class probabilities, float (N, num_classes), for images or for images and labels."""
+        images = batch if isinstance(batch, Tensor) else batch[0]
+        probabilities: Tensor = self(images).softmax(dim=1)
+        return probabilities
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and a schedule that moves with every step."""
         settings = self.config.optimization
-        assert settings.learning_rate != "auto"
+        assert settings.learning_rate != "auto", "the learning-rate finder has not run"
+        if self.clock is None:
+            self.clock = RunClock(int(self.trainer.estimated_stepping_batches))
         mode = self.config.training.compile
         optimizer = build_optimizer(
             self.network, settings, settings.learning_rate, compile_mode=None if mode == "none" else mode
@@ -124,18 +147,58 @@ class ImageClassifier(L.LightningModule):
         scheduler = build_scheduler(optimizer, settings, self.clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Move schedule and clock by one optimizer step."""
+        assert self.clock is not None
+        scheduler.step()
+        self.clock.steps = scheduler.last_epoch
 
-def _sharpness(network: nn.Module, settings: OptimizationConfig) -> SharpnessAware | None:
-    if settings.sam == "none":
-        return None
-    average = settings.fsam_lambda if settings.sam == "friendly" else None
-    return SharpnessAware(network, rho=settings.sam_rho, batch_size=settings.sam_batch_size, average_share=average)
+    def on_train_start(self) -> None:
+        """Set the learning rates of the clock's place, which a resumed run may find in a longer or shorter schedule."""
+        for config in self.trainer.lr_scheduler_configs:
+            scheduler: Any = config.scheduler
+            rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            for group, base, factor in rates:
+                group["lr"] = base * factor(scheduler.last_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the momentum of the next step."""
+        if self.config.optimization.cycle_momentum and self.clock is not None:
+            set_momentum(self.trainer.optimizers[0], self.config.optimization, self.clock)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the clock, and the sums of the epoch so far over all processes. A collective operation."""
+        if self.clock is not None:
+            checkpoint["clock"] = {"steps": self.clock.steps, "seconds": self.clock.seconds}
+        if self._trainer is not None:
+            checkpoint["train_sums"] = self.train_sums.reduced(self.trainer.strategy)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them; rank 0 takes the sums of all processes. Weights alone come without the state of SAM."""
+        if self.clock is not None and "clock" in checkpoint:
+            self.clock.resume(**checkpoint["clock"])
+        if "train_sums" in checkpoint and self.global_rank == 0:
+            self.train_sums.sums.copy_(checkpoint["train_sums"])
+        own = self.state_dict()
+        absent = {name: own[name] for name in own.keys() - checkpoint["state_dict"].keys() if name.startswith("sam.")}
+        checkpoint["state_dict"] = {**checkpoint["state_dict"], **absent}
+
+    def _evaluation_step(self, batch: Batch) -> None:
+        images, labels = batch
+        logits = self(images)
+        self.val_sums.update({name: metric(logits, labels).mean() for name, metric in METRICS.items()}, len(labels))
+
+    def _log_evaluation(self, prefix: str) -> None:
+        self.log_dict(self._means(self.val_sums, prefix))
+        self.val_sums.reset()
+
+    def _means(self, sums: MetricSums, prefix: str) -> dict[str, float]:
+        *totals, count = sums.reduced(self.trainer.strategy).tolist()
+        return {f"{prefix}{name}": total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
 
 
-def _update(metrics: MetricCollection, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-    members: dict[str, Any] = dict(metrics.items(keep_base=True))
-    for name, metric in members.items():
-        if name == "loss":
-            metric.update(loss, weight=labels.numel())
-        else:
-            metric.update(logits, labels)
+def make_network(source: NetworkSource | None, config: Config, num_classes: int) -> nn.Module:
+    """Return the network that a caller brings along, or else build the one that `config.model` names."""
+    if source is None:
+        return build_model(config.model, num_classes)
+    return source if isinstance(source, nn.Module) else source(num_classes)

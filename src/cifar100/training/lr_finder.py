@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.tuner.tuning import Tuner
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
 from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
+from cifar100.long_steps import progress
 from cifar100.runs.folder import RunFolder
-from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.reporting.silence import quiet
+from cifar100.training.trainer import callbacks_of
 
-LOWEST, HIGHEST = 1e-5, 10.0
+MIN_RATE, MAX_RATE = 1e-5, 10.0
 """Range of the test."""
 
 NUM_STEPS = 150
@@ -30,11 +29,11 @@ NUM_STEPS = 150
 SMOOTHING_STEPS = 4.0
 """Standard deviation of the Gaussian that smooths the losses, in steps."""
 
-LEAST_FALL = 0.01
-"""The smoothed loss must fall by this share of its first value; less is noise."""
+MIN_FALL = 0.01
+"""Fraction of its first value by which the smoothed loss must fall; less is noise."""
 
-LIGHTNING_SMOOTHING = 0.98
-"""Lightning's test keeps a running mean of the losses with this factor, and no raw losses."""
+MAX_LOSS_RATIO = 4.0
+"""The test ends when a loss is this many times the smallest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +50,59 @@ class LearningRateSuggestion:
     smoothed_losses: list[float]
 
 
-def range_test(trainer: L.Trainer, module: ImageClassifier, data: L.LightningDataModule) -> LearningRateSuggestion:
-    """Run Lightning's range test; module, optimizer and random state are afterwards as they were before.
+class RangeTest(Callback):
+    """Raises the learning rate exponentially with every step, and records the loss of each.
 
-    Under several processes all train, and the losses are those of the first one's share.
+    Args:
+        num_steps: of the test, equally spaced on a log axis from `MIN_RATE` to `MAX_RATE`.
+    """
+
+    def __init__(self, num_steps: int = NUM_STEPS) -> None:
+        self.learning_rates: list[float] = np.geomspace(MIN_RATE, MAX_RATE, num_steps).tolist()
+        self.losses: list[float] = []
+        self.advance: Callable[[int], None] = lambda steps: None
+        """Told of every step."""
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the learning rate of this step."""
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.learning_rates[len(self.losses)]
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record its loss, the mean over all processes; stop after the last step, or when the loss explodes."""
+        loss: Any = trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
+        self.losses.append(float(loss))
+        self.advance(1)
+        exploded = not self.losses[-1] < MAX_LOSS_RATIO * min(self.losses)
+        if len(self.losses) == len(self.learning_rates) or exploded:
+            trainer.should_stop = True
+
+
+def range_test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> LearningRateSuggestion:
+    """Run the range test; module and optimizer are changed by it, the random state is not.
+
+    Args:
+        trainer: has a `RangeTest` among its callbacks.
+        module: is trained.
+        data: gives its training batches.
 
     Raises:
         UserError: the losses allow no suggestion.
     """
-    with quiet(), isolate_rng(), _progress_on_terminals_only(trainer):
-        finder = Tuner(trainer).lr_find(
-            module, datamodule=data, min_lr=LOWEST, max_lr=HIGHEST, num_training=NUM_STEPS, update_attr=False
-        )
-    assert finder is not None  # None is for `fast_dev_run`, which is off
-    return suggest(finder.results["lr"], _raw_losses(finder.results["loss"]))
+    test = next(callback for callback in callbacks_of(trainer) if isinstance(callback, RangeTest))
+    total = len(test.learning_rates)
+    with (
+        quiet(),
+        isolate_rng(),
+        progress("Learning-rate range test", total=total, silent=not trainer.is_global_zero) as advance,
+    ):
+        test.advance = advance
+        trainer.fit(module, datamodule=data)
+    return suggest(test.learning_rates[: len(test.losses)], test.losses)
 
 
 def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> LearningRateSuggestion:
@@ -85,7 +123,7 @@ def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> Learnin
     smoothed = _smooth(raw)
     lowest = int(smoothed.argmin())
     fall = (smoothed[: lowest + 1].max() - smoothed[lowest]) / abs(smoothed[0])
-    if lowest < 2 or fall < LEAST_FALL:
+    if lowest < 2 or fall < MIN_FALL:
         raise UserError(
             f"the learning-rate finder has no suggestion: the loss fell by {fall:.1%} between the learning rates "
             f"{rates[0]:.1e} and {rates[-1]:.1e}; {advice}"
@@ -128,31 +166,9 @@ def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:
     figure.savefig(path)
 
 
-def _raw_losses(smoothed: Sequence[float]) -> list[float]:
-    """Undo Lightning's running mean.
-
-    Its correction for the first steps is one step ahead (2.6.6), which halves the first value and bends the curve up;
-    the mean itself is right.
-    """
-    means = [value * (1 - LIGHTNING_SMOOTHING ** (step + 2)) for step, value in enumerate(smoothed)]
-    before = [0.0, *means[:-1]]
-    factor = LIGHTNING_SMOOTHING
-    return [(mean - factor * previous) / (1 - factor) for mean, previous in zip(means, before, strict=True)]
-
-
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Smooth with a Gaussian; at the ends the mean is over what there is."""
     steps = np.arange(len(values))
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / SMOOTHING_STEPS) ** 2)
     smoothed: NDArray[np.float64] = weights @ values / weights.sum(axis=1)
     return smoothed
-
-
-@contextlib.contextmanager
-def _progress_on_terminals_only(trainer: L.Trainer) -> Iterator[None]:
-    """Lightning draws its own bar on stderr, terminal or not, in every process."""
-    if sys.stderr.isatty() and trainer.is_global_zero:
-        yield
-        return
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
 from cifar100.config import Config, get
-from cifar100.config_check import check
 from cifar100.data.folder.layout import DatasetInfo, write_info
 from cifar100.data.folder.splits import Split, load_split, save_split
 from cifar100.data.prepare import ensure_prepared
@@ -32,16 +32,23 @@ from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder
 from cifar100.runs.history import History
 from cifar100.runs.status import occupied
 from cifar100.settings import setting_names, write_config
-from cifar100.training.experiment import Experiment, assemble, make_split
-from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
+from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
+from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.processes import Processes, join_processes
-from cifar100.training.recovery.resuming import changed_config, check_data_and_length, requeued_run
+from cifar100.training.recovery.resuming import (
+    changed_config,
+    check_data_and_length,
+    check_parts,
+    remember_parts,
+    requeued_run,
+)
 from cifar100.training.recovery.saving import OWN_STATE, StateSaver, StopTraining
 from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.reporting.announcements import announce_result, announce_run
 from cifar100.training.reporting.epoch_recorder import EpochRecorder
+from cifar100.training.reporting.loggers import build_loggers
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
@@ -51,67 +58,88 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""
 
 
-def start_run(config: Config, *, experiment: str | None = None, started: float | None = None) -> RunFolder:
+def start_run(
+    config: Config,
+    *,
+    experiment: str | None = None,
+    started: float | None = None,
+    parts: CustomParts | None = None,
+) -> RunFolder:
     """Train from the beginning, in a new run folder.
 
-    started: `time.monotonic()` when the command began, from which `training.max_minutes` counts; None is now.
+    Args:
+        config: all settings.
+        experiment: name of the folder below `logs/`; None means the next free `experiment<N>`.
+        started: `time.monotonic()` when the command began, from which `training.max_minutes` counts; None means now.
+        parts: what a Python caller brings along.
 
     Raises:
         UserError: the data, the device or the run folder is not as it must be.
     """
+    parts = parts or CustomParts()
     requeued = requeued_run()
     if requeued is not None:  # SLURM has started the same command again
-        return resume_run(requeued)
+        return resume_run(requeued, parts=parts)
     started = time.monotonic() if started is None else started
     with _processes(config) as processes, StopSignal() as signal:
-        info = _prepared(config, processes)
-        split = make_split(config)
+        info = parts.describe_data() or _prepared(config, processes)
+        split = make_split(config) if parts.datamodule is None else None
         if config.optimization.teacher is not None:
-            find_run_folder(config.optimization.teacher)  # a mistyped name shall not leave a run folder behind
+            find_run_folder(config.optimization.teacher)  # a mistyped name must not leave a run folder behind
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _occupied(run, processes), _full_disk_said_plainly(run):
+        with _occupied(run, processes), _full_disk_as_user_error(run):
             if processes.is_rank_zero:
-                save_split(split, run.split)
+                if split is not None:
+                    save_split(split, run.split)
                 write_info(info, run.dataset_info)
+                remember_parts(parts.names(), run)
                 _write_config(config, run, info)
-            _begin(run, config, info, split, processes, signal, started=started)
+            _begin(run, config, info, split, processes, signal, started=started, parts=parts)
     return run
 
 
-def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> RunFolder:
-    """Go on with a run from the last state that it saved, or from its beginning if it saved none.
+def resume_run(
+    run: RunFolder, *, changes: Mapping[str, Any] | None = None, parts: CustomParts | None = None
+) -> RunFolder:
+    """Resume a run from the last state that it saved, or from its beginning if it saved none.
 
-    changes: settings by name that shall be others from now on; see `resuming.CHANGEABLE`.
+    Args:
+        run: its folder.
+        changes: settings by name that change from now on; see `resuming.CHANGEABLE`.
+        parts: what a Python caller brings along, the same as at the start of the run.
 
     Raises:
-        UserError: the run has come to its end, its data are no longer what they were, another process is at work on it,
-            or a setting cannot be changed in the midst of a run.
+        UserError: the run is finished, its data have changed, another process is at work on it, a setting cannot change
+            mid-run, or a part that the caller brought along is missing.
     """
+    parts = parts or CustomParts()
+    check_parts(parts.names(), run)
     config = changed_config(run, changes or {})
     with _processes(config) as processes, StopSignal() as signal:
-        info = _prepared(config, processes)
+        info = parts.describe_data() or _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
-        split = load_split(run.split)
-        with _occupied(run, processes), _full_disk_said_plainly(run):
+        split = load_split(run.split) if parts.datamodule is None else None
+        with _occupied(run, processes), _full_disk_as_user_error(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
             if processes.is_rank_zero and changes:
                 _write_config(config, run, info)
             if checkpoint is None:
-                _begin(run, config, info, split, processes, signal)
+                _begin(run, config, info, split, processes, signal, parts=parts)
             else:
-                _fit(run, assemble(config, info, split), processes, signal, checkpoint=checkpoint)
+                experiment = assemble(config, info, split, parts=parts)
+                _fit(run, experiment, processes, signal, parts=parts, checkpoint=checkpoint)
     return run
 
 
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
-    check(replace(config, optimization=replace(config.optimization, learning_rate="auto")))
+    replace(config, optimization=replace(config.optimization, learning_rate="auto"))  # checks that it can be found
     with _processes(config) as processes:
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _occupied(run, processes), _full_disk_said_plainly(run):
-            suggestion = _suggest_learning_rate(config, info, split, run, processes)
+        with _occupied(run, processes), _full_disk_as_user_error(run):
+            suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
             print(f"plot: {run.lr_finder_plot}")
             print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
@@ -123,19 +151,20 @@ def _begin(
     run: RunFolder,
     config: Config,
     info: DatasetInfo,
-    split: Split,
+    split: Split | None,
     processes: Processes,
     signal: StopSignal,
     *,
     started: float | None = None,
+    parts: CustomParts,
 ) -> None:
     """Train from the first step."""
     if config.optimization.learning_rate == "auto":
-        found = _suggest_learning_rate(config, info, split, run, processes)
+        found = _suggest_learning_rate(config, info, split, run, processes, parts)
         config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
         if processes.is_rank_zero:
             _write_config(config, run, info)
-    _fit(run, assemble(config, info, split, started=started), processes, signal)
+    _fit(run, assemble(config, info, split, started=started, parts=parts), processes, signal, parts=parts)
 
 
 def _fit(
@@ -144,9 +173,10 @@ def _fit(
     processes: Processes,
     signal: StopSignal,
     *,
+    parts: CustomParts,
     checkpoint: Path | None = None,
 ) -> None:
-    """Train under Lightning, and say how it went."""
+    """Train under Lightning, and report how it went."""
     started = time.monotonic()
     teacher = experiment.module.teacher
     if teacher is not None:
@@ -157,29 +187,35 @@ def _fit(
         remove_epochs_after(run.training_log, finished_epochs)
     run_log = RunLog(run.training_log, enabled=processes.is_rank_zero)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
-    # Of what a killed run has logged after its last save, TensorBoard shows nothing: it is done again.
-    purge_step: dict[str, Any] = {"purge_step": int(state["global_step"])} if state else {}
-    logger = TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False, **purge_step)
-    callbacks = _callbacks(run, experiment, history, run_log, signal)
-    trainer = build_trainer(experiment.config.training, run.path, callbacks=callbacks, logger=logger)
-    go_on = f"{this_program()} train --resume {run.name}"
+    settings = experiment.config.training
+    loggers = parts.loggers
+    if loggers is None:
+        loggers = build_loggers(settings.loggers, run, first_step=int(state["global_step"]) if state else None)
+    trainer = build_trainer(
+        settings,
+        run.path,
+        callbacks=_callbacks(run, experiment, history, run_log, signal, parts.callbacks, has_loggers=bool(loggers)),
+        loggers=loggers,
+        distributed_sampler=parts.datamodule is not None,
+    )
+    resume_command = f"{this_program()} train --resume {run.name}"
     try:
         announce_run(run, experiment, trainer, run_log)
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
-            _describe_network(run, experiment.module.network, logger)
-        if experiment.config.training.compile != "none":
-            experiment.module.network.compile(mode=experiment.config.training.compile)  # in place: weights keep names
+            _describe_network(run, experiment, loggers)
+        if settings.compile != "none":
+            experiment.module.network.compile(mode=settings.compile)  # in place: weights keep their names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
             history.finish()
-            logger.log_hyperparams(_hyperparameters(experiment.config), _final_metrics(history))
+            _log_hyperparameters(experiment.config, history, loggers)
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
     except StopTraining:
         run_log.write(f"stopped after step {trainer.global_step:,}, saved")
-        message = f"Saved after step {trainer.global_step:,}. {signal.message(go_on)}"
+        message = f"Saved after step {trainer.global_step:,}. {signal.message(resume_command)}"
         raise Stopped(message, signal.received or SIGINT) from None
     except Diverged as error:
         run_log.write(str(error))
@@ -187,17 +223,18 @@ def _fit(
     except SystemExit as error:  # Lightning makes one of a second Ctrl-C
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         status = getattr(error.__context__, "exit_status", 128 + SIGINT)
-        raise Stopped(f"Go on with: {go_on}", status - 128) from error
+        raise Stopped(f"Resume with: {resume_command}", status - 128) from error
     finally:
         run_log.close()
-        logger.finalize("success")
+        for logger in loggers:
+            logger.finalize("success")
 
 
 @contextmanager
-def _full_disk_said_plainly(run: RunFolder) -> Iterator[None]:
+def _full_disk_as_user_error(run: RunFolder) -> Iterator[None]:
     """Turn a disk that is full or read-only into a `UserError`; other failures keep their traceback.
 
-    TensorBoard writes in a thread of its own: what fails there is raised here too, so that its report is left out.
+    TensorBoard writes in a thread of its own. What fails there is raised here as well, so its report is suppressed.
     """
     report = threading.excepthook
 
@@ -211,21 +248,29 @@ def _full_disk_said_plainly(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        go_on = f"{this_program()} train --resume {run.name}"
-        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then: {go_on}") from error
+        resume = f"{this_program()} train --resume {run.name}"
+        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then: {resume}") from error
     finally:
         threading.excepthook = report
 
 
 def _callbacks(
-    run: RunFolder, experiment: Experiment, history: History, run_log: RunLog, signal: StopSignal
+    run: RunFolder,
+    experiment: Experiment,
+    history: History,
+    run_log: RunLog,
+    signal: StopSignal,
+    custom: Sequence[Callback],
+    *,
+    has_loggers: bool,
 ) -> list[Callback]:
-    settings = experiment.config.optimization
+    settings, module = experiment.config.optimization, experiment.module
+    learning_rates = [LearningRateMonitor(logging_interval="step")] if has_loggers else []  # it needs a logger
     averaging: list[Callback] = []
     if settings.ema_decay is not None:
         averaging = [
             WeightAveraging(
-                AveragedWeights(experiment.module.network),
+                AveragedWeights(module.network),
                 experiment.clock,
                 decay=settings.ema_decay,
                 final_decay=settings.ema_final_decay,
@@ -235,9 +280,10 @@ def _callbacks(
     return [
         StopAtTheEnd(experiment.clock),
         *averaging,
-        EpochRecorder(history, run_log, experiment.clock, images_per_step=experiment.images_per_step),
-        EpochProgress(run_log.console),
-        LearningRateMonitor(logging_interval="step"),
+        EpochRecorder(history, run_log, experiment.clock, train_metrics=module.train_metrics),
+        EpochProgress(run_log.console, metrics=module.train_sums.means),
+        *learning_rates,
+        *custom,
         StateSaver(run, experiment.config, history=history, signal=signal),
     ]
 
@@ -247,7 +293,7 @@ def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
 
 
 def _newest_state(run: RunFolder) -> Path | None:
-    """Return the newest checkpoint from which the run can go on; None where it has saved nothing."""
+    """Return the newest checkpoint from which the run can resume; None if it has saved nothing."""
     if not has_saved_state(run):
         return None
     path, _ = open_checkpoint(run, "last", tell=lambda line: print(line, file=sys.stderr))
@@ -255,12 +301,20 @@ def _newest_state(run: RunFolder) -> Path | None:
 
 
 def _suggest_learning_rate(
-    config: Config, info: DatasetInfo, split: Split, run: RunFolder, processes: Processes
+    config: Config, info: DatasetInfo, split: Split | None, run: RunFolder, processes: Processes, parts: CustomParts
 ) -> LearningRateSuggestion:
-    """Range test on a network of its own, so that nothing of it can reach the training."""
+    """Run the range test on a network of its own, so that nothing of it can reach the training."""
     some_rate = replace(config.optimization, learning_rate=1.0)  # the test sets its own
-    experiment = assemble(replace(config, optimization=some_rate), info, split)
-    trainer = build_trainer(replace(config.training, max_epochs=1000), run.path, callbacks=[])
+    if isinstance(parts.network, nn.Module):
+        parts = replace(parts, network=copy.deepcopy(parts.network))
+    experiment = assemble(replace(config, optimization=some_rate), info, split, parts=parts)
+    trainer = build_trainer(
+        replace(config.training, max_epochs=1000, max_minutes=None),
+        run.path,
+        callbacks=[RangeTest()],
+        validate=False,
+        distributed_sampler=parts.datamodule is not None,
+    )
     suggestion = range_test(trainer, experiment.module, experiment.data)
     if processes.is_rank_zero:
         save_suggestion(suggestion, run)
@@ -268,23 +322,28 @@ def _suggest_learning_rate(
     return suggestion
 
 
-def _describe_network(run: RunFolder, network: nn.Module, logger: TensorBoardLogger) -> None:
+def _describe_network(run: RunFolder, experiment: Experiment, loggers: Sequence[Logger]) -> None:
     """Write `model_info.txt`, and the network's graph for TensorBoard."""
-    run.model_info.write_text(model_table(network) + "\n", encoding="utf-8")
+    network, shape = experiment.module.network, experiment.image_shape
+    run.model_info.write_text(model_table(network, image_size=shape[1]) + "\n", encoding="utf-8")
     was_training = network.training
-    with torch.no_grad(), quiet():
-        logger.experiment.add_graph(network.eval(), torch.zeros(1, 3, 32, 32))
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            with torch.no_grad(), quiet():
+                logger.experiment.add_graph(network.eval(), torch.zeros(1, *shape))
     network.train(was_training)
 
 
-def _hyperparameters(config: Config) -> dict[str, Any]:
+def _log_hyperparameters(config: Config, history: History, loggers: Sequence[Logger]) -> None:
+    """Give the settings to every logger, and the best accuracy to TensorBoard's comparison of runs."""
     values = {name: get(config, name) for name in setting_names()}
-    return {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in values.items()}
-
-
-def _final_metrics(history: History) -> dict[str, float]:
+    plain = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in values.items()}
     best = history.best()
-    return {"best/val_accuracy": best["val/accuracy"]} if best else {}
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(plain, {"best/val_accuracy": best["val/accuracy"]} if best else {})
+        else:
+            logger.log_hyperparams(plain)
 
 
 @contextmanager
@@ -302,7 +361,7 @@ def _prepared(config: Config, processes: Processes) -> DatasetInfo:
 
 @contextmanager
 def _occupied(run: RunFolder, processes: Processes) -> Iterator[None]:
-    """Hold the run's lock in the first process."""
+    """Hold the run's lock on rank 0."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
         yield

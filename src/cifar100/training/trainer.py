@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,24 @@ LOG_EVERY_STEPS = 20
 
 
 def build_trainer(
-    config: TrainingConfig, folder: Path, *, callbacks: list[Callback], logger: Logger | None = None
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    callbacks: Sequence[Callback],
+    loggers: Sequence[Logger] = (),
+    validate: bool = True,
+    distributed_sampler: bool = False,
 ) -> L.Trainer:
-    """Build a Trainer that shows and logs nothing but what `callbacks` and `logger` do.
+    """Build a Trainer that shows and logs nothing but what `callbacks` and `loggers` do.
 
-    folder: where Lightning may put files of its own.
+    Args:
+        config: device, precision and length.
+        folder: where Lightning may put files of its own.
+        callbacks: in this order; Lightning moves those that save checkpoints to the end.
+        loggers: receive the metrics.
+        validate: whether to run validation.
+        distributed_sampler: whether Lightning distributes the images of a loader over the processes. Our own loaders
+            do so themselves.
 
     Raises:
         UserError: the device or the arithmetic is not there.
@@ -42,21 +56,27 @@ def build_trainer(
             precision=precision,  # type: ignore[arg-type]  # checked by choose_precision
             max_epochs=-1 if config.max_minutes is not None else math.ceil(config.max_epochs),
             limit_train_batches=config.limit_train_batches,
-            limit_val_batches=config.limit_val_batches,
+            limit_val_batches=config.limit_val_batches if validate else 0,
             check_val_every_n_epoch=config.validate_every,
             num_sanity_val_steps=0,
             log_every_n_steps=LOG_EVERY_STEPS,
-            callbacks=callbacks,
-            logger=logger or False,
+            callbacks=list(callbacks),
+            logger=list(loggers) or False,
             plugins=[SafeCheckpointIO(), cluster_environment()],
             default_root_dir=folder,
             deterministic=config.deterministic,
             benchmark=accelerator == "cuda" and not config.deterministic,
-            use_distributed_sampler=False,  # our loaders share the images out themselves
+            use_distributed_sampler=distributed_sampler,
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, L.pytorch.callbacks.Checkpoint) for callback in callbacks),
         )
+
+
+def callbacks_of(trainer: L.Trainer) -> list[Callback]:
+    """Return the callbacks of a Trainer, which sets the attribute without declaring it."""
+    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009
+    return callbacks
 
 
 class StopAtTheEnd(Callback):

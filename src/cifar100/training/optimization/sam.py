@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cifar100.config import OptimizationConfig
+
 SharpLoss = tuple[Tensor, Tensor, Tensor]
 
 
@@ -35,16 +37,18 @@ class SharpnessAware(nn.Module):
         network: whose trainable parameters are moved; its own values are never written to.
         rho: length of the move, over all parameters together.
         batch_size: images in a part.
-        average_share: share that m keeps at each part; None is SAM.
+        average_fraction: share that m keeps at each part; None is SAM.
     """
 
-    def __init__(self, network: nn.Module, *, rho: float, batch_size: int, average_share: float | None = None) -> None:
+    def __init__(
+        self, network: nn.Module, *, rho: float, batch_size: int, average_fraction: float | None = None
+    ) -> None:
         super().__init__()
         self.rho = rho
         self.batch_size = batch_size
-        self.average_share = average_share
+        self.average_fraction = average_fraction
         self._names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-        if average_share is not None:
+        if average_fraction is not None:
             # Buffers, so that they are saved with the run, move with it, and are the first process's in every process.
             for name in self._names:
                 self.register_buffer(_buffer_name(name), torch.zeros_like(network.get_parameter(name)))
@@ -77,13 +81,21 @@ class SharpnessAware(nn.Module):
         """Return the moved parameters by name; gradients go through them to the parameters themselves."""
         parameters = [network.get_parameter(name) for name in self._names]
         directions = list(torch.autograd.grad(loss, parameters))
-        if self.average_share is not None:
+        if self.average_fraction is not None:
             averages = [self.get_buffer(_buffer_name(name)) for name in self._names]
             gradients, directions = directions, list(torch._foreach_sub(directions, averages))
-            torch._foreach_lerp_(averages, gradients, 1 - self.average_share)
+            torch._foreach_lerp_(averages, gradients, 1 - self.average_fraction)
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(directions)))
         torch._foreach_mul_(directions, self.rho / (length + 1e-12))
         return {name: w + d for name, w, d in zip(self._names, parameters, directions, strict=True)}
+
+
+def build_sam(network: nn.Module, config: OptimizationConfig) -> SharpnessAware | None:
+    """Return what computes the loss with SAM or Friendly SAM; None if `config.sam` is `none`."""
+    if config.sam == "none":
+        return None
+    fraction = config.fsam_lambda if config.sam == "friendly" else None
+    return SharpnessAware(network, rho=config.sam_rho, batch_size=config.sam_batch_size, average_fraction=fraction)
 
 
 def _buffer_name(parameter: str) -> str:

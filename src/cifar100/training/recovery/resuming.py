@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from cifar100.atomic_files import write_json
 from cifar100.config import Config, get
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.errors import UserError
-from cifar100.runs.folder import LOGS, RunFolder
+from cifar100.runs.folder import LOGS, RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
 from cifar100.settings import load_config
@@ -28,7 +30,7 @@ CHANGEABLE = {
     "data.num_workers": "",
     "data.root": "the same data, in another folder",
 }
-"""Settings that may change in the midst of a run, and what comes of it. All others make another experiment."""
+"""Settings that may change in the middle of a run, and what comes of it. All others make another experiment."""
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
@@ -43,7 +45,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     refused = [setting for setting in different if setting not in CHANGEABLE]
     if refused:
         raise UserError(
-            f"--{', --'.join(refused)} cannot change in the midst of a run ({run.name} has "
+            f"--{', --'.join(refused)} cannot change in the middle of a run ({run.name} has "
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another: cifar100 train "
             f"--config {run.config} with the new settings."
         )
@@ -69,7 +71,7 @@ def _with_the_same_step(before: Config, after: Config) -> Config:
 
 
 def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> None:
-    """Refuse to go on with other data, or beyond the end.
+    """Refuse to resume with other data, or beyond the end.
 
     Raises:
         UserError: says which it is.
@@ -77,16 +79,43 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     if info.sha256 != read_info(run.dataset_info).sha256:
         raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
     history = History(run.metrics, {})
-    done = len(history.epochs)
-    if config.training.max_minutes is None and done > config.training.max_epochs + 1:
-        raise UserError(
-            f"--training.max_epochs is {config.training.max_epochs:g}, but {run.path} has done {done} epochs already."
-        )
-    if history.finished and (config.training.max_minutes is not None or config.training.max_epochs <= done):
+    done, wanted = len(history.epochs), config.training.max_epochs
+    by_epochs = config.training.max_minutes is None
+    if history.finished and (not by_epochs or wanted <= done):
         raise UserError(
             f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.name}; or train it "
             f"longer: cifar100 train --resume {run.name} --training.max_epochs N"
         )
+    if by_epochs and math.ceil(wanted) < done:
+        raise UserError(
+            f"--training.max_epochs is {wanted:g}, but {run.path} has already trained {done} epochs; give at least "
+            f"{done}, or evaluate it: cifar100 evaluate {run.name}"
+        )
+
+
+def remember_parts(names: Mapping[str, str], run: RunFolder) -> None:
+    """Write down which parts a Python caller brought along, if any; see `experiment.CustomParts.names`."""
+    if names:
+        write_json(dict(names), run.custom_parts)
+
+
+def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
+    """Refuse to resume with other custom parts than the run began with.
+
+    Raises:
+        UserError: names the first difference.
+    """
+    before = read_parts(run)
+    for part in sorted(before.keys() | names.keys()):
+        if part not in names:
+            raise UserError(
+                f"{run.path} was started from Python with {part}={before[part]}; resume it from there: "
+                f"train(resume={run.name!r}, {part}=...)"
+            )
+        if before.get(part) != names[part]:
+            raise UserError(
+                f"{run.path} was started with {part}={before.get(part, 'nothing')}, not {names[part]}; give the same."
+            )
 
 
 def requeued_run() -> RunFolder | None:

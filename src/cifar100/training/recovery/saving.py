@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
-from torch import Tensor
+from lightning.pytorch.callbacks import Checkpoint
 
 from cifar100 import __version__
 from cifar100.config import Config
@@ -19,6 +19,7 @@ from cifar100.settings import to_dict
 from cifar100.training.optimization.ema import WeightAveraging
 from cifar100.training.recovery.divergence import LossWatch, check_weights
 from cifar100.training.recovery.signals import StopSignal
+from cifar100.training.trainer import callbacks_of
 
 LOOK_EVERY_STEPS = 20
 """How often the host looks at the losses on a GPU, and several processes agree whether to save or to stop; both make
@@ -53,6 +54,7 @@ class StateSaver(Checkpoint):
         self.losses = LossWatch(config.training.max_nonfinite_losses)
         self.interval_seconds = 60 * config.training.save_every_minutes
         self.last_save = time.monotonic()
+        self.learning_rate = math.nan
         self._best: dict[str, Any] | None = None
         self._restored: dict[str, Any] = {}
 
@@ -63,15 +65,18 @@ class StateSaver(Checkpoint):
         self.last_save = time.monotonic()
         if self._restored:
             restore_random_state(self._restored["random_state"])
-            if trainer.is_global_zero:  # the sums over all processes
-                restore_metrics(pl_module, self._restored["train_metrics"])
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the learning rate of this step; after it, the optimizer holds that of the next one."""
+        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Save, stop or notice a divergence; after the last step of an epoch `on_train_epoch_end` does so."""
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.losses.add(outputs["loss"], step=trainer.global_step - 1, learning_rate=rate)
+        self.losses.add(outputs["loss"], step=trainer.global_step - 1, learning_rate=self.learning_rate)
         if trainer.is_last_batch or trainer.should_stop:
             return
         often = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
@@ -108,7 +113,6 @@ class StateSaver(Checkpoint):
             "finished_epochs": progress.processed,
             "config": to_dict(self.config),
             "random_state": random_state(),
-            "train_metrics": metric_sums(trainer, pl_module),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -130,8 +134,7 @@ class StateSaver(Checkpoint):
         self.losses.check()
         if not self.losses.is_clean:
             return  # it may be the beginning of a divergence
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        check_weights(pl_module.state_dict().values(), step=trainer.global_step - 1, learning_rate=rate)
+        check_weights(pl_module.state_dict().values(), step=trainer.global_step - 1, learning_rate=self.learning_rate)
         if self._best is not None:
             write_checkpoint(self._best, self.run.checkpoints / BEST)
             self._best = None
@@ -142,15 +145,25 @@ class StateSaver(Checkpoint):
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the weights in the processor's memory, and their average, in the form of a Lightning checkpoint."""
-    state = {name: value for name, value in pl_module.state_dict().items() if name.startswith(NETWORK_PREFIX)}
-    weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
-    checkpoint = {"state_dict": weights, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
-    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
-    for callback in callbacks:
-        if isinstance(callback, WeightAveraging):
-            callback.on_save_checkpoint(trainer, pl_module, checkpoint)
-    return checkpoint
+    """Return the network's weights on the CPU in the form of a Lightning checkpoint; their average if there is one.
+
+    `ImageClassifier.load_from_checkpoint` reads it, as every checkpoint of a run.
+    """
+    averages = [callback.averaged for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
+    averaged = bool(averages) and averages[0].steps > 0
+    if averaged:
+        weights = {f"{NETWORK_PREFIX}{name}": value for name, value in averages[0].weights().items()}
+    else:
+        state = {name: value for name, value in pl_module.state_dict().items() if name.startswith(NETWORK_PREFIX)}
+        weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+    return {
+        "state_dict": weights,
+        "averaged": averaged,
+        "epoch": trainer.current_epoch,
+        "global_step": trainer.global_step,
+        "hyper_parameters": dict(pl_module.hparams),
+        "pytorch-lightning_version": L.__version__,
+    }
 
 
 def random_state() -> dict[str, Any]:
@@ -164,25 +177,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     for device, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(generator, device)
-
-
-def metric_sums(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Return the sums in the training metrics of the epoch so far, over all processes: name -> state -> tensor."""
-    metrics: Any = pl_module.train_metrics
-    sums: dict[str, dict[str, Tensor]] = {}
-    for name, metric in metrics.items(keep_base=True):
-        state = metric.metric_state.items()
-        sums[name] = {key: trainer.strategy.reduce(value.clone(), reduce_op="sum") for key, value in state}
-    return sums
-
-
-def restore_metrics(pl_module: L.LightningModule, sums: dict[str, dict[str, Tensor]]) -> None:
-    """Put the sums back."""
-    metrics: Any = pl_module.train_metrics
-    for name, metric in metrics.items(keep_base=True):
-        for key, value in sums[name].items():
-            setattr(metric, key, value.to(metric.device))
-        metric._update_count = 1  # else torchmetrics warns that there is nothing to compute
 
 
 def _any_process(trainer: L.Trainer, decision: bool) -> bool:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from cifar100.environment import describe_devices, describe_versions, this_program
 from cifar100.models.summary import count_parameters
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
 from cifar100.training.experiment import Experiment
@@ -21,13 +21,18 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     parameters = count_parameters(experiment.module.network)
     device = trainer.strategy.root_device.type
     processes = f"{config.training.num_processes} x " if config.training.num_processes > 1 else ""
-    run_log.tell(f"recipe   {config.recipe}")
-    run_log.tell(f"network  {config.model.name}{stem}, {parameters:,} parameters")
+    run_log.tell(f"recipe   {config.recipe or 'none'}")
+    custom = read_parts(run)
+    name = custom.get("network", f"{config.model.name}{stem}")
+    run_log.tell(f"network  {name}, {parameters:,} parameters")
+    if "loss" in custom:
+        run_log.tell(f"loss     {custom['loss']}")
     if experiment.module.teacher is not None:
         run_log.tell(f"teacher  {experiment.module.teacher.checkpoint}")
     run_log.tell(f"data     {experiment.info.describe()}")
-    run_log.tell(f"folder   {config.data.root}")
-    run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
+    if split is not None:
+        run_log.tell(f"folder   {config.data.root}")
+        run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
     run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
     run_log.tell(f"run      {run.path}")
     run_log.show()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from cifar100.runs.history import Epoch, History
-from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.ema import WeightAveraging
 from cifar100.training.reporting.run_log import RunLog, format_seconds
+from cifar100.training.trainer import callbacks_of
 
 
 class EpochRecorder(Callback):
@@ -22,26 +24,34 @@ class EpochRecorder(Callback):
         history: where the epochs are kept; only the first process writes.
         run_log: where they are told.
         clock: of the run.
-        images_per_step: training images of one step, over all processes.
+        train_metrics: returns the training metrics of the epoch, over all processes; called on every rank.
     """
 
-    def __init__(self, history: History, run_log: RunLog, clock: RunClock, *, images_per_step: float) -> None:
+    def __init__(
+        self, history: History, run_log: RunLog, clock: RunClock, *, train_metrics: Callable[[], Mapping[str, float]]
+    ) -> None:
         self.history = history
         self.run_log = run_log
         self.clock = clock
-        self.images_per_step = images_per_step
-        self.steps = 0
+        self.train_metrics = train_metrics
+        self.steps = self.images = 0
+        self.learning_rate = math.nan
         self.validated = False
         self.epoch_started = self.batches_ended = time.monotonic()
 
     def state_dict(self) -> dict[str, float]:
         """Return how much of the present epoch is done, and in what time."""
         training = self.batches_ended - self.epoch_started
-        return {"steps": self.steps, "training": training, "seconds": time.monotonic() - self.epoch_started}
+        return {
+            "steps": self.steps,
+            "images": self.images,
+            "training": training,
+            "seconds": time.monotonic() - self.epoch_started,
+        }
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         """Go on from there; at the beginning of an epoch all of it is forgotten."""
-        self.steps = int(state_dict["steps"])
+        self.steps, self.images = int(state_dict["steps"]), int(state_dict["images"])
         self.epoch_started = time.monotonic() - state_dict["seconds"]
         self.batches_ended = self.epoch_started + state_dict["training"]
 
@@ -53,8 +63,14 @@ class EpochRecorder(Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
         self.epoch_started = time.monotonic()
-        self.steps = 0
+        self.steps = self.images = 0
         self.validated = False
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the learning rate of this step; after it, the optimizer holds that of the next one."""
+        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -62,6 +78,7 @@ class EpochRecorder(Callback):
         """Stop the clock of the training part; validation follows."""
         self.batches_ended = time.monotonic()
         self.steps += 1
+        self.images += len(batch[0]) * trainer.world_size
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note that this epoch has validation metrics."""
@@ -69,9 +86,7 @@ class EpochRecorder(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Record the epoch. Runs before the module's own hook, which resets the metrics."""
-        assert isinstance(pl_module, ImageClassifier)
-        train_metrics = pl_module.train_metrics.compute()  # in every process: it gathers
-        values = {name: round(value.item(), 6) for name, value in train_metrics.items()}
+        values = {name: round(value, 6) for name, value in self.train_metrics().items()}
         metrics = trainer.callback_metrics if self.validated else {}  # they keep those of earlier epochs
         validation = {name: value for name, value in metrics.items() if name.startswith("val/")}
         values |= {name: round(value.item(), 6) for name, value in validation.items()}
@@ -79,12 +94,11 @@ class EpochRecorder(Callback):
             values["val/averaged"] = 1
         if not trainer.is_global_zero:
             return
-        images = self.steps * self.images_per_step
         epoch: Epoch = {
             "epoch": trainer.current_epoch + 1,
             **values,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "images_per_second": round(images / (self.batches_ended - self.epoch_started), 1),
+            "learning_rate": self.learning_rate,
+            "images_per_second": round(self.images / (self.batches_ended - self.epoch_started), 1),
             "seconds": round(time.monotonic() - self.epoch_started, 3),
         }
         self.history.add(epoch)
@@ -95,8 +109,9 @@ class EpochRecorder(Callback):
 
 
 def _averages(trainer: L.Trainer) -> bool:
-    callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009  # Lightning sets it without declaring it
-    return any(isinstance(callback, WeightAveraging) and callback.averaged.steps > 0 for callback in callbacks)
+    return any(
+        isinstance(callback, WeightAveraging) and callback.averaged.steps > 0 for callback in callbacks_of(trainer)
+    )
 
 
 def epoch_number(trainer: L.Trainer) -> str:

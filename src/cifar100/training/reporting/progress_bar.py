@@ -7,6 +7,7 @@ looks at the loss only when it draws, a few times a second.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -14,20 +15,21 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.reporting.epoch_recorder import epoch_number
 
 SECONDS_BETWEEN_UPDATES = 0.25
 
 
 class EpochProgress(Callback):
-    """Shows epoch, batches, loss, accuracy and the time left in the epoch; nothing without a terminal.
+    """Shows epoch, batches, training metrics and the time left in the epoch; nothing without a terminal.
 
     Args:
         console: where to draw.
+        metrics: returns the means of this process's images so far; `loss` is shown as a number, the others as percent.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, metrics: Callable[[], Mapping[str, float]]) -> None:
+        self.metrics = metrics
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,41 +45,40 @@ class EpochProgress(Callback):
         self.last_update = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin a bar also where a run is resumed in the midst of an epoch, whose beginning Lightning leaves out."""
+        """Start a bar: Lightning skips `on_train_epoch_start` if a run resumes mid-epoch."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin a new bar."""
+        """Start a new bar."""
         self.progress.start()
         self._begin(f"epoch {epoch_number(trainer)}", trainer.num_training_batches)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar, a few times a second."""
+        """Advance the bar, a few times a second."""
         if self._is_due():
-            assert isinstance(pl_module, ImageClassifier)
-            loss, accuracy = pl_module.training_so_far()
-            text = f"loss {loss:.3f}  accuracy {accuracy:6.2%}"
-            self.progress.update(self.task, completed=batch_idx + 1, metrics=text)
+            values = self.metrics().items()
+            text = (f"{name} {value:.3f}" if name == "loss" else f"{name} {value:6.2%}" for name, value in values)
+            self.progress.update(self.task, completed=batch_idx + 1, metrics="  ".join(text))
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin the bar of the validation images."""
+        """Start the bar of the validation images."""
         self._begin("validation", sum(trainer.num_val_batches))
 
     def on_validation_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Move the bar, a few times a second."""
+        """Advance the bar, a few times a second."""
         if self._is_due():
             self.progress.update(self.task, completed=batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the bar away; the epoch's line stands in its place."""
+        """Remove the bar; the line of the epoch takes its place."""
         self.progress.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
+        """Release the terminal."""
         self.progress.stop()
 
     def _begin(self, description: str, total: float) -> None:

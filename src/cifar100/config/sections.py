@@ -1,18 +1,46 @@
-"""Every setting of an experiment: its name, its default and its meaning, each exactly once.
+"""Every setting of an experiment: its name, its default, its range and its meaning, each exactly once.
 
-The docstring under an attribute is its help text on the command line. `cifar100.settings` merges recipe, files and
-command line into a `Config`; `cifar100.config_check` refuses contradictions and values out of range.
+The docstring under an attribute is its help text on the command line. The settings of a network, an augmentation or a
+loss are declared in its own file (`cifar100.config.declarations`). A `Config` checks itself when it is made: a mistake in
+`dataclasses.replace(config, ...)` is refused as one on the command line is. `cifar100.settings` merges recipe, files
+and command line into a `Config`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import ast
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from cifar100.config.checks import check_combinations, check_effects, check_ranges
+from cifar100.config.declarations import Setting, attribute_docstrings, components, with_settings_of
+from cifar100.config.types import Fraction, Needs, NonNegative, Positive, Range
+
+
+class Section:
+    """A section of a `Config`; checks the ranges of its settings when it is made."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: names the setting, the value that was found and what is expected.
+        """
+        name = type(self).__name__.removesuffix("Config").lower()
+        check_ranges(self, name, section_settings(name))
+
+    if TYPE_CHECKING:  # the settings that components declare
+
+        def __getattr__(self, setting: str) -> Any: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataConfig(Section):
     """Where the images come from and how they are fed to the network."""
 
     root: Path = Path("dataset")
@@ -26,29 +54,29 @@ class DataConfig:
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
-    batch_size: int = 128
+    batch_size: Annotated[int, Range(1)] = 128
     """Images per optimizer step on each device: N devices take N times as many together. The learning rate is not
     changed for that."""
 
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Share of the training images held out to choose the best epoch; 0 trains on all of them."""
 
-    split_seed: int = 0
+    split_seed: Annotated[int, Range(0, 2**32 - 1), Needs("data.validation_fraction")] = 0
     """Seed of the stratified train/validation split."""
 
-    num_workers: int | Literal["auto"] = "auto"
+    num_workers: Annotated[int | Literal["auto"], Range(0, 256), Needs("data.pipeline", "images")] = "auto"
     """Worker processes of the `images` pipeline; `auto` is one for each processor, 8 at most. The results do not depend
     on it."""
 
-    mean: tuple[float, float, float] | None = None
+    mean: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
     """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""
 
-    std: tuple[float, float, float] | None = None
+    std: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
     """Channel standard deviations to normalise with; null uses those measured at preparation."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationConfig:
+class AugmentationConfig(Section):
     """Random changes to the training images. Validation and test images are never changed."""
 
     flip: Literal["none", "random", "alternating"] = "random"
@@ -107,155 +135,156 @@ class AugmentationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The network."""
+@with_settings_of("models", "network", chosen_by="name")
+class ModelConfig(Section):
+    """The network. Its own settings are declared in its file in `models/`."""
 
-    name: Literal["resnet18", "resnet34", "resnet50", "wide_resnet28_10", "fast_net"] = "resnet18"
-    """Architecture."""
+    name: str = "resnet18"
+    """Network; `null` for one of its settings means the network's own default."""
 
-    stem: Literal["imagenet", "cifar"] | None = None
-    """First layers of a ResNet. `imagenet`: 7x7 convolution with stride 2 and max-pooling. `cifar`: 3x3 convolution, no
-    pooling; more accurate on 32x32 images and about 15 times the arithmetic. null is `cifar` for a ResNet; the other
-    networks have one stem only."""
+    if TYPE_CHECKING:
 
-    shortcut: Literal["projection", "average_pool"] | None = None
-    """Shortcuts of a ResNet where the resolution halves. `projection`: a 1x1 convolution of every other pixel.
-    `average_pool`: of 2x2 averages (ResNet-D). null is `projection`."""
-
-    stochastic_depth: float = 0.0
-    """Probability that the last residual block is left out for a training image; that of the others rises linearly up
-    to it. For ResNets and `wide_resnet28_10`."""
-
-    widths: tuple[int, int, int] | None = None
-    """Channels of the three stages of `fast_net`; null is 64, 256, 256."""
+        def __init__(self, *, name: str = "resnet18", **settings: Any) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizationConfig:
+@with_settings_of("training/loss.py", "loss", chosen_by="loss")
+class OptimizationConfig(Section):
     """Loss, optimizer and learning-rate schedule."""
+
+    loss: str = "cross_entropy"
+    """Loss function; `null` for one of its settings means the loss's own default."""
 
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions (which must
     be followed by batch normalisation), `sgd` with Nesterov momentum for all else."""
 
-    learning_rate: float | Literal["auto"] = 0.1
+    learning_rate: Annotated[float | Literal["auto"], Range(0, above=True)] = 0.1
     """Highest learning rate of the schedule; `auto` runs the learning-rate finder first and uses its suggestion."""
 
-    momentum: float = 0.9
+    momentum: Annotated[float, Range(0, 0.9999)] = 0.9
     """Momentum of `sgd`, first beta of `adamw`."""
 
-    muon_learning_rate: float = 0.18
+    muon_learning_rate: Annotated[Positive, Needs("optimization.optimizer", "muon")] = 0.18
     """Highest learning rate of the convolutions with `muon`; `learning_rate` is that of all else."""
 
-    muon_momentum: float = 0.6
+    muon_momentum: Annotated[float, Range(0, 0.9999), Needs("optimization.optimizer", "muon")] = 0.6
     """Momentum of the convolutions with `muon`."""
 
-    nesterov: bool = True
+    nesterov: Annotated[bool, Needs("optimization.optimizer", "sgd", "muon")] = True
     """Nesterov momentum (`sgd`)."""
 
-    weight_decay: float = 5e-4
+    weight_decay: NonNegative = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
 
-    weight_decay_on: Literal["all", "weights"] = "all"
+    weight_decay_on: Annotated[Literal["all", "weights"], Needs("optimization.weight_decay")] = "all"
     """`all`: decay all parameters. `weights`: only those of convolutions and linear layers, not batch normalisation
     and biases."""
 
-    decoupled_weight_decay: bool = False
+    decoupled_weight_decay: Annotated[
+        bool, Needs("optimization.optimizer", "sgd"), Needs("optimization.weight_decay")
+    ] = False
     """With `sgd`: shrink the weights by learning rate times weight decay in each step, as AdamW does, instead of adding
     the decay to the gradient (Loshchilov and Hutter, 2019). With momentum 0.9 about ten times `weight_decay` is then
     the same decay."""
 
-    label_smoothing: float = 0.0
-    """Share of the target probability that is spread evenly over all classes."""
-
-    ema_decay: float | None = None
+    ema_decay: Annotated[float | None, Range(0, 0.999999)] = None
     """Validate, and keep as the result, an exponential moving average of the weights with this decay for each step,
     such as 0.999; null is off."""
 
-    ema_final_decay: float | None = None
+    ema_final_decay: Annotated[float | None, Range(0, 0.999999), Needs("optimization.ema_decay")] = None
     """Let the decay rise from `ema_decay` to this in the course of the run, such as 0.9998; null keeps it constant."""
 
-    ema_start: float = 0.0
+    ema_start: Annotated[float, Range(0, 0.99), Needs("optimization.ema_decay")] = 0.0
     """Where in the run, 0 to 1, the average begins."""
 
     sam: Literal["none", "sam", "friendly"] = "none"
     """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). Usually more accurate,
     at twice the time of a step."""
 
-    sam_rho: float = 0.2
+    sam_rho: Annotated[Positive, Needs("optimization.sam")] = 0.2
     """Distance at which SAM looks at the loss, in the space of all weights."""
 
-    sam_batch_size: int = 128
+    sam_batch_size: Annotated[int, Range(2), Needs("optimization.sam")] = 128
     """Images whose mean gradient tells SAM where to look; a larger batch is taken apart into parts of this size."""
 
-    fsam_lambda: float = 0.6
+    fsam_lambda: Annotated[float, Range(0, 0.9999), Needs("optimization.sam", "friendly")] = 0.6
     """Friendly SAM: share that the moving average of the gradients keeps at each part of a batch (lambda)."""
 
     teacher: str | None = None
     """Run whose network this one also imitates (knowledge distillation, Hinton et al., 2015): a run folder or a name
     below `logs/`; its best weights are used. null is none."""
 
-    teacher_weight: float = 0.5
+    teacher_weight: Annotated[float, Range(0, 1, above=True), Needs("optimization.teacher")] = 0.5
     """Share of the loss that compares with the teacher's probabilities instead of the labels."""
 
-    teacher_temperature: float = 4.0
+    teacher_temperature: Annotated[Positive, Needs("optimization.teacher")] = 4.0
     """Logits of both networks are divided by this before they are compared."""
 
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "cosine"
     """How the learning rate changes, step by step. `one_cycle`: cosine rise and cosine fall (Smith and Topin, 2017).
     `cosine`, `linear`: linear rise, then cosine or linear fall. `constant`: no change."""
 
-    pct_start: float = 0.05
+    pct_start: Annotated[Fraction, Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 0.05
     """Share of all steps in which the learning rate rises."""
 
-    div_factor: float = 25.0
+    div_factor: Annotated[float, Range(1), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 25.0
     """The first learning rate is the highest divided by this."""
 
-    final_div_factor: float = 1e4
+    final_div_factor: Annotated[float, Range(1), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 1e4
     """The last learning rate is the first divided by this."""
 
-    cycle_momentum: bool = False
+    cycle_momentum: Annotated[
+        bool, Needs("optimization.schedule", "one_cycle"), Needs("optimization.optimizer", "sgd", "adamw")
+    ] = False
     """With `one_cycle`: lower the momentum from 0.95 to 0.85 while the learning rate rises, then back."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How long, on what, and with which arithmetic."""
+@with_settings_of("training/reporting/loggers.py", "logger", chosen_by="loggers", several=True)
+class TrainingConfig(Section):
+    """How long, on which devices, in which precision, and what is saved and logged."""
 
-    max_epochs: float = 30
+    max_epochs: Positive = 30
     """Passes over the training images; need not be a whole number."""
 
-    max_minutes: float | None = None
+    max_minutes: Annotated[float | None, Range(0, above=True)] = None
     """End after this many minutes since the start of the command instead of after `max_epochs`. The learning-rate
     schedule is stretched over that time; a last validation comes on top. null is no limit."""
 
-    save_every_minutes: float = 2.0
+    save_every_minutes: NonNegative = 2.0
     """Minutes from one save of the run's state to the next, in the midst of an epoch, too; the end and a signal always
     save. 0 saves after every step."""
 
-    max_nonfinite_losses: int = 3
+    loggers: tuple[str, ...] = ("tensorboard",)
+    """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json` and `training.log` are
+    always written."""
+
+    max_nonfinite_losses: Annotated[int, Range(1)] = 3
     """Stop as diverged at this many losses in a row that are infinite or not a number."""
 
-    validate_every: int = 1
+    validate_every: Annotated[int, Range(1)] = 1
     """Epochs from one validation to the next; the last epoch is always validated."""
 
-    resolutions: tuple[int, ...] | None = None
+    resolutions: Annotated[tuple[int, ...] | None, Range(16, 64), Needs("data.pipeline", "packed")] = None
     """Progressive resizing: sides in pixels to which the training images are scaled, one after the other, such as
     [20, 24, 32]; null is their own size throughout (`packed` pipeline only)."""
 
-    resolution_changes: tuple[float, ...] | None = None
+    resolution_changes: Annotated[tuple[float, ...] | None, Range(0, 1, above=True), Needs("training.resolutions")] = (
+        None
+    )
     """Where in the run, 0 to 1, each of `resolutions` but the first begins, such as [0.15, 0.5]."""
 
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of the initial weights, the order of the images and the augmentation."""
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device; `auto` takes CUDA, else Apple's MPS, else the CPU."""
 
-    devices: int = 1
+    devices: Annotated[int, Range(1, 1024)] = 1
     """Number of devices of each machine, one process each; with `cpu`, the number of processes."""
 
-    num_nodes: int = 1
+    num_nodes: Annotated[int, Range(1, 1024)] = 1
     """Number of machines; on several, torchrun or SLURM's srun starts the processes."""
 
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
@@ -271,10 +300,10 @@ class TrainingConfig:
     deterministic: bool = False
     """Use only algorithms that give the same bits on every run on the same machine; slower on CUDA."""
 
-    limit_train_batches: int | None = None
+    limit_train_batches: Annotated[int | None, Range(1)] = None
     """Use only this many batches of each training epoch, for a trial; null is all."""
 
-    limit_val_batches: int | None = None
+    limit_val_batches: Annotated[int | None, Range(1)] = None
     """Use only this many validation batches, for a trial; null is all."""
 
     @property
@@ -285,10 +314,14 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All settings of one experiment."""
+    """All settings of one experiment.
 
-    recipe: str = "original"
-    """Recipe whose settings replace the defaults; `cifar100 recipes` lists them."""
+    Raises:
+        UserError: settings contradict each other, or one has no effect; names both.
+    """
+
+    recipe: str | None = None
+    """Recipe that the settings started from; `cifar100 recipes` lists them. null: none."""
 
     data: DataConfig = field(default_factory=DataConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -296,8 +329,22 @@ class Config:
     optimization: OptimizationConfig = field(default_factory=OptimizationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        """Check what sections cannot check by themselves."""
+        values = {name: get(self, name) for name in settings()}
+        check_effects(values, settings(), chosen_components(values))
+        check_combinations(self)
 
-SECTIONS = ("data", "augmentation", "model", "optimization", "training")
+
+SECTIONS: Mapping[str, type[Any]] = MappingProxyType(
+    {
+        "data": DataConfig,
+        "augmentation": AugmentationConfig,
+        "model": ModelConfig,
+        "optimization": OptimizationConfig,
+        "training": TrainingConfig,
+    }
+)
 """The sections of a `Config`, in the order in which they are shown."""
 
 
@@ -305,3 +352,41 @@ def get(config: Config, setting: str) -> Any:
     """Return the value of a setting named like `data.batch_size`."""
     section, _, key = setting.partition(".")
     return getattr(getattr(config, section), key) if key else getattr(config, section)
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """Return every setting by its full name, such as `data.batch_size`."""
+    return {f"{name}.{setting.name}": setting for name in SECTIONS for setting in section_settings(name)}
+
+
+@cache
+def section_settings(name: str) -> tuple[Setting, ...]:
+    """Return the settings of a section, those that components declare included."""
+    section = globals()[f"{name.capitalize()}Config"]  # SECTIONS is not there yet when the defaults are made
+    source = ast.parse(inspect.getsource(section)).body[0]
+    assert isinstance(source, ast.ClassDef)
+    docstrings = attribute_docstrings(source) | getattr(section, "declared_help", {})
+    types = get_type_hints(section, include_extras=True)
+    return tuple(
+        Setting(item.name, types[item.name], item.default, docstrings.get(item.name, "")) for item in fields(section)
+    )
+
+
+COMPONENTS = {"model.name": ("models", "network"), "optimization.loss": ("training/loss.py", "loss")}
+"""The settings that name a component, and where such components are declared."""
+
+
+def chosen_components(values: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
+    """Return what each of `COMPONENTS` names: its name, the settings it takes, and those that only others take.
+
+    values: every setting by its full name.
+    """
+    chosen = {}
+    for selector, (path, marker) in COMPONENTS.items():
+        section = selector.partition(".")[0]
+        known = components(path, marker)
+        names = {name: {f"{section}.{setting.name}" for setting in known[name].settings} for name in known}
+        taken = frozenset(names[values[selector]])
+        chosen[selector] = (values[selector], taken, frozenset(set().union(*names.values()) - taken))
+    return chosen

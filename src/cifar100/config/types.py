@@ -68,6 +68,12 @@ class Needs:
         self.setting = setting
         self.values = values
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Needs) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
     def is_met(self, value: Any) -> bool:
         """Return whether the prerequisite holds if the other setting has this value."""
         return value in self.values if self.values else value not in (None, False, 0, "none")

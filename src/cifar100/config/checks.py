@@ -1,0 +1,125 @@
+"""What a `Config` checks when it is made: ranges, settings without effect, contradictions."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+from cifar100.config.declarations import Setting
+from cifar100.config.types import Needs, Range
+from cifar100.errors import UserError
+
+if TYPE_CHECKING:
+    from cifar100.config import Config, OptimizationConfig, TrainingConfig
+
+Choices = Mapping[str, tuple[str, frozenset[str], frozenset[str]]]
+"""Setting that names a component -> the name, the settings it takes, the settings that only other components take."""
+
+
+def check_ranges(section: Any, name: str, settings: Iterable[Setting]) -> None:
+    """Refuse values of a section that are out of range.
+
+    Raises:
+        UserError: names the setting, its value and its range.
+    """
+    for setting in settings:
+        value = getattr(section, setting.name)
+        for limits in _metadata(setting.annotation, Range):
+            if not limits.contains(value):
+                each = "each value" if isinstance(value, (list, tuple)) else "it"
+                shown = list(value) if isinstance(value, tuple) else value
+                raise UserError(f"--{name}.{setting.name} is {shown}, but {each} must be {limits}.")
+
+
+def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> dict[str, str]:
+    """Return the settings that differ from their defaults although nothing uses them, each with the reason.
+
+    values: every setting by its full name.
+    """
+    found: dict[str, str] = {}
+    for name, setting in settings.items():
+        if values[name] != setting.default:
+            missing = [need for need in _metadata(setting.annotation, Needs) if not need.is_met(values[need.setting])]
+            found |= {name: f"it needs {missing[0]}"} if missing else {}
+    for selector, (chosen, taken, others) in choices.items():
+        takes = ", ".join(sorted(name.partition(".")[2] for name in taken)) or "no settings"
+        for name in others:
+            if values[name] is not None:
+                found[name] = f"--{selector} {chosen} takes {takes}"
+    return found
+
+
+def check_effects(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> None:
+    """Refuse a setting that has no effect.
+
+    Raises:
+        UserError: names the first such setting and what it needs.
+    """
+    for name, reason in without_effect(values, settings, choices).items():
+        raise UserError(f"--{name} {_shown(values[name])} has no effect: {reason}; leave it out.")
+
+
+def check_combinations(config: Config) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        UserError: names the settings.
+    """
+    augmentation, data, training = config.augmentation, config.data, config.training
+    if augmentation.flip == "alternating" and data.pipeline != "packed":
+        raise UserError(
+            "--augmentation.flip alternating needs --data.pipeline packed; with images use --augmentation.flip random."
+        )
+    if augmentation.mixup_probability + augmentation.cutmix_probability > 1:
+        raise UserError(
+            "--augmentation.mixup_probability and --augmentation.cutmix_probability add up to more than 1; lower one."
+        )
+    if (data.mean is None) != (data.std is None):
+        raise UserError("--data.mean and --data.std belong together: give both or neither.")
+    _check_length(training)
+    _check_optimizer(config.optimization)
+    if config.optimization.sam != "none" and training.precision == "16-mixed":
+        # Gradients would have to be scaled in both passes, but only one is.
+        raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
+
+
+def _check_length(training: TrainingConfig) -> None:
+    if training.max_minutes is not None and training.num_processes > 1:
+        raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
+    resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
+    if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or 1 in changes:
+        raise UserError(
+            f"--training.resolution_changes is {list(changes)}, but {len(resolutions)} resolutions need "
+            f"{len(resolutions) - 1} rising numbers between 0 and 1."
+        )
+
+
+def _check_optimizer(optimization: OptimizationConfig) -> None:
+    if optimization.optimizer == "sgd" and optimization.nesterov and optimization.momentum == 0:
+        raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+    if optimization.optimizer == "muon" and optimization.learning_rate == "auto":
+        raise UserError(
+            "the learning-rate finder varies one learning rate, but muon has two; give both --optimization."
+            "learning_rate and --optimization.muon_learning_rate a number."
+        )
+    if optimization.optimizer == "muon" and not optimization.nesterov:
+        raise UserError("--optimization.optimizer muon has Nesterov momentum; --optimization.nesterov must be true.")
+    first, final = optimization.ema_decay, optimization.ema_final_decay
+    if first is not None and final is not None and final < first:
+        raise UserError(f"--optimization.ema_final_decay is {final:g}, but it must be at least ema_decay, {first:g}.")
+
+
+def _metadata(annotation: Any, kind: type) -> Iterator[Any]:
+    """Yield the metadata of one kind, wherever it stands in an annotation."""
+    yield from (item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind))
+    inner = getattr(annotation, "__origin__", None) if hasattr(annotation, "__metadata__") else None
+    if inner is not None:
+        yield from _metadata(inner, kind)
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for argument in get_args(annotation):
+            yield from _metadata(argument, kind)
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,113 @@
+"""Convert the text of an option, or a value from YAML, to the type of a setting."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from cifar100.errors import UserError
+
+
+def convert(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value in the type of its setting.
+
+    Args:
+        name: of the setting, for the message.
+        value: text from the command line, or what YAML or a Python caller gives.
+        annotation: int, float, bool, str, Path, a Literal, a tuple, or a union of these; perhaps Annotated.
+
+    Raises:
+        UserError: the value is of another type; says which one is expected.
+    """
+    try:
+        return _convert(value, annotation)
+    except ValueError:
+        shown = "null" if value is None else str(value)[:200]
+        raise UserError(f"--{name} is {shown}, but it must be {expectation(annotation)}.") from None
+
+
+def expectation(annotation: Any) -> str:
+    """Return what a setting of this type must be, as a phrase."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return expectation(annotation.__origin__)
+    if origin in (Union, types.UnionType):
+        return " or ".join(expectation(argument) for argument in arguments)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
+    if origin is tuple:
+        inner = {int: ("whole numbers", "[16, 24, 32]"), float: ("numbers", "[0.2, 0.5, 0.9]")}
+        if get_origin(arguments[0]) is Literal:
+            names = get_args(arguments[0])
+            return f"a list of {', '.join(names)}, as in [{', '.join(names[:2])}]"
+        plural, example = inner[arguments[0]]
+        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
+        return f"{count}{plural} in brackets, as in {example}"
+    simple = {int: "a whole number", float: "a number", bool: "true or false", type(None): "null", Path: "a path"}
+    return simple.get(annotation, "text")
+
+
+def _convert(value: Any, annotation: Any) -> Any:
+    """Convert, or raise a ValueError."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _convert(value, annotation.__origin__)
+    if origin in (Union, types.UnionType):
+        return _convert_to_one_of(value, arguments)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool):
+            raise ValueError
+        return value
+    if origin is tuple:
+        return _convert_tuple(value, arguments)
+    if annotation in (str, Path):
+        if not isinstance(value, (str, Path)):
+            raise ValueError
+        return annotation(value)
+    return _convert_scalar(value, annotation)
+
+
+def _convert_to_one_of(value: Any, annotations: tuple[Any, ...]) -> Any:
+    for annotation in sorted(annotations, key=lambda kind: kind in (str, Path)):  # text fits everything: last
+        try:
+            return _convert(value, annotation)
+        except ValueError:
+            continue
+    raise ValueError
+
+
+def _convert_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError from None
+    if isinstance(value, str) and arguments[-1] is Ellipsis:
+        value = [value]  # one name needs no brackets
+    if not isinstance(value, (list, tuple)):
+        raise ValueError
+    kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+    if len(kinds) != len(value):
+        raise ValueError
+    return tuple(_convert(element, kind) for element, kind in zip(value, kinds, strict=True))
+
+
+def _convert_scalar(value: Any, kind: type) -> Any:
+    words: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, type(None): {"null": None}}
+    if kind in words:
+        if isinstance(value, str) and value.lower() in words[kind]:
+            return words[kind][value.lower()]
+        if not isinstance(value, kind):
+            raise ValueError
+        return value
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise ValueError
+    if kind is int and isinstance(value, float):
+        raise ValueError
+    try:
+        return kind(value)  # int and float read text as Python does: 1e-3, but no 0x10
+    except OverflowError:
+        raise ValueError from None

@@ -1,0 +1,166 @@
+"""Read which settings a network, an augmentation or a loss declares in its own file, without importing that file.
+
+A component (a network, an augmentation, a loss, a logger) is one file with its settings beside its code. `Config` and
+`--help` must know those settings, but importing the file would load torch, which takes seconds. So the declarations are
+read from the source, as setuptools reads `attr:` values: names and types evaluated in `cifar100.config.types`, literal
+defaults, docstrings as help. A component is either
+
+- a function with a decorator, such as `@network("resnet18", "resnet34")`; its keyword-only arguments are its settings,
+- or a dataclass with a base class, such as `class Cutout(Augmentation)`; its fields are its settings.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import docstring_parser
+
+from cifar100.config import types as setting_types
+
+PACKAGE = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its type with its range and prerequisites, its default, and its help text."""
+
+    name: str
+    annotation: Any
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class Component:
+    """What one file declares under one name."""
+
+    name: str
+    summary: str
+    """First line of its docstring."""
+    module: str
+    attribute: str
+    """Name of the function or class in the module."""
+    settings: tuple[Setting, ...]
+
+    def load(self) -> Any:
+        """Import the module and return the function or class."""
+        return getattr(import_module(self.module), self.attribute)
+
+
+@cache
+def components(path: str, marker: str) -> dict[str, Component]:
+    """Return the components below a path, by name.
+
+    Args:
+        path: a package folder or a module below `src/cifar100`, such as `models` or `training/loss.py`.
+        marker: name of the decorator or of the base class.
+    """
+    place = PACKAGE / path
+    found: dict[str, Component] = {}
+    for file in [place] if place.suffix == ".py" else sorted(place.glob("*.py")):
+        module = ".".join(["cifar100", *file.relative_to(PACKAGE).with_suffix("").parts])
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            for component in _declared(node, marker, module):
+                if component.name in found:
+                    raise TypeError(f"{component.name} is declared twice: {found[component.name].module}, {module}")
+                found[component.name] = component
+    return found
+
+
+def attribute_docstrings(source: ast.ClassDef) -> dict[str, str]:
+    """Return the docstring under each annotated attribute of a class, as one line."""
+    following = zip(source.body, [*source.body[1:], None], strict=True)
+    return {
+        node.target.id: " ".join(after.value.value.split())
+        for node, after in following
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and isinstance(after, ast.Expr)
+        and isinstance(after.value, ast.Constant)
+        and isinstance(after.value.value, str)
+    }
+
+
+def _declared(node: ast.stmt, marker: str, module: str) -> Iterator[Component]:
+    if isinstance(node, ast.FunctionDef):
+        for decorator in node.decorator_list:
+            if isinstance(decorator, ast.Call) and _is_named(decorator.func, marker):
+                settings = tuple(_arguments(node))
+                for name in map(ast.literal_eval, decorator.args):
+                    yield Component(name, _summary(node), module, node.name, settings)
+    elif isinstance(node, ast.ClassDef) and any(_is_named(base, marker) for base in node.bases):
+        yield Component(node.name, _summary(node), module, node.name, tuple(_fields(node)))
+
+
+def _arguments(node: ast.FunctionDef) -> Iterator[Setting]:
+    described = {
+        parameter.arg_name: " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse(ast.get_docstring(node) or "").params
+    }
+    for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+        assert argument.annotation is not None, f"{node.name}: {argument.arg} has no type"
+        assert default is not None, f"{node.name}: {argument.arg} has no default"
+        yield Setting(
+            argument.arg, _evaluate(argument.annotation), ast.literal_eval(default), described.get(argument.arg, "")
+        )
+
+
+def _fields(node: ast.ClassDef) -> Iterator[Setting]:
+    docstrings = attribute_docstrings(node)
+    for field in node.body:
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
+            name = field.target.id
+            if not ast.unparse(field.annotation).startswith("ClassVar"):
+                yield Setting(
+                    name, _evaluate(field.annotation), ast.literal_eval(field.value), docstrings.get(name, "")
+                )
+
+
+def _evaluate(annotation: ast.expr) -> Any:
+    return eval(compile(ast.Expression(annotation), "<annotation>", "eval"), dict(vars(setting_types)))
+
+
+def _is_named(node: ast.expr, name: str) -> bool:
+    return (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name)
+
+
+def _summary(node: ast.FunctionDef | ast.ClassDef) -> str:
+    return (ast.get_docstring(node) or "").partition("\n")[0]
+
+
+Decorator = Callable[[type], type]
+
+
+def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, several: bool = False) -> Decorator:
+    """Return a decorator that adds the settings of components to a class, below `@dataclass`.
+
+    Args:
+        path: see `components`.
+        marker: see `components`.
+        chosen_by: the field that names one of the components. Its type becomes the list of names, and the settings
+            default to `null`, which means the default of the chosen component. Without it, all components are in use.
+        several: whether that field lists any number of names.
+    """
+
+    def add(section: type) -> type:
+        annotations, help_texts = section.__annotations__, {}
+        declared = components(path, marker)
+        if chosen_by is not None:
+            name: Any = setting_types.Literal[tuple(declared)]
+            annotations[chosen_by] = tuple[name, ...] if several else name
+        for setting in (setting for component in declared.values() for setting in component.settings):
+            annotation = setting.annotation if chosen_by is None else setting.annotation | None
+            if annotations.setdefault(setting.name, annotation) != annotation:
+                raise TypeError(f"{setting.name} is declared twice in {path}, with different types")
+            setattr(section, setting.name, setting.default if chosen_by is None else None)
+            help_texts[setting.name] = setting.help
+        section.declared_help = help_texts  # type: ignore[attr-defined]
+        return section
+
+    return add

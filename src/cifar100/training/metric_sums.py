@@ -1,0 +1,48 @@
+"""Means of the metrics over an epoch: one vector of sums, on the device of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
+
+
+class MetricSums(nn.Module):
+    """Sums values of images and counts the images. An update does not wait for the device.
+
+    The sums are no part of the state dict: a saved run holds those of all processes together, see `ImageClassifier`.
+
+    Args:
+        names: the names of the metrics.
+    """
+
+    sums: Tensor
+    """float32 (number of metrics + 1,): the sum of each metric, then the number of images."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.register_buffer("sums", torch.zeros(len(names) + 1), persistent=False)
+
+    def update(self, values: Mapping[str, Tensor], num_images: int) -> None:
+        """Add a batch. values: for each name, the mean over its images, a scalar."""
+        batch = torch.stack([values[name].detach().float() * num_images for name in self.names])
+        self.sums[:-1] += batch
+        self.sums[-1] += num_images
+
+    def means(self) -> dict[str, float]:
+        """Return the means over this process's images so far. Waits for the device."""
+        *totals, count = self.sums.tolist()
+        return {name: total / count for name, total in zip(self.names, totals, strict=True)} if count else {}
+
+    def reduced(self, strategy: Strategy) -> Tensor:
+        """Return the sums over all processes, on the CPU. A collective operation."""
+        total = strategy.reduce(self.sums.clone(), reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total.cpu()
+
+    def reset(self) -> None:
+        """Start again at 0."""
+        self.sums.zero_()

@@ -1,0 +1,41 @@
+"""The loggers, by name. To add one, write a function here that returns a Lightning logger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from cifar100.config.declarations import components
+from cifar100.runs.folder import RunFolder
+
+Function = TypeVar("Function", bound=Callable[..., Logger])
+
+
+def logger(name: str) -> Callable[[Function], Function]:
+    """Register a function (run, first_step) -> logger under a name of `training.loggers`.
+
+    run: its folder, in which the logger may write.
+    first_step: the optimizer step that a resumed run starts from, else None; what was logged later is repeated.
+    """
+    return lambda function: function
+
+
+@logger("tensorboard")
+def tensorboard(run: RunFolder, first_step: int | None) -> Logger:
+    """Return a logger for TensorBoard, in `lightning_logs/`; it hides what a killed run logged after its last save."""
+    purge: dict[str, Any] = {} if first_step is None else {"purge_step": first_step}
+    return TensorBoardLogger(run.path, name=run.tensorboard.name, version="", default_hp_metric=False, **purge)
+
+
+@logger("csv")
+def csv(run: RunFolder, first_step: int | None) -> Logger:
+    """Return a logger that writes `csv_logs/version_<N>/metrics.csv`, a new version for each resumption."""
+    return CSVLogger(run.path, name="csv_logs")
+
+
+def build_loggers(names: Sequence[str], run: RunFolder, *, first_step: int | None) -> list[Logger]:
+    """Return the loggers that `training.loggers` names."""
+    known = components("training/reporting/loggers.py", "logger")
+    return [known[name].load()(run, first_step) for name in names]
