@@ -315,7 +315,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace_until_full)
-        with pytest.raises(UserError, match=r"cannot be written \(No space left on device\).*make room") as caught:
+        with pytest.raises(
+            UserError, match=r"cannot be written \(No space left on device\).*free some space"
+        ) as caught:
             prepare(source=str(archive), root=root)
     assert "\n" not in str(caught.value)
     assert not DataFolder(root).is_prepared()
