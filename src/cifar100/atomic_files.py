@@ -1,4 +1,4 @@
-"""Write files so that a name only ever belongs to a complete file."""
+"""Write files so that only complete files ever get their name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SUFFIX = ".partial"
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """Give a file to write to; it gets its name when the block has ended well, and is removed otherwise.
+    """Yield a file to write to; it replaces `path` if the block succeeds, and is removed otherwise.
 
-    durable: wait until the content is on the disk before it gets its name, so that not even a power cut leaves an empty
-    file. Takes milliseconds; for files that cannot be made again.
+    durable: wait until the content is on disk before the rename, so that a power failure cannot leave an empty file.
+    This takes milliseconds; use it for files that cannot be created again.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
     try:
@@ -37,7 +37,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; Windows has no such thing."""
+    """Wait until the names in a folder are on disk; Windows has no such call."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -48,38 +48,38 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file."""
+    """Write a complete file or none."""
     with replacing(path) as file:
         file.write(content)
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write a JSON file that is whole at every moment, on the disk when this returns.
+    """Write a JSON file that is complete at every moment, and on disk on return.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; what was there before is kept.
+        UserError: the disk is full or the folder is read-only; an existing file is kept.
     """
     try:
         with replacing(path, durable=True) as file:
             file.write((json.dumps(content, indent=2, allow_nan=True) + "\n").encode())
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror}); free some space or change its rights."
+            f"{path} cannot be written ({error.strerror}); free some space or change its permissions."
         ) from error
 
 
 @contextmanager
 def writing_below(root: Path) -> Iterator[None]:
-    """Turn a full disk and a folder that cannot be written into a `UserError`."""
+    """Turn an `OSError`, such as a full disk or a read-only folder, into a `UserError`."""
     try:
         yield
     except OSError as error:
         where, reason = error.filename or root, error.strerror or error
-        mend = "make room or choose another folder, then run the same command again"
-        raise UserError(f"{where} cannot be written ({reason}); {mend}.") from error
+        fix = "free some space or choose another folder, then run the same command again"
+        raise UserError(f"{where} cannot be written ({reason}); {fix}.") from error
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed process has left of `replacing`."""
+    """Remove the partial files of killed processes."""
     for file in folder.glob(f".*{_SUFFIX}"):
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Show how far a long step has come: a bar on a terminal, plain lines elsewhere. On standard error."""
+"""Report the progress of long steps on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,42 +6,54 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 _SECONDS_BETWEEN_LINES = 10.0
 
+Unit = Literal["images", "steps", "bytes"]
+
 
 @contextmanager
-def progress(title: str, *, total: int, silent: bool = False) -> Iterator[Callable[[int], None]]:
-    """Give a function to be called with the number of images just finished."""
+def progress(
+    title: str, *, total: int, start: int = 0, unit: Unit = "images", silent: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with the number of units just completed; `start` of `total` are complete already.
+
+    silent: report nothing, as on ranks other than 0.
+    """
     if silent:
         yield lambda count: None
         return
-    with (_bar if sys.stderr.isatty() else _lines)(title, total) as advance:
+    with (_bar if sys.stderr.isatty() else _lines)(title, total, start, unit) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(title, total=total, completed=start)
         yield lambda count: bar.advance(task, count)
 
 
 @contextmanager
-def _lines(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    start = last = time.monotonic()
-    done = 0
+def _lines(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
+    started = last = time.monotonic()
+    done = start
+
+    def shown(count: int) -> str:
+        return f"{count / 1e6:.0f} MB" if unit == "bytes" else str(count)
 
     def advance(count: int) -> None:
         nonlocal done, last
         done += count
         if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
+            print(f"{title}: {shown(done)} of {shown(total)}", file=sys.stderr, flush=True)
 
     yield advance
-    print(f"{title}: {done} in {time.monotonic() - start:.1f} s", file=sys.stderr, flush=True)
+    print(f"{title}: {shown(done)} in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)

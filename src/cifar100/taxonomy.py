@@ -1,7 +1,7 @@
-"""The 100 classes and 20 superclasses of CIFAR-100, and its published channel statistics.
+"""Define the 100 classes and 20 superclasses of CIFAR-100, and its published channel statistics.
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Class names are spelled and
-ordered as in the `meta` file of the official release; the index of a name is its label.
+ordered as in the `meta` file of the official release. The index of a name is its label.
 """
 
 FINE_NAMES: tuple[str, ...] = tuple(

@@ -1,6 +1,6 @@
-"""Every file that may come from a stranger, valid ones damaged and hostile ones: a value or one line, and nothing runs.
+"""Read damaged and hostile files of every untrusted kind: each gives a value or a one-line error, and runs nothing.
 
-A few hundred cases in the normal set, more than ten thousand in the slow one; both always the same ones.
+The normal tests cover a few hundred cases, the slow ones more than ten thousand. The cases are the same in every run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from cifar100.runs.listing import summarize
 from cifar100.settings import load_config
 
 CANARY = "canary"
-"""What hostile content would create in the working directory, beside the folder in which it lies, or above."""
+"""The file that hostile content would create in the working directory, in its own folder or in a parent."""
 
 
 class Touch:
@@ -76,7 +76,7 @@ HOSTILE = [
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: its name, a valid one, and what reads it."""
+    """A kind of file: its name, valid content, and its reader."""
 
     name: str
     valid: Callable[[], bytes]
@@ -170,14 +170,14 @@ KINDS = [
     Kind("metrics.json", lambda: json.dumps(METRICS).encode(), read_metrics),
 ]
 
-share = st.floats(0, 1, exclude_max=True)
+fraction = st.floats(0, 1, exclude_max=True)
 change = st.one_of(
-    st.tuples(st.just("set"), share, st.binary(min_size=1, max_size=8)),
-    st.tuples(st.just("insert"), share, st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=40))),
-    st.tuples(st.just("cut"), share, st.integers(1, 200).map(bytes)),
-    st.tuples(st.just("end"), share, st.just(b"")),
-    st.tuples(st.just("repeat"), share, st.integers(1, 400).map(bytes)),
-    st.tuples(st.just("all"), share, st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=300))),
+    st.tuples(st.just("set"), fraction, st.binary(min_size=1, max_size=8)),
+    st.tuples(st.just("insert"), fraction, st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=40))),
+    st.tuples(st.just("cut"), fraction, st.integers(1, 200).map(bytes)),
+    st.tuples(st.just("end"), fraction, st.just(b"")),
+    st.tuples(st.just("repeat"), fraction, st.integers(1, 400).map(bytes)),
+    st.tuples(st.just("all"), fraction, st.one_of(st.sampled_from(HOSTILE), st.binary(max_size=300))),
 )
 
 
@@ -197,7 +197,7 @@ def changed(content: bytes, changes: list[tuple[str, float, bytes]]) -> bytes:
 
 
 def check(kind: Kind, content: bytes, folder: Path) -> None:
-    """Read it; the working directory is `folder`, and the file lies in a folder of its own below it."""
+    """Read the content from a file in a subfolder of the working directory `folder`."""
     path = folder / "place" / kind.name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
@@ -224,7 +224,7 @@ def fuzz(kind: Kind, folder: Path, *, cases: int) -> None:
     kind_path = folder / "place" / kind.name
     kind_path.parent.mkdir()
     kind_path.write_bytes(valid)
-    kind.read(kind_path)  # a UserError here would make all that follows empty
+    kind.read(kind_path)  # an error here would make the rest of the test meaningless
     kind_path.unlink()
     for hostile in HOSTILE:
         check(kind, hostile, folder)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import errno
 import hashlib
 import os
@@ -18,6 +17,7 @@ from fabricated_release import binary_files, equal, fabricate, python_files, wri
 from PIL import Image
 
 from cifar100 import taxonomy
+from cifar100.data import description
 from cifar100.data import prepare as preprocessing
 from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import SPLITS, DataFolder
@@ -131,36 +131,6 @@ def test_file_names_are_safe_whatever_a_class_is_called() -> None:
         "00002__.png",
         "00003_large_man-made.png",
     ]
-
-
-# ---------------------------------------------------------------- what it is
-
-
-def named_officially(release: Release) -> Release:
-    """The official names; each fine label gets its official superclass."""
-    mapping = np.array(taxonomy.FINE_TO_SUPERCLASS)
-    train, test = (
-        dataclasses.replace(split, coarse_labels=mapping[split.fine_labels]) for split in (release.train, release.test)
-    )
-    return Release(train=train, test=test, class_names=taxonomy.FINE_NAMES, superclass_names=taxonomy.SUPERCLASS_NAMES)
-
-
-def test_official_is_only_what_is_official_in_every_pixel_label_and_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = named_officially(FABRICATED)
-    assert preprocessing.describe_release(release).origin == "altered"
-    sums = {"train": release.train.sha256(), "test": release.test.sha256()}
-    monkeypatch.setattr(preprocessing, "OFFICIAL_SHA256", sums)
-    info = preprocessing.describe_release(release)
-    assert (info.origin, info.describe()) == ("official", "CIFAR-100, official")
-    assert info.class_to_superclass == taxonomy.FINE_TO_SUPERCLASS
-
-    images = release.test.images.copy()
-    images[-1, 2, 31, 31] ^= 1
-    other_pixel = dataclasses.replace(release, test=dataclasses.replace(release.test, images=images))
-    other_name = dataclasses.replace(release, class_names=("pear", *release.class_names[1:]))
-    assert preprocessing.describe_release(other_pixel).origin == "altered"
-    with pytest.raises(UserError, match="no image of the class"):  # only the official names tell the superclasses
-        preprocessing.describe_release(other_name)
 
 
 # ---------------------------------------------------------------- running it again
@@ -320,7 +290,7 @@ def test_originals_that_somebody_else_put_there_are_kept(archive: Path, tmp_path
 def test_the_download_is_used_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(preprocessing, "download", lambda folder: calls.append(folder) or archive)
-    monkeypatch.setattr(preprocessing, "_origin", lambda *_: "official")
+    monkeypatch.setattr(description, "_origin", lambda *_: "official")
     root = tmp_path / "root"
     info = prepare(source="download", root=root)
     assert calls == [root]
@@ -345,7 +315,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", replace_until_full)
-        with pytest.raises(UserError, match=r"cannot be written \(No space left on device\).*make room") as caught:
+        with pytest.raises(
+            UserError, match=r"cannot be written \(No space left on device\).*free some space"
+        ) as caught:
             prepare(source=str(archive), root=root)
     assert "\n" not in str(caught.value)
     assert not DataFolder(root).is_prepared()

@@ -9,7 +9,7 @@ from cifar100.errors import UserError
 LABELS = np.repeat(np.arange(10), 50)
 
 
-def test_every_class_gives_its_share():
+def test_the_fraction_of_every_class_is_held_out():
     split = stratified_split(LABELS, fraction=0.1, seed=0)
     assert np.bincount(LABELS[split.validation]).tolist() == [5] * 10
     assert np.bincount(LABELS[split.train]).tolist() == [45] * 10
@@ -51,7 +51,7 @@ def test_class_with_one_image_keeps_it_in_training():
 
 
 def test_fraction_that_holds_out_nothing_is_refused():
-    with pytest.raises(UserError, match=r"validation_fraction 0\.1 of 10 training images leaves no class"):
+    with pytest.raises(UserError, match=r"validation_fraction 0\.1 of 10 training images holds out no image"):
         stratified_split(np.repeat(np.arange(5), 2), fraction=0.1, seed=0)
 
 
@@ -76,14 +76,14 @@ def test_missing_and_truncated_files_are_refused(tmp_path):
             load_split(path)
 
 
-def test_arrays_that_are_no_split_are_refused(tmp_path):
+def test_arrays_that_are_not_a_split_are_refused(tmp_path):
     path = tmp_path / "split.npz"
     doubled = Split(train=np.array([0, 1, 2]), validation=np.array([2]))
     gap = Split(train=np.array([0, 1]), validation=np.array([3]))
     fractional = Split(train=np.array([0.0, 1.0]), validation=np.array([2.0]))
     for split in (doubled, gap, fractional):
         save_split(split, path)
-        with pytest.raises(UserError, match="is no train/validation split"):
+        with pytest.raises(UserError, match="holds duplicate, missing or fractional positions"):
             load_split(path)
 
 

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
+import platform
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import pytest
 
 from cifar100.data.sources import shapes100 as generated
-from cifar100.data.sources.outlines import OUTLINES
 from cifar100.data.sources.release import Release, ReleaseSplit
 from cifar100.data.sources.shapes100 import CLASS_NAMES, SUPERCLASS_NAMES, draw
 
@@ -40,10 +39,28 @@ def test_names_are_alphabetical_and_tell_the_superclass(release: Release) -> Non
         assert release.class_names[fine].endswith(f"_{release.superclass_names[coarse]}")
 
 
-def test_the_seed_decides_every_pixel(release: Release) -> None:
-    again, other = draw(train_per_class=12, test_per_class=4), draw(train_per_class=12, test_per_class=4, seed=1)
-    assert sums(again) == sums(release)
-    assert not set(sums(other)) & set(sums(release))
+drawn_as_the_reference = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="OpenCV rounds differently on other processors"
+)
+
+
+@drawn_as_the_reference
+def test_a_small_set_is_drawn_as_the_reference() -> None:
+    small = draw(train_per_class=6, test_per_class=2)
+    assert small.train.sha256() == "09511a4920e91f692bd9f843450e658d0fbcd3f53a3357b0700247a062b75934"
+    assert small.test.sha256() == "de2e9cbb489f87d7e87f27f460aeffd0dce9855c708e8a75651291d046228bb7"
+
+
+@pytest.mark.slow
+@drawn_as_the_reference
+def test_the_full_set_is_the_reference() -> None:
+    full = draw()
+    assert len(full.train.images) + len(full.test.images) == generated.NUM_IMAGES
+    assert {"train": full.train.sha256(), "test": full.test.sha256()} == generated.SHA256
+
+
+def test_another_seed_gives_other_images(release: Release) -> None:
+    assert not set(sums(draw(train_per_class=12, test_per_class=4, seed=1))) & set(sums(release))
 
 
 def test_the_number_of_threads_decides_nothing(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,16 +72,6 @@ def test_the_number_of_threads_decides_nothing(release: Release, monkeypatch: py
 def test_no_image_is_in_the_data_set_twice(release: Release) -> None:
     images = [image.tobytes() for split in (release.train, release.test) for image in split.images]
     assert len(set(images)) == len(images)
-
-
-@pytest.mark.parametrize("name", OUTLINES)
-def test_outlines_fill_the_unit_circle(name: str) -> None:
-    points = np.concatenate(OUTLINES[name])
-    assert 0.85 < np.hypot(*points.T).max() <= 1 + 1e-9
-    canvas = np.zeros((200, 200), dtype=np.uint8)
-    cv2.fillPoly(canvas, [np.rint(100 + 99 * contour).astype(np.int32) for contour in OUTLINES[name]], 1)
-    assert canvas.mean() > 0.1, "too thin to carry a texture"
-    assert cv2.connectedComponents(canvas, connectivity=4)[0] == 2, "one piece on one background"
 
 
 def pixel_accuracy(release: Release) -> float:

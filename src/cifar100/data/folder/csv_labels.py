@@ -1,7 +1,7 @@
-"""Read the label files: `train.csv` and `test.csv`, those we write and those a user brings.
+"""Read and check the label files `train.csv` and `test.csv`, of prepared and of custom data.
 
-The columns `file` and `fine_label` are required; `fine_name`, `superclass_label` and `superclass_name` may be absent or
-empty. `file` is relative to the folder of the CSV file.
+The columns `file` and `fine_label` are required. The columns `fine_name`, `superclass_label` and `superclass_name` may
+be missing or empty. `file` is relative to the folder of the CSV file.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from cifar100.errors import UserError
 REQUIRED_COLUMNS = ("file", "fine_label")
 COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
 
-
-LONGEST_VALUE = 1000
-"""Characters; no path or name needs more."""
+MAX_VALUE_LENGTH = 1000
+"""In characters; no path or name needs more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +29,14 @@ class LabelRow:
     """One image of a label file."""
 
     place: str
-    """File and line, for messages about this row."""
+    """File and line, for error messages."""
 
     file: str
-    """Relative to the folder of the CSV file, with forward slashes; never leads out of it."""
+    """Relative to the folder of the CSV file, with forward slashes, and never outside of it."""
 
     fine_label: int
     fine_name: str
-    """Empty where the column is absent."""
+    """Empty if the column is missing."""
 
     superclass_label: int | None
     superclass_name: str
@@ -46,10 +45,10 @@ class LabelRow:
 def read_labels(csv_file: Path, *, num_classes: int | None = None) -> tuple[list[str], NDArray[np.int64]]:
     """Return the relative image files and the labels, int64 (N,), of a label file.
 
-    With `num_classes`, labels must lie in 0 .. num_classes - 1; without, they must cover 0 .. C - 1 without a gap.
+    Labels must lie in 0 .. num_classes - 1. Without `num_classes`, they must be 0 .. C - 1 without a gap.
 
     Raises:
-        UserError: as `read_rows`, or a label is out of range or left out.
+        UserError: `read_rows` fails, or a label is out of range or missing.
     """
     rows = read_rows(csv_file)
     if num_classes is None:
@@ -57,34 +56,34 @@ def read_labels(csv_file: Path, *, num_classes: int | None = None) -> tuple[list
     for row in rows:
         if row.fine_label >= num_classes:
             raise UserError(
-                f"{row.place}: fine_label is {row.fine_label}, but the training data have {num_classes} classes; "
-                f"expected 0 to {num_classes - 1}."
+                f"{row.place}: fine_label is {row.fine_label}, expected 0 to {num_classes - 1}, since the training "
+                f"data have {num_classes} classes; correct the label."
             )
     return [row.file for row in rows], np.array([row.fine_label for row in rows], dtype=np.int64)
 
 
 def count_classes(csv_file: Path, rows: list[LabelRow]) -> int:
-    """Return C where the labels are 0 .. C - 1, each used at least once.
+    """Return the number of classes C; the labels must be 0 .. C - 1, each of at least one image.
 
     Raises:
-        UserError: a label in between has no image.
+        UserError: a label has no image.
     """
     used = {row.fine_label for row in rows}
     for label in range(len(used)):
         if label not in used:
             raise UserError(
-                f"{csv_file}: no row has fine_label {label}, but the highest is {max(used)}; "
-                "labels must count up from 0 without a gap."
+                f"{csv_file}: no row has fine_label {label}, but the maximum is {max(used)}; "
+                "number the classes from 0 without a gap."
             )
     return len(used)
 
 
 def read_rows(csv_file: Path) -> list[LabelRow]:
-    """Read and check every row of a label file; every image file named in it exists.
+    """Read and check every row of a label file, and that every image file exists.
 
     Raises:
-        UserError: the file cannot be read, a column is missing, there are no rows, or a row has a label that is no
-            whole number, or a file that is missing, listed before, or outside the folder. Names the line.
+        UserError: the file cannot be read, has no rows or lacks a column; or a row has a label that is not a whole
+            number, or a file that is missing, listed before or outside the folder. The message names the line.
     """
     rows: list[LabelRow] = []
     first_place: dict[str, str] = {}
@@ -93,7 +92,7 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
         if row.file in first_place:
             raise UserError(f"{place}: {row.file} is listed again, first at {first_place[row.file]}; list it once.")
         if not _is_file(csv_file.parent / row.file):
-            raise UserError(f"{place}: there is no file {csv_file.parent / row.file}.")
+            raise UserError(f"{place}: {csv_file.parent / row.file} does not exist; correct or remove the row.")
         first_place[row.file] = place
         rows.append(row)
     if not rows:
@@ -102,9 +101,9 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
 
 
 def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the place and the fields of each row, with missing columns and ragged rows refused."""
+    """Yield the place and the fields of each row; refuse missing columns and rows of another length."""
     try:
-        text = csv_file.read_bytes().decode("utf-8-sig")  # spreadsheets put a byte order mark in front
+        text = csv_file.read_bytes().decode("utf-8-sig")  # spreadsheets start with a byte order mark
     except OSError as error:
         raise UserError(f"{csv_file} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
@@ -115,8 +114,8 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
         missing = [name for name in REQUIRED_COLUMNS if name not in header]
         if missing:
             raise UserError(
-                f"{csv_file} has no column {' and '.join(missing)}; its first line must name the columns, separated by "
-                f"commas, but reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
+                f"{csv_file} has no column {' and '.join(missing)}; expected the column names in the first line, "
+                f"separated by commas, but it reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
             )
         for values in reader:
             place = f"{csv_file} line {reader.line_num}"
@@ -124,8 +123,8 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 continue  # an empty line
             if len(values) != len(header):
                 raise UserError(f"{place} has {len(values)} values, expected {len(header)}, as in the first line.")
-            if max(map(len, values)) > LONGEST_VALUE:
-                raise UserError(f"{place} holds a value of more than {LONGEST_VALUE:,} characters; shorten it.")
+            if max(map(len, values)) > MAX_VALUE_LENGTH:
+                raise UserError(f"{place} holds a value of more than {MAX_VALUE_LENGTH:,} characters; shorten it.")
             if any(character < " " for character in "".join(values)):
                 raise UserError(f"{place} holds a line break or another control character inside a value; remove it.")
             yield place, dict(zip(header, (value.strip() for value in values), strict=True))
@@ -141,7 +140,7 @@ def _parse(place: str, fields: dict[str, str]) -> LabelRow:
     superclass_text = fields.get("superclass_label", "")
     return LabelRow(
         place=place,
-        file=file.as_posix(),  # also removes a leading ./ so that one file has one name
+        file=file.as_posix(),  # also removes a leading ./ so that each file has one name
         fine_label=fine_label,
         fine_name=fields.get("fine_name", ""),
         superclass_label=_parse_label(place, "superclass_label", superclass_text) if superclass_text else None,
@@ -151,7 +150,7 @@ def _parse(place: str, fields: dict[str, str]) -> LabelRow:
 
 def _parse_label(place: str, column: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 9):  # nine digits fit every integer type
-        raise UserError(f"{place}: {column} is {text!r}, expected a whole number from 0.")
+        raise UserError(f"{place}: {column} is {text!r}, expected a whole number of at least 0.")
     return int(text)
 
 

@@ -1,6 +1,6 @@
-"""A user's own data: a folder with `train.csv`, perhaps `test.csv`, and images of any format and size.
+"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of any format and size.
 
-The images stay as they are; the packed arrays and `dataset.json` are written beside them.
+The images are not changed; the packed arrays and `dataset.json` are written next to them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from cifar100.long_steps import progress
 
 
 def ensure_custom(root: Path) -> DatasetInfo:
-    """Return the facts about a user's own data, after preparing them if a CSV file is new or has changed.
+    """Return the facts about custom data; prepare them first if a CSV file is new or has changed.
 
-    A changed image under the same name is not noticed; `prepare_custom` reads all of them again.
+    This does not detect a changed image under the same name; `prepare_custom` reads all images again.
 
     Raises:
-        UserError: as `prepare_custom`.
+        UserError: `prepare_custom` fails.
     """
     folder = DataFolder(root)
     try:
@@ -43,7 +43,7 @@ def prepare_custom(root: Path) -> DatasetInfo:
     """Read the CSV files and all images in `root`, and write packed arrays and `dataset.json`.
 
     Raises:
-        UserError: names the file and the line of the first mistake, or what cannot be written.
+        UserError: a CSV file or an image is wrong (the message names file and line), or `root` cannot be written.
     """
     folder = DataFolder(root)
     sha256 = _csv_sha256(folder)
@@ -87,29 +87,30 @@ def _csv_sha256(folder: DataFolder) -> dict[str, str]:
 
 def _check_rows(rows: dict[Split, list[LabelRow]], num_classes: int, folder: DataFolder) -> None:
     if num_classes < 2:
-        raise UserError(f"{folder.csv('train')} has a single class, expected at least two.")
+        raise UserError(f"{folder.csv('train')} has a single class, expected at least two; add images of another.")
     training_files = {row.file: row.place for row in rows["train"]}
     for row in rows.get("test", []):
         if row.fine_label >= num_classes:
             raise UserError(
-                f"{row.place}: fine_label is {row.fine_label}, but train.csv has the classes 0 to {num_classes - 1}."
+                f"{row.place}: fine_label is {row.fine_label}, expected one of the classes in train.csv, 0 to "
+                f"{num_classes - 1}; correct the label."
             )
         if row.file in training_files:
             raise UserError(
-                f"{row.place}: {row.file} is a training image too ({training_files[row.file]}); the test would not be "
-                "fair. List it in one of the files."
+                f"{row.place}: {row.file} is also a training image ({training_files[row.file]}), which would bias the "
+                "test; list it in one of the files."
             )
 
 
 def _name_classes(rows: list[LabelRow]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
-    """Return class names, superclass names and the superclass of each class; the last two may be empty."""
+    """Return the class names, the superclass names and the superclass of each class; the last two may be empty."""
     class_names = _names(((row.place, row.fine_label, row.fine_name) for row in rows), "fine")
     superclasses: dict[int, int | None] = {}
     for row in rows:
         if superclasses.setdefault(row.fine_label, row.superclass_label) != row.superclass_label:
             raise UserError(
                 f"{row.place}: superclass_label is {_shown(row.superclass_label)}, but another row of class "
-                f"{row.fine_label} has {_shown(superclasses[row.fine_label])}."
+                f"{row.fine_label} has {_shown(superclasses[row.fine_label])}; give all its rows the same."
             )
         if row.superclass_name and row.superclass_label is None:
             raise UserError(f"{row.place} has a superclass_name but no superclass_label; give both or neither.")
@@ -118,29 +119,31 @@ def _name_classes(rows: list[LabelRow]) -> tuple[tuple[str, ...], tuple[str, ...
     if not numbers:
         return class_names, (), ()
     if len(numbers) < len(labels):
-        raise UserError(f"class {labels.index(None)} has no superclass_label, but others have; give it to all or none.")
+        raise UserError(f"class {labels.index(None)} has no superclass_label, but others have one; label all or none.")
     names = _names(((row.place, row.superclass_label or 0, row.superclass_name) for row in rows), "superclass")
     return class_names, names, tuple(numbers)
 
 
 def _names(entries: Iterable[tuple[str, int, str]], kind: str) -> tuple[str, ...]:
-    """Return the name of each label from (place, label, name); the number itself where no label has a name."""
+    """Return the name of each label from (place, label, name), or its number if no label has a name."""
     names: dict[int, str] = {}
     owners: dict[str, int] = {}
     for place, label, name in entries:
         if names.setdefault(label, name) != name:
             raise UserError(
-                f"{place}: {kind}_name is {name!r}, but another row with {kind}_label {label} has {names[label]!r}."
+                f"{place}: {kind}_name is {name!r}, but another row with {kind}_label {label} has {names[label]!r}; "
+                "give one label one name."
             )
         if name and owners.setdefault(name, label) != label:
             raise UserError(
-                f"{place}: {kind}_name {name!r} belongs to {kind}_label {owners[name]} already, not {label}."
+                f"{place}: {kind}_name {name!r} of {kind}_label {label} is already the name of {kind}_label "
+                f"{owners[name]}; give each label its own name."
             )
     for label in range(len(names)):
         if label not in names:
-            raise UserError(f"no row has {kind}_label {label}, but the highest is {max(names)}; leave no gap.")
+            raise UserError(f"no row has {kind}_label {label}, but the maximum is {max(names)}; leave no gap.")
         if owners and not names[label]:
-            raise UserError(f"{kind}_label {label} has no {kind}_name, but others have; name all or none.")
+            raise UserError(f"{kind}_label {label} has no {kind}_name, but others have one; name all or none.")
     return tuple(names[label] or str(label) for label in range(len(names)))
 
 

@@ -1,4 +1,4 @@
-"""Which training images train and which are held out for validation."""
+"""Split the training images into training and validation."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from cifar100.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Positions in the training set, int64, ascending; the two never share one and together hold all."""
+    """Ascending positions in the training set, int64; each position is in exactly one of the two."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
 
 
 def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -> Split:
-    """Hold out `fraction` of each class at random; the same on every platform.
+    """Hold out `fraction` of each class at random, the same images on every platform.
 
-    A class whose share is not a whole number is rounded, and keeps at least one image in training.
+    The number of images held out is rounded for each class, and at least one image remains for training.
 
     labels: int64 (N,).
 
     Raises:
-        UserError: `fraction` is above 0, but no class is large enough to give an image.
+        UserError: `fraction` is above 0, but every class is too small.
     """
-    # PCG64 is named, not left to `default_rng`, so that a later numpy cannot change who is held out.
+    # PCG64 instead of `default_rng`, so that a later numpy cannot change the split.
     generator = np.random.Generator(np.random.PCG64(seed))
     held_out = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         count = min(int(len(members) * fraction + 0.5), len(members) - 1)
-        # Sorting all keys, where `choice` would do, keeps the draws of the other classes independent of `fraction`.
+        # Unlike `choice`, sorting all keys keeps the random numbers of the other classes independent of `fraction`.
         held_out[members[np.argsort(generator.random(len(members)))[:count]]] = True
     if fraction > 0 and not held_out.any():
         raise UserError(
-            f"--data.validation_fraction {fraction:g} of {len(labels)} training images leaves no class an image for "
-            "validation; give a larger fraction, or 0 to train on all of them."
+            f"--data.validation_fraction {fraction:g} of {len(labels)} training images holds out no image of any "
+            "class; give a larger fraction, or 0 to train on all images."
         )
     return Split(train=np.flatnonzero(~held_out), validation=np.flatnonzero(held_out))
 
@@ -60,10 +60,10 @@ def load_split(path: Path) -> Split:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             split = Split(train=arrays["train"], validation=arrays["validation"])
-    except Exception as error:  # of a damaged file, the readers of zip and npy raise whatever they stumble over
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be read as a train/validation split ({reason}).") from error
+        raise UserError(f"{path} cannot be read as a train/validation split ({reason}); restore it.") from error
     everything = np.concatenate([split.train.ravel(), split.validation.ravel()])
     if everything.dtype != np.int64 or not np.array_equal(np.sort(everything), np.arange(len(everything))):
-        raise UserError(f"{path} is no train/validation split: its positions are doubled, missing or no whole numbers.")
+        raise UserError(f"{path} holds duplicate, missing or fractional positions, expected 0 to N - 1; restore it.")
     return split

@@ -1,1 +1,1 @@
-"""Where images come from: the official archives, or a generator."""
+"""Sources of images: the official archives, and a generator."""

@@ -1,6 +1,6 @@
-"""Find the files of the official release in a folder, a tar or a zip archive, and read them into memory.
+"""Read the files of the official release from a folder or an untrusted tar or zip archive into memory.
 
-Nothing is unpacked to disk, so no member of an archive can write anywhere; every size is bounded before it is read.
+Nothing is unpacked to disk, so no member of an archive can write anywhere. Every size is checked before reading.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ MAX_MEMBERS = 1000
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """Return the content of all files of the python or of the binary version, by name.
+    """Return name -> content of all files of the python or the binary version.
 
     Args:
-        path: a folder with the files, a folder that holds `cifar-100-python` or `cifar-100-binary` or one of their
+        path: a folder with the files, a folder that contains `cifar-100-python`, `cifar-100-binary` or one of their
             archives, or a `.tar.gz`, `.tar` or `.zip` archive.
 
     Raises:
-        UserError: there is no complete release at `path`, or it is damaged, unsafe or too large.
+        UserError: `path` holds no complete release, or one that is damaged, unsafe or too large.
     """
     try:
         if path.is_dir():
@@ -102,7 +102,7 @@ class _Member(NamedTuple):
     name: str
     num_bytes: int
     kind: str
-    """`file`, `folder` or what else it is."""
+    """`file`, `folder`, or the kind that is refused."""
     read: Callable[[], bytes]
 
 
@@ -123,7 +123,7 @@ def _read_tar(path: Path, head: bytes) -> dict[str, bytes]:
         stream = _BoundedStream(file, path)
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             files = _collect(path, _tar_members(archive))
-        while stream.read(2**20):  # to the end, where gzip's checksum is
+        while stream.read(2**20):  # up to gzip's checksum at the end
             pass
     return files
 
@@ -144,15 +144,15 @@ def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
 
 
 def _collect(path: Path, members: Iterable[_Member]) -> dict[str, bytes]:
-    """Read the files of a release, wherever in the archive they are; refuse the archive if anything in it is odd."""
+    """Read the files of a release from any folder of the archive; refuse an archive with any unsafe member."""
     files: dict[str, bytes] = {}
     num_bytes = 0
     for count, member in enumerate(members, start=1):
-        location = PureWindowsPath(member.name)  # knows both kinds of separators, and drives
+        location = PureWindowsPath(member.name)  # splits at both kinds of separators, and at drives
         shown = ascii(member.name[:80])
         num_bytes += member.num_bytes
         if location.anchor or ".." in location.parts:
-            raise UserError(f"{path} holds {shown}, a path outside of the archive; do not trust it; {EXPECTED}")
+            raise UserError(f"{path} holds {shown}, a path outside the archive; do not trust it; {EXPECTED}")
         if member.kind not in ("file", "folder"):
             raise UserError(f"{path} holds {shown}, a {member.kind} and not a file; do not trust it; {EXPECTED}")
         if member.num_bytes > MAX_FILE_BYTES or num_bytes > MAX_ARCHIVE_BYTES or count > MAX_MEMBERS:
@@ -165,9 +165,9 @@ def _collect(path: Path, members: Iterable[_Member]) -> dict[str, bytes]:
 
 
 class _BoundedStream(io.BufferedIOBase):
-    """A file for tarfile that gives up at `MAX_ARCHIVE_BYTES` and never goes back.
+    """A file for tarfile that fails at `MAX_ARCHIVE_BYTES` and never seeks backwards.
 
-    tarfile reads extended headers whole, however long they claim to be, and follows negative sizes in a circle.
+    tarfile reads an extended header of any length into memory, and loops forever over negative sizes.
     """
 
     def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
@@ -175,7 +175,7 @@ class _BoundedStream(io.BufferedIOBase):
         self._path = path
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:  # tarfile always says how much it wants
+        if size is None or size < 0:  # tarfile always passes a size
             raise tarfile.ReadError("a member of negative size")
         self._check(self._file.tell() + size)
         return self._file.read(size)
@@ -184,7 +184,7 @@ class _BoundedStream(io.BufferedIOBase):
         assert whence == io.SEEK_SET
         self._check(offset)
         if offset < self._file.tell():
-            raise tarfile.ReadError("a member begins before the end of the last one")
+            raise tarfile.ReadError("a member begins before the end of the previous one")
         return self._file.seek(offset)
 
     def tell(self) -> int:
@@ -202,7 +202,7 @@ def _listing(names: Iterable[str]) -> str:
 
 
 def _kind(head: bytes) -> str:
-    """Say what a file seems to be, from its first bytes."""
+    """Describe a file by its first bytes."""
     kinds = {b"\x1f\x8b": "a gzip file", b"PK": "a zip file", b"\x80": "a pickle, one file of the release"}
     for start, kind in kinds.items():
         if head.startswith(start):

@@ -1,7 +1,7 @@
-"""The twenty outlines of Shapes-100, as polygons around the origin.
+"""Define the twenty outlines of Shapes-100, as polygons around the origin.
 
-An outline is a list of closed contours, float64 (K, 2) of x and y within the unit circle; where contours overlap, an
-odd number of them is inside (a ring is a disc with a hole).
+An outline is a list of closed contours, float64 (K, 2) of x and y within the unit circle. A point inside an odd number
+of contours belongs to the figure: a ring is a disc with a hole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _spiked(num_spikes: int, *, inner: float) -> Outline:
 
 
 def _polygon(*corners: tuple[float, float]) -> Outline:
-    """Centre the corners and scale them so that the farthest lies on the unit circle."""
+    """Centre the corners and scale the farthest onto the unit circle."""
     points = np.array(corners, dtype=np.float64)
     points -= (points.min(axis=0) + points.max(axis=0)) / 2
     return [points / np.hypot(*points.T).max()]
@@ -51,7 +51,7 @@ def _ring() -> Outline:
 def _crescent() -> Outline:
     outer = _polar(1.0, _turn(_CURVE_POINTS, start=0.75, stop=2 * np.pi - 0.75))
     tip_x, tip_y = outer[0]
-    bite_x = 0.55  # centre of the circle that is bitten out, through both tips
+    bite_x = 0.55  # centre of the circle that is cut out, through both tips
     inner_start = np.arctan2(-tip_y, tip_x - bite_x)
     bite = _polar(np.hypot(tip_x - bite_x, tip_y), _turn(24, start=2 * np.pi + inner_start, stop=-inner_start))
     return [np.concatenate([outer, bite + np.array([bite_x, 0.0])])]

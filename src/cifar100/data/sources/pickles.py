@@ -1,56 +1,71 @@
-"""Pickle files of the official python version, read without running anything they ask for, and written.
-
-A pickle is a program. This reader first walks its operations and refuses all but those that build plain values, then
-runs it with stand-ins in place of the few numpy names that the official files use. numpy itself sees only a block of
-bytes whose length has been compared with the shape.
-"""
+"""Read the pickles of the official python version from untrusted files, and write files in that format."""
 
 from __future__ import annotations
 
+import functools
 import io
-import math
 import pickle
+import pickletools
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, BinaryIO, Never
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.sources.pickle_operations import RefusedError, check_name, check_operations
 from cifar100.errors import UserError
 
-MAX_PICKLE_BYTES = 512 * 2**20
-"""The official `train` file has 155 MB."""
+_MAX_OPERATIONS = 2_000_000
+"""The official `train` has 200,000. Each creates an object of at most 64 bytes, apart from its bytes in the file."""
+
+_MAX_TUPLES = 1000
+"""The official files have six. Hashing a tuple that is nested a million deep overflows the interpreter's stack."""
+
+_REUSABLE = frozenset(
+    """
+    BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    EMPTY_LIST EMPTY_DICT GLOBAL STACK_GLOBAL REDUCE
+    """.split()
+)
+"""Operations whose result a pickle may use twice."""
+
+_OPERATIONS = _REUSABLE | frozenset(
+    """
+    PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    APPEND APPENDS SETITEM SETITEMS BUILD
+    """.split()
+)
+"""What protocols 2 to 5 need for dictionaries of numbers, strings, lists and arrays, apart from the memo."""
 
 
-def load_pickle(data: bytes | BinaryIO, *, name: str = "the pickle") -> dict[Any, Any]:
-    """Read a dictionary of plain values and integer arrays; nothing in the pickle can run code.
+class _RefusedError(Exception):
+    """What an untrusted pickle attempts, as the predicate of a sentence."""
 
-    Python 2's strings become bytes. Arrays are read-only, and are expected as values of the dictionary itself.
+
+def load_pickle(content: bytes, *, name: str = "the pickle") -> dict[str, Any]:
+    """Read a dictionary of plain values and integer arrays without running any code that the pickle names.
+
+    Python 2's strings become bytes, except in the keys. Arrays are expected as values of the dictionary itself.
 
     Args:
-        data: the pickle or a file that holds it, of at most `MAX_PICKLE_BYTES`.
-        name: what to call it in an error message.
+        content: the pickle; the caller limits its size.
+        name: how error messages refer to it.
 
     Raises:
-        UserError: the pickle is damaged, too large, not a dictionary, or asks for anything else. It names the refused
-            object.
+        UserError: the pickle is damaged, is not a dictionary, or attempts anything else.
     """
-    content = data if isinstance(data, bytes) else data.read(MAX_PICKLE_BYTES + 1)
-    if len(content) > MAX_PICKLE_BYTES:
-        raise UserError(f"{name} is larger than {MAX_PICKLE_BYTES >> 20} MiB; expected a CIFAR-100 pickle.")
     try:
-        check_operations(content, _STAND_INS)
-        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-        if not isinstance(value, dict):
-            raise TypeError(f"it holds a {type(value).__name__}, not a dictionary")
-        return {key: item.array if isinstance(item, _Array) else item for key, item in value.items()}
-    except RefusedError as refusal:
+        _check_operations(content)
+        table = _Unpickler(content).load()
+        if not isinstance(table, dict):
+            raise TypeError(f"it holds a {type(table).__name__}, expected a dictionary")
+        return {_short_text(key): item.array if isinstance(item, _Array) else item for key, item in table.items()}
+    except _RefusedError as refusal:
+        reason = f"{refusal}"[:200].encode("unicode_escape").decode()
         raise UserError(
-            f"{name} {refusal}, which a CIFAR-100 file never does; nothing was run. Do not trust this file; use the "
-            "official archive."
+            f"{name} {reason}, which no CIFAR-100 file does; nothing was run. Do not trust this file; use the official "
+            "archive."
         ) from None
     except Exception as error:  # a crafted or damaged pickle can raise anything
         reason = f"{error}"[:200].encode("unicode_escape").decode() or type(error).__name__
@@ -59,142 +74,114 @@ def load_pickle(data: bytes | BinaryIO, *, name: str = "the pickle") -> dict[Any
         ) from error
 
 
+def _check_operations(content: bytes) -> None:
+    """Refuse what could exhaust memory or time; `find_class` refuses what could run code.
+
+    The interpreter reserves a memo as long as its largest index: 32 GB for an index of four bytes. Hashing thirty
+    tuples, each of which holds the previous one twice, takes 2^30 steps.
+    """
+    memo: dict[Any, str] = {}  # index -> the operation that created the object
+    previous, num_tuples = "", 0
+    argument: Any
+    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+        name = operation.name
+        if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            index = len(memo) if name == "MEMOIZE" else argument
+            memo[index] = previous
+            is_refused = index > count
+        elif name in ("BINGET", "LONG_BINGET"):
+            is_refused = memo.get(argument) not in _REUSABLE
+        else:
+            num_tuples += "TUPLE" in name
+            is_refused = name not in _OPERATIONS or num_tuples > _MAX_TUPLES or count > _MAX_OPERATIONS
+        if is_refused:
+            raise _RefusedError(f"uses the pickle operation {name} as operation {count}")
+        previous = previous if name == "FRAME" else name  # a frame may begin between an object and its memo entry
+
+
 class _Unpickler(pickle.Unpickler):
-    """Knows no name but the stand-ins."""
+    """Admits numpy's reconstruction of arrays, and replaces each of its functions with one of ours."""
 
-    def find_class(self, module: str, name: str, /) -> Any:
-        check_name(module, name, _STAND_INS)
-        return _STAND_INS[module, name]
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        # Python 3 stores bytes in protocol 2 as a call of `encode`. A pickle can pass one large string many times.
+        encode = functools.cache(lambda text, encoding: text.encode("latin1"))
+        self._stand_ins: dict[tuple[str, str], Callable[..., Any]] = {**_STAND_INS, ("_codecs", "encode"): encode}
 
-
-class _Name:
-    """A stand-in for an importable name: it can be called, never changed."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
-
-    def __setstate__(self, state: Any) -> Never:
-        raise RefusedError("tries to change an imported name")
+    def find_class(self, module: str, name: str, /) -> Callable[..., Any]:
+        stand_in = self._stand_ins.get((module.replace("numpy.core.", "numpy._core."), name))  # numpy 1 and 2
+        if stand_in is None:
+            raise _RefusedError(f"asks for {module}.{name}")
+        return lambda *args: stand_in(*args)  # a new function each time, since BUILD can set its attributes
 
 
 class _DType:
-    """A data type, from the arguments and the state that numpy stores for it."""
+    """A data type, from the arguments and the state that numpy stores."""
 
     def __init__(self, code: str | bytes, align: int = 0, copy: int = 0) -> None:
-        self._code = _text(code)
-        if not re.fullmatch(r"[ui][1248]|b1", self._code):
-            raise RefusedError(f"holds an array of type {self._code[:20]!a}")
-        self._byte_order = "|"
+        self.code, self.byte_order = _short_text(code), "|"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._byte_order = _text(state[1])
-        if self._byte_order not in ("<", ">", "=", "|"):
-            raise RefusedError(f"holds an array of byte order {self._byte_order[:20]!a}")
-
-    def numpy(self) -> np.dtype[Any]:
-        return np.dtype(self._byte_order + self._code)
+        self.byte_order = _short_text(state[1])
 
 
 class _Array:
-    """An array, from the state that numpy stores for it: version, shape, type, Fortran order, bytes."""
+    """An array, from the state that numpy stores: version, shape, data type, Fortran order, bytes."""
 
     array: NDArray[Any]
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, is_fortran, content = state
-        self.array = _build_array(content, dtype, shape, "F" if is_fortran else "C")
+        self.array = _from_buffer(content, dtype, shape, "F" if is_fortran else "C").array
 
 
-def _build_array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
-    """Return a view of `content`, which must have exactly the length that shape and type ask for."""
-    if not isinstance(dtype, _DType) or not isinstance(content, bytes | bytearray):
-        raise RefusedError("holds an array of objects")
-    if not isinstance(shape, tuple) or len(shape) > 4 or not all(type(n) is int and 0 <= n < 2**32 for n in shape):
-        raise RefusedError("holds an array of a malformed shape")
-    if len(content) != math.prod(shape) * dtype.numpy().itemsize:
-        raise ValueError(f"{len(content)} bytes for an array of shape {shape}")
-    array = np.frombuffer(bytes(content), dtype.numpy())
-    return array.reshape(shape, order="F" if order in ("F", b"F") else "C")
-
-
-def _reconstruct(subtype: Any, shape: Any, type_code: Any) -> _Array:
-    return _Array()
-
-
-def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> _Array:
-    if axis_order is not None:
-        raise RefusedError("holds an array with permuted axes")
+def _from_buffer(content: bytes, dtype: _DType, shape: tuple[int, ...], order: str | bytes) -> _Array:
+    """Return an array that shares the memory of `content`; numpy allocates nothing and compares the lengths."""
+    code = dtype.byte_order + dtype.code
+    if not re.fullmatch(r"[<>=|]([ui][1248]|b1)", code):
+        raise _RefusedError(f"holds an array of type {code[:20]!a}")
     result = _Array()
-    result.array = _build_array(content, dtype, shape, order)
+    result.array = np.frombuffer(content, code).reshape(shape, order="F" if _short_text(order) == "F" else "C")
     return result
 
 
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand in for `_codecs.encode`, by which Python 3 stores bytes in protocol 2."""
-    if _text(encoding) != "latin1":
-        raise RefusedError(f"encodes text as {_text(encoding)[:20]!a}")
-    return text.encode("latin1")
-
-
-def _text(value: Any) -> str:
+def _short_text(value: Any) -> str:
     """Return text that Python 2 or 3 wrote."""
-    if not isinstance(value, str | bytes):
-        raise TypeError(f"{type(value).__name__} in place of text")
-    return value if isinstance(value, str) else value.decode("ascii")
+    if not isinstance(value, str | bytes) or len(value) > 100:
+        raise TypeError(f"{type(value).__name__} in place of a short text")
+    return value if isinstance(value, str) else value.decode("latin1")
 
 
-def _not_called(*args: Any) -> Never:
-    raise RefusedError("makes an array in an unexpected way")
-
-
-_STAND_INS: dict[tuple[str, str], _Name] = {
-    ("numpy.core.multiarray", "_reconstruct"): _Name(_reconstruct),  # numpy 1
-    ("numpy._core.multiarray", "_reconstruct"): _Name(_reconstruct),  # numpy 2
-    ("numpy.core.numeric", "_frombuffer"): _Name(_from_buffer),  # protocol 5
-    ("numpy._core.numeric", "_frombuffer"): _Name(_from_buffer),
-    ("numpy", "ndarray"): _Name(_not_called),  # only ever an argument of `_reconstruct`
-    ("numpy", "dtype"): _Name(_DType),
-    ("_codecs", "encode"): _Name(_encode),
+_STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy._core.multiarray", "_reconstruct"): lambda *args: _Array(),
+    ("numpy._core.numeric", "_frombuffer"): _from_buffer,  # protocol 5
+    ("numpy", "ndarray"): lambda *args: _Array(),  # an argument of `_reconstruct`
+    ("numpy", "dtype"): _DType,
 }
 
 
-def dump_pickle(values: Mapping[str, str | Sequence[str] | Sequence[int] | NDArray[np.uint8]]) -> bytes:
-    """Write a dictionary as Python 2 wrote the official files: protocol 2, strings of bytes.
+def dump_pickle(table: Mapping[str, Any]) -> bytes:
+    """Return a dictionary as Python 2 wrote the official files: protocol 2, strings of bytes.
 
-    Read with `encoding="bytes"` it has bytes keys, with `encoding="latin1"` text keys, as the official files do. Only
-    the memo entries are left out, which nothing refers to.
+    Python 3's `pickle.dump` cannot write such strings: readers that pass `encoding="bytes"` get bytes keys, and readers
+    that pass `encoding="latin1"` get text keys.
 
     Args:
-        values: strings (stored as UTF-8), lists of strings or of numbers 0..255, and arrays of two dimensions.
+        table: strings (stored as UTF-8), sequences of strings or of numbers 0..255, and uint8 arrays (N, K).
     """
-    items = b"".join(_dump(key) + _dump(value) for key, value in values.items())
-    return b"\x80\x02}(" + items + b"u."
+    return b"\x80\x02}(" + b"".join(_dump(key) + _dump(value) for key, value in table.items()) + b"u."
 
 
-def _dump(value: str | int | Sequence[str] | Sequence[int] | NDArray[np.uint8]) -> bytes:
+def _dump(value: str | bytes | int | NDArray[np.uint8] | Sequence[str] | Sequence[int]) -> bytes:
     if isinstance(value, str):
-        return _dump_bytes(value.encode())
+        value = value.encode()
+    if isinstance(value, bytes):
+        return b"T" + struct.pack("<i", len(value)) + value
     if isinstance(value, int):
-        return b"K" + value.to_bytes(1, "little")
-    if isinstance(value, np.ndarray):
-        return _dump_array(value)
-    return b"](" + b"".join(_dump(item) for item in value) + b"e"
-
-
-def _dump_bytes(value: bytes) -> bytes:
-    if len(value) < 256:
-        return b"U" + struct.pack("<B", len(value)) + value
-    return b"T" + struct.pack("<i", len(value)) + value
-
-
-def _dump_array(array: NDArray[np.uint8]) -> bytes:
-    """Return numpy 1's operations: an empty array, then its version, shape, type, order and bytes."""
-    empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    shape = b"".join(b"J" + struct.pack("<i", size) for size in array.shape) + b"\x86"
-    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    return empty + b"(K\x01" + shape + dtype + b"\x89" + _dump_bytes(array.tobytes()) + b"tb"
+        return b"K" + value.to_bytes(1)
+    if isinstance(value, np.ndarray):  # numpy 1's operations: an empty array, then version, shape, type, order, bytes
+        empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+        shape = b"J%bJ%b\x86" % tuple(struct.pack("<i", size) for size in value.shape)
+        dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        return empty + b"(K\x01" + shape + dtype + b"\x89" + _dump(value.tobytes()) + b"tb"
+    return b"](" + b"".join(map(_dump, value)) + b"e"

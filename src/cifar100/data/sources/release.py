@@ -1,4 +1,4 @@
-"""A data set in memory, before anything is written: what the official archives hold and what we draw ourselves."""
+"""A data set in CIFAR-100's format, in memory: read from an official release or drawn by this program."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ class ReleaseSplit:
     """(N,): superclass labels."""
 
     def sha256(self) -> str:
-        """Identify the content whatever container it came in.
+        """Return the sha256 of the content, independent of its container.
 
-        The sha256 of the official binary layout: for each image a coarse label byte, a fine label byte and 3072 pixel
-        bytes.
+        It covers the official binary layout: coarse label byte, fine label byte and 3072 pixel bytes of each image.
         """
         labels = np.stack([self.coarse_labels, self.fine_labels], axis=1).astype(np.uint8)
         records = np.concatenate([labels, self.images.reshape(len(self.images), 3072)], axis=1)
-        return hashlib.sha256(records.tobytes()).hexdigest()
+        return hashlib.sha256(records.data).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

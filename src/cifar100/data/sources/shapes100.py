@@ -1,8 +1,8 @@
-"""Shapes-100: a data set drawn by this program, in CIFAR-100's format, for machines without the real one.
+"""Draw Shapes-100, a data set in CIFAR-100's format for machines without the official release.
 
-A superclass is an outline (star, heart), a class an outline filled with a texture (striped star, dotted star). Place,
-size, rotation, stretch, colours, background, clutter, light, noise and a strip across the figure are random, so that no
-single pixel or colour tells the class.
+A superclass is an outline (star, heart), a class is an outline filled with a texture (striped star, dotted star).
+Position, size, rotation, stretch, colours, background, clutter, light, noise and a strip across the figure are random,
+so that no single pixel or colour reveals the class.
 """
 
 from __future__ import annotations
@@ -20,6 +20,19 @@ from cifar100.data.sources.release import Release, ReleaseSplit
 from cifar100.long_steps import progress
 
 NAME = "Shapes-100"
+
+NUM_IMAGES = 60_000
+"""Training and test images of the full set, as many as CIFAR-100 has."""
+
+SHA256 = {
+    "train": "9d4422ab1a2fe3a9415310ccec30d041e90bb89dfb9ff395f97ca8bbb436e2df",
+    "test": "91b09c05d889b2f0a3009cca6826b589e2ded091b17a651dabbe7245559ebd21",
+}
+"""`ReleaseSplit.sha256` of the reference, drawn with OpenCV 4.12 to 5.0 on x86-64.
+
+OpenCV 4.11 draws lines differently. Without Intel's IPP, on other processors, OpenCV rounds three pixel values in a
+million differently.
+"""
 
 Floats = NDArray[np.float32]
 
@@ -42,8 +55,8 @@ def _dotted(x: Floats, y: Floats) -> Floats:
     return inside
 
 
-# A texture tells where the second colour goes, from coordinates whose unit is half a period. `bordered` and `solid`
-# have no pattern: the border is drawn along the outline.
+# A texture is 1 for the second colour and 0 for the first, at coordinates whose unit is half a period. `bordered` and
+# `solid` have no pattern: the border is drawn along the outline.
 _TEXTURES: dict[str, Callable[[Floats, Floats], Floats] | None] = {
     "bordered": None,
     "checkered": _checkered,
@@ -57,8 +70,18 @@ CLASS_NAMES = tuple(f"{texture}_{outline}" for texture in _TEXTURES for outline 
 """In alphabetical order, as in CIFAR-100; the superclass of label k is k % 20."""
 
 
+def name(sha256: dict[str, str], *, num_images: int) -> str:
+    """Return the name of a drawn data set; it marks a full set whose content differs from the reference.
+
+    Nobody should compare accuracies on different images unnoticed. The number of images marks a smaller set.
+    """
+    if num_images != NUM_IMAGES or sha256 == SHA256:
+        return NAME
+    return f"{NAME} (not the reference: drawn with another OpenCV or processor)"
+
+
 def draw(*, train_per_class: int = 500, test_per_class: int = 100, seed: int = 0) -> Release:
-    """Draw the data set; the same seed gives the same images, whatever the number of processors."""
+    """Draw the data set; the same seed gives the same images for any number of processors."""
     counts = (train_per_class * len(CLASS_NAMES), test_per_class * len(CLASS_NAMES))
     with progress(f"Drawing {NAME}", total=sum(counts)) as advance:
         train, test = (_draw_split(count, [seed, split], advance) for split, count in enumerate(counts))
@@ -74,7 +97,7 @@ def _draw_split(count: int, seed: list[int], advance: Callable[[int], None]) -> 
         images[chunk] = _draw_images(labels[chunk], np.random.default_rng([*seed, 1 + start]))
         return len(images[chunk])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and cv2 release the interpreter while they work
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy and cv2 release the GIL
         for done in pool.map(draw_chunk, range(0, count, _CHUNK)):
             advance(done)
     return ReleaseSplit(images=images, fine_labels=labels, coarse_labels=labels % len(SUPERCLASS_NAMES))
@@ -98,7 +121,7 @@ def _draw_images(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray
 
 
 def _draw_figures(labels: NDArray[np.int64], rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return how much of each pixel the figure covers, and how much of it in the second colour; float32 (N, 32, 32)."""
+    """Return the fraction of each pixel in the figure, and in its second colour, each float32 (N, 32, 32)."""
     side = _SIDE * _SUPERSAMPLING
     masks, second = np.zeros((2, len(labels), side, side), dtype=np.uint8)
     _draw_outlines(labels, masks, second, rng)
@@ -128,7 +151,7 @@ def _draw_outlines(
 
 
 def _draw_patterns(labels: NDArray[np.int64], second: NDArray[np.uint8], rng: np.random.Generator) -> None:
-    """Set the pattern of each texture that has one to 1 in `second`, (N, 96, 96), whether inside the figure or not."""
+    """Set the patterns to 1 in `second`, (N, 96, 96), inside and outside of the figures."""
     half_period = rng.uniform(1.8, 2.8, size=len(labels)) * _SUPERSAMPLING
     angle = rng.uniform(0, 2 * np.pi, size=len(labels))
     cos, sin = np.stack([np.cos(angle), np.sin(angle)])[..., None, None] / half_period[:, None, None]
@@ -153,7 +176,7 @@ def _reduce(masks: NDArray[np.uint8]) -> Floats:
 
 
 def _farthest_colours(colours: Floats, num_candidates: int, rng: np.random.Generator) -> Floats:
-    """Return for each colour, float32 (N, 3) in 0..255, the farthest of several random ones."""
+    """Return the farthest of several random colours from each colour, float32 (N, 3) in 0..255."""
     candidates = rng.uniform(0, 255, size=(len(colours), num_candidates, 3)).astype(np.float32)
     farthest = np.square(candidates - colours[:, None]).sum(axis=2).argmax(axis=1)
     chosen: Floats = candidates[np.arange(len(colours)), farthest]
@@ -161,7 +184,7 @@ def _farthest_colours(colours: Floats, num_candidates: int, rng: np.random.Gener
 
 
 def _draw_backgrounds(base: Floats, rng: np.random.Generator) -> Floats:
-    """Return float32 (N, 32, 32, 3) in 0..255: soft variations of a colour (N, 3), with lines and discs on them."""
+    """Return float32 (N, 32, 32, 3) in 0..255: smooth variations of a colour (N, 3) with lines and discs."""
     count = len(base)
     spread = rng.uniform(5, 60, size=(count, 1, 1, 1))
     coarse = (base[:, None, None] + spread * rng.standard_normal((count, 4, 4, 3))).astype(np.float32)
@@ -187,7 +210,7 @@ def _cross_with_strips(images: Floats, rng: np.random.Generator) -> None:
 
 
 def _light(count: int, rng: np.random.Generator) -> Floats:
-    """Return factors, float32 (N, 32, 32, 1): brighter on one side."""
+    """Return brightness factors, float32 (N, 32, 32, 1), that grow towards one side."""
     grid = np.linspace(-1, 1, _SIDE, dtype=np.float32)
     slope_x, slope_y = rng.uniform(-0.3, 0.3, size=(2, count, 1, 1, 1)).astype(np.float32)
     level = rng.uniform(0.7, 1.15, size=(count, 1, 1, 1)).astype(np.float32)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
+from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder.layout import DataFolder
+from cifar100.errors import UserError
+
+TRAIN = ("file,fine_label,fine_name", "a.png,0,cat", "b.jpg,1,dog", "c.png,0,cat")
+TEST = ("file,fine_label,fine_name", "d.png,1,dog")
+
+
+def make(folder: Path, *, train: tuple[str, ...] = TRAIN, test: tuple[str, ...] | None = TEST) -> Path:
+    generator = np.random.default_rng(0)
+    for index, name in enumerate(("a.png", "b.jpg", "c.png", "d.png")):
+        pixels = generator.integers(0, 256, (32 + 8 * index, 32 + 3 * index, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    for name, lines in (("train", train), ("test", test)):
+        if lines is not None:
+            (folder / f"{name}.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_the_arrays_hold_what_read_image_returns(tmp_path: Path) -> None:
+    info = prepare_custom(make(tmp_path))
+    folder = DataFolder(tmp_path)
+    assert folder.info() == info
+    assert (info.name, info.origin, info.num_train, info.num_test) == (tmp_path.name, "custom", 3, 1)
+    assert (info.class_names, info.superclass_names, info.class_to_superclass) == (("cat", "dog"), (), ())
+    for split, files, expected in (("train", ("a.png", "b.jpg", "c.png"), [0, 1, 0]), ("test", ("d.png",), [1])):
+        images, labels = folder.load(split)
+        assert labels.tolist() == expected
+        for file, image in zip(files, images, strict=True):
+            np.testing.assert_array_equal(image.transpose(1, 2, 0), read_image(tmp_path / file))
+    pixels = folder.load("train")[0] / 255
+    np.testing.assert_allclose(info.mean, pixels.mean(axis=(0, 2, 3)))
+    np.testing.assert_allclose(info.std, pixels.std(axis=(0, 2, 3)))
+
+
+def test_the_test_split_is_optional(tmp_path: Path) -> None:
+    info = prepare_custom(make(tmp_path, test=None))
+    assert info.num_test == 0
+    assert list(info.sha256) == ["train"]
+    with pytest.raises(UserError, match="has no test split"):
+        DataFolder(tmp_path).load("test")
+
+
+def test_classes_without_names_are_numbered(tmp_path: Path) -> None:
+    info = prepare_custom(make(tmp_path, train=("file,fine_label", "a.png,1", "b.jpg,0"), test=None))
+    assert info.class_names == ("0", "1")
+
+
+def test_superclasses_are_read(tmp_path: Path) -> None:
+    lines = ("file,fine_label,superclass_label,superclass_name", "a.png,0,1,pets", "b.jpg,1,0,fish", "c.png,2,1,pets")
+    info = prepare_custom(make(tmp_path, train=lines, test=None))
+    assert (info.superclass_names, info.class_to_superclass) == (("fish", "pets"), (1, 0, 1))
+
+
+def test_a_prepared_folder_is_used_until_a_csv_file_changes(tmp_path: Path) -> None:
+    info = ensure_custom(make(tmp_path))
+    packed = DataFolder(tmp_path).packed_images("train")
+    written = packed.stat().st_mtime_ns
+    assert ensure_custom(tmp_path) == info
+    assert packed.stat().st_mtime_ns == written
+    (tmp_path / "test.csv").unlink()
+    assert ensure_custom(tmp_path).num_test == 0
+    DataFolder(tmp_path).info_file.write_text("damaged")
+    assert ensure_custom(tmp_path).num_train == 3
+
+
+WRONG_TRAIN = {
+    "single class": (("file,fine_label", "a.png,0"), "train.csv has a single class, expected at least two"),
+    "gap": (("file,fine_label", "a.png,0", "b.jpg,2"), "no row has fine_label 1"),
+    "two names": (
+        ("file,fine_label,fine_name", "a.png,0,x", "b.jpg,1,y", "c.png,0,z"),
+        "line 4: fine_name is 'z'",
+    ),
+    "name of two classes": (
+        ("file,fine_label,fine_name", "a.png,0,x", "b.jpg,1,x"),
+        "'x' of fine_label 1 is already",
+    ),
+    "name missing": (
+        ("file,fine_label,fine_name", "a.png,0,x", "b.jpg,1,"),
+        "fine_label 1 has no fine_name",
+    ),
+    "two superclasses": (
+        ("file,fine_label,superclass_label", "a.png,0,0", "b.jpg,1,1", "c.png,0,1"),
+        "line 4: superclass_label is 1, but another row of class 0 has 0",
+    ),
+    "superclass missing": (
+        ("file,fine_label,superclass_label", "a.png,0,0", "b.jpg,1,"),
+        "class 1 has no superclass_label, but others have one",
+    ),
+    "superclass gap": (
+        ("file,fine_label,superclass_label", "a.png,0,0", "b.jpg,1,2"),
+        "no row has superclass_label 1, but the maximum is 2",
+    ),
+    "superclass name alone": (
+        ("file,fine_label,superclass_label,superclass_name", "a.png,0,,x", "b.jpg,1,,"),
+        "line 2 has a superclass_name but no superclass_label",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "message"), WRONG_TRAIN.values(), ids=WRONG_TRAIN.keys())
+def test_inconsistent_classes_are_refused(lines: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        prepare_custom(make(tmp_path, train=lines, test=None))
+    assert "\n" not in str(caught.value)
+    assert not DataFolder(tmp_path).is_prepared()
+
+
+WRONG_TEST = {
+    "unknown class": (("file,fine_label", "d.png,2"), "test.csv line 2: fine_label is 2, expected one of .* 0 to 1"),
+    "training image": (("file,fine_label", "a.png,0"), r"test.csv line 2: a.png is also a training image \(.*line 2\)"),
+    "other name": (
+        ("file,fine_label,fine_name", "d.png,1,cow"),
+        "test.csv line 2: fine_name is 'cow', but another",
+    ),
+}
+
+
+@pytest.mark.parametrize(("lines", "message"), WRONG_TEST.values(), ids=WRONG_TEST.keys())
+def test_a_test_split_that_contradicts_the_training_split_is_refused(
+    lines: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare_custom(make(tmp_path, test=lines))
+
+
+def test_a_damaged_image_is_named_with_its_line(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"train.csv line 3: .*b\.jpg"):
+        prepare_custom(tmp_path)
+
+
+def test_a_failed_preparation_keeps_the_previous_one(tmp_path: Path) -> None:
+    info = prepare_custom(make(tmp_path))
+    (tmp_path / "train.csv").write_text("file,fine_label\na.png,0\n")
+    with pytest.raises(UserError):
+        prepare_custom(tmp_path)
+    assert DataFolder(tmp_path).info() == info

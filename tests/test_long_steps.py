@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from cifar100.long_steps import progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock whose only element is the time in seconds."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_log_gets_a_line_every_ten_seconds(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("Reading", total=30) as advance:
+        for _ in range(6):
+            clock[0] += 4
+            advance(5)
+    output = capsys.readouterr()
+    assert output.err.splitlines() == ["Reading: 15 of 30", "Reading: 30 of 30", "Reading: 30 in 24.0 s"]
+    assert output.out == ""
+
+
+def test_bytes_are_shown_in_megabytes_from_where_they_resume(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("archive", total=169_000_000, start=50_000_000, unit="bytes") as advance:
+        clock[0] += 11
+        advance(19_000_000)
+        advance(100_000_000)
+    assert capsys.readouterr().err.splitlines() == ["archive: 69 MB of 169 MB", "archive: 169 MB in 11.0 s"]
+
+
+def test_a_step_that_fails_is_not_reported_as_done(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), progress("Reading", total=2) as advance:
+        advance(1 // 0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("unit", "shown"), [("images", "2000000/2000000"), ("bytes", "2.0/2.0 MB")])
+def test_a_terminal_gets_a_bar(
+    unit: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress("Reading", total=2_000_000, start=500_000, unit=unit) as advance:
+        advance(1_500_000)
+    output = capfd.readouterr()
+    assert shown in output.err
+    assert output.out == ""
