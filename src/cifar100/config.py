@@ -87,10 +87,13 @@ class AugmentationConfig:
     """Probability that an image gets the hole."""
 
     cutout_mixed: bool = True
-    """Whether batches that `mixup` or `cutmix` blends get holes, too."""
+    """Whether batches that mixup or CutMix blends get the hole as well."""
 
     random_erasing_probability: float = 0.0
     """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""
+
+    random_erasing_mixed: bool = True
+    """Whether batches that mixup or CutMix blends are erased as well."""
 
     mixup_probability: float = 0.0
     """Probability that the images of a batch, and their labels, are blended in pairs (`packed` pipeline only)."""

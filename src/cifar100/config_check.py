@@ -94,13 +94,12 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             "--augmentation.mixup_probability and --augmentation.cutmix_probability are shares of the batches: at most 1 together."
         )
-    if (
-        not config.augmentation.cutout_mixed
-        and not config.augmentation.mixup_probability + config.augmentation.cutmix_probability
-    ):
-        raise UserError(
-            "--augmentation.cutout_mixed false needs --augmentation.mixup_probability or --augmentation.cutmix_probability."
-        )
+    for setting in ("augmentation.cutout_mixed", "augmentation.random_erasing_mixed"):
+        mixing = config.augmentation.mixup_probability + config.augmentation.cutmix_probability
+        if not get(config, setting) and not mixing:
+            raise UserError(
+                f"--{setting} false needs --augmentation.mixup_probability or --augmentation.cutmix_probability."
+            )
     if config.training.max_minutes is not None and config.training.num_processes > 1:
         raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
     _check_model(config.model)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split, stratified_split
+from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.models import build_model, use_channels_last
 from cifar100.training.lit_module import ImageClassifier
