@@ -20,7 +20,7 @@ from cifar100.settings import load_config
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 IMAGES = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-LABELS = torch.arange(50)  # the label tells the image
+LABELS = torch.arange(50)  # the label is the index of the image
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
 
 
@@ -147,9 +147,9 @@ def test_resumed_epoch_equals_the_rest_of_the_undisturbed_one(step):
 
 def test_two_processes_see_the_very_images_of_one_with_twice_the_batch():
     alone = epoch_of(make(batch_size=16), 1)
-    shares = [epoch_of(make(rank=rank, world_size=2), 1) for rank in (0, 1)]
+    parts = [epoch_of(make(rank=rank, world_size=2), 1) for rank in (0, 1)]
     for step, (images, labels) in enumerate(alone):
-        joint = [torch.stack([share[step][part] for share in shares], dim=1).flatten(0, 1) for part in (0, 1)]
+        joint = [torch.stack([part[step][which] for part in parts], dim=1).flatten(0, 1) for which in (0, 1)]
         assert torch.equal(joint[1], labels)
         assert torch.equal(joint[0], images)
 

@@ -64,7 +64,7 @@ class BatchRandom:
         return torch.from_numpy(values).float()[self._part]
 
     def permutation(self) -> Tensor:
-        """Permute the images of this rank's part, int64 (N,). Unlike all else it differs from a single process's."""
+        """Permute the images of this rank's part, int64 (N,). Only this one depends on the number of ranks."""
         return self.uniform().argsort(stable=True)
 
     def number(self) -> float:

@@ -43,7 +43,7 @@ class CifarDataModule(LightningDataModule):
         self.folder = DataFolder(config.data.root)
         self.mean = config.data.mean or info.mean
         self.std = config.data.std or info.std
-        self.progress: Callable[[], float] = lambda: 0.0
+        self.progress: Callable[[], float] = float  # 0.0; unlike a lambda it can be pickled, as `ddp_spawn` requires
         """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
         self._loaders: list[EpochLoader] = []
