@@ -38,10 +38,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cifar100.config import Config
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.csv_labels import read_labels
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
+from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch
 from cifar100.settings import load_config

@@ -83,8 +83,12 @@ def test_no_module_is_named_for_everything() -> None:
     assert not {module.name for module in MODULES} & {"utils.py", "helpers.py", "common.py", "misc.py"}
 
 
+OPEN_PACKAGES = ("data/augmentation",)
+"""Packages that hold one file for each thing of a kind, found by the program; they may grow."""
+
+
 def test_no_package_has_more_than_ten_modules() -> None:
-    for package in {module.parent for module in MODULES}:
+    for package in {module.parent for module in MODULES} - {SOURCE / name for name in OPEN_PACKAGES}:
         modules = [module for module in package.glob("*.py") if module.name not in ("__init__.py", "__main__.py")]
         assert len(modules) <= 10, f"{package.relative_to(SOURCE)} has {len(modules)} modules; divide it"
 

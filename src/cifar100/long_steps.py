@@ -10,7 +10,7 @@ from typing import Literal
 
 _SECONDS_BETWEEN_LINES = 10.0
 
-Unit = Literal["images", "steps", "bytes"]
+Unit = Literal["images", "bytes"]
 
 
 @contextmanager

@@ -1,11 +1,9 @@
-from itertools import islice
+"""The order of an epoch: each image once, the same for any number of ranks."""
 
 import numpy as np
 import pytest
-import torch
 
-from cifar100.data.loading.epoch_loader import EpochLoader
-from cifar100.data.sampler import EpochSampler
+from cifar100.data.sampler import EpochSampler, place_generator
 from cifar100.errors import UserError
 
 IMAGES = np.arange(100, 203)  # 103 images, so that no batch size divides them
@@ -87,54 +85,12 @@ def test_keys_carry_the_epoch_and_start_at_the_first_step():
 
 
 def test_more_processes_than_images_are_refused():
-    with pytest.raises(UserError, match="103 images cannot be shared among 104 processes"):
+    with pytest.raises(UserError, match="103 images cannot be divided among 104 processes"):
         make(world_size=104)
 
 
-class IndexLoader(EpochLoader):
-    """Hands out the indices themselves."""
-
-    def _batches(self):
-        for batch in self.sampler.batches()[self.sampler.first_step :]:
-            yield torch.from_numpy(batch), torch.from_numpy(batch)
-
-
-def epoch_of(loader, epoch):
-    loader.sampler.set_epoch(epoch)
-    return [images.tolist() for images, _ in loader]
-
-
-def test_epoch_set_after_the_iterator_was_made_counts():
-    loader = IndexLoader(make())
-    iterator = iter(loader)
-    loader.sampler.set_epoch(2)
-    assert [images.tolist() for images, _ in iterator] == epoch_of(IndexLoader(make()), 2)
-
-
-@pytest.mark.parametrize("step", [0, 1, 9])
-def test_loader_goes_on_in_the_middle_of_an_epoch(step):
-    loader = IndexLoader(make())
-    loader.sampler.set_epoch(1)
-    list(islice(loader, step))
-    state = loader.state_dict()
-
-    resumed = IndexLoader(make())
-    resumed.load_state_dict(state)
-    assert epoch_of(resumed, 1) == epoch_of(IndexLoader(make()), 1)[step:]
-    assert epoch_of(resumed, 2) == epoch_of(IndexLoader(make()), 2)
-
-
-def test_position_in_one_epoch_says_nothing_about_another():
-    loader = IndexLoader(make())
-    loader.load_state_dict({"epoch": 1, "step": 4})
-    assert len(epoch_of(loader, 2)) == 10
-    assert len(epoch_of(loader, 1)) == 10
-
-
-def test_finished_epoch_starts_again_from_its_beginning():
-    loader = IndexLoader(make())
-    epoch_of(loader, 1)
-    assert loader.state_dict() == {"epoch": 1, "step": 10}
-    resumed = IndexLoader(make())
-    resumed.load_state_dict(loader.state_dict())
-    assert epoch_of(resumed, 1) == epoch_of(loader, 1)
+def test_generators_of_places_are_reproducible_and_independent():
+    places = [(0, 0), (0, 1), (1, 0), (0, 0, 0), (0, 0, 1)]
+    numbers = [place_generator(*place).random(2000) for place in places]
+    assert np.array_equal(numbers[0], place_generator(0, 0).random(2000))
+    assert np.abs(np.corrcoef(numbers) - np.eye(len(places))).max() < 0.1

@@ -40,7 +40,7 @@ def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], c
     found: dict[str, str] = {}
     for name, setting in settings.items():
         if values[name] != setting.default:
-            missing = [need for need in _metadata(setting.annotation, Needs) if not need.is_met(values[need.setting])]
+            missing = [need for need in _metadata(setting.annotation, Needs) if not need.is_met(values)]
             found |= {name: f"it needs {missing[0]}"} if missing else {}
     for selector, (chosen, taken, others) in choices.items():
         takes = ", ".join(sorted(name.partition(".")[2] for name in taken)) or "no settings"

@@ -149,7 +149,7 @@ def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, se
     """
 
     def add(section: type) -> type:
-        annotations, help_texts = section.__annotations__, {}
+        annotations, help_texts = section.__annotations__, getattr(section, "declared_help", {})
         declared = components(path, marker)
         if chosen_by is not None:
             name: Any = setting_types.Literal[tuple(declared)]

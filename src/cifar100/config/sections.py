@@ -1,8 +1,8 @@
 """Every setting of an experiment: its name, its default, its range and its meaning, each exactly once.
 
 The docstring under an attribute is its help text on the command line. The settings of a network, an augmentation or a
-loss are declared in its own file (`cifar100.config.declarations`). A `Config` checks itself when it is made: a mistake in
-`dataclasses.replace(config, ...)` is refused as one on the command line is. `cifar100.settings` merges recipe, files
+loss are declared in its own file (`cifar100.config.declarations`). A `Config` checks itself when it is made: a mistake
+in `dataclasses.replace(config, ...)` is refused as on the command line. `cifar100.settings` merges recipe, files
 and command line into a `Config`.
 """
 
@@ -76,62 +76,14 @@ class DataConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+@with_settings_of("data/augmentation", "Mixing")
+@with_settings_of("data/augmentation", "Augmentation")
 class AugmentationConfig(Section):
     """Random changes to the training images. Validation and test images are never changed."""
 
-    flip: Literal["none", "random", "alternating"] = "random"
-    """Horizontal flip. `random`: each image with probability 0.5. `alternating`: a random half of the images in the
-    first epoch, the other half in the next, and so on (`packed` pipeline only)."""
+    if TYPE_CHECKING:
 
-    crop_padding: int = 4
-    """Random crop: pad by this many pixels by reflection, then cut out the original size at random; 0 is off."""
-
-    shift: float = 0.0
-    """Affine: largest shift in each direction, as a share of the image side."""
-
-    scale: float = 0.0
-    """Affine: largest relative change of size."""
-
-    rotate: float = 0.0
-    """Affine: largest rotation in degrees."""
-
-    affine_probability: float = 0.5
-    """Probability that shift, scale and rotation are applied to an image."""
-
-    policy: Literal["none", "auto_augment", "rand_augment", "trivial_augment"] = "none"
-    """Learned or random combinations of 14 operations such as shear, posterize and equalize (`packed` pipeline only):
-    AutoAugment's for CIFAR, RandAugment or TrivialAugment (Wide)."""
-
-    rand_augment_operations: int = 2
-    """RandAugment: operations on each image, one after the other."""
-
-    rand_augment_magnitude: int = 14
-    """RandAugment: strength of all operations, 0 to 30."""
-
-    cutout: int = 0
-    """Side in pixels of a square hole filled with black, at a random place; 0 is off."""
-
-    cutout_probability: float = 0.5
-    """Probability that an image gets the hole."""
-
-    cutout_mixed: bool = True
-    """Whether batches that `mixup` or `cutmix` blends get holes, too."""
-
-    random_erasing_probability: float = 0.0
-    """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""
-
-    mixup_probability: float = 0.0
-    """Probability that the images of a batch, and their labels, are blended in pairs (`packed` pipeline only)."""
-
-    mixup_alpha: float = 0.2
-    """Mixup: shares of the two images are drawn from Beta(alpha, alpha)."""
-
-    cutmix_probability: float = 0.0
-    """Probability that a box of each image of a batch comes from another one (`packed` pipeline only). `mixup` and
-    `cutmix` exclude each other in a batch, so their sum is at most 1."""
-
-    cutmix_alpha: float = 1.0
-    """CutMix: the share that the image keeps is drawn from Beta(alpha, alpha)."""
+        def __init__(self, **settings: Any) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ network or an augmentation declares in its own file can be read without importin
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -74,13 +74,34 @@ class Needs:
     def __hash__(self) -> int:
         return hash(str(self))
 
-    def is_met(self, value: Any) -> bool:
-        """Return whether the prerequisite holds if the other setting has this value."""
+    def is_met(self, values: Mapping[str, Any]) -> bool:
+        """Return whether the prerequisite holds. values: every setting by its full name."""
+        value = values[self.setting]
         return value in self.values if self.values else value not in (None, False, 0, "none")
 
     def __str__(self) -> str:
         """`--optimization.sam friendly`."""
         return f"--{self.setting} {' or '.join(map(str, self.values))}".rstrip()
+
+
+class NeedsAny(Needs):
+    """A prerequisite: one of several settings is switched on.
+
+    Args:
+        settings: their full names.
+    """
+
+    def __init__(self, *settings: str) -> None:
+        super().__init__(settings[0])
+        self.alternatives = [Needs(setting) for setting in settings]
+
+    def is_met(self, values: Mapping[str, Any]) -> bool:
+        """Return whether one of the settings is switched on."""
+        return any(need.is_met(values) for need in self.alternatives)
+
+    def __str__(self) -> str:
+        """`--augmentation.shift or --augmentation.rotate`."""
+        return " or ".join(map(str, self.alternatives))
 
 
 Probability = Annotated[float, Range(0, 1)]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.image_batches import normalize
 from cifar100.devices import choose_accelerator
 from cifar100.models import build_model, use_channels_last
 from cifar100.runs.checkpoints import load_weights, open_checkpoint

@@ -14,9 +14,9 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split, stratified_split
+from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import use_channels_last

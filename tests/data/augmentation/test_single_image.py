@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augmentation import single_image as image_transform
-from cifar100.data.augmentation.operations import normalize
+from cifar100.data.augmentation.flip import Flip
 from cifar100.data.augmentation.single_image import build_transform
+from cifar100.data.image_batches import normalize
 from cifar100.data.loading.dataset import augment_image
 from cifar100.data.sampler import place_generator
 
-DRAWS = 1500
+INDICES = 1500
 RAMP = np.broadcast_to((40 + 5 * np.arange(32, dtype=np.uint8))[None, :, None], (32, 32, 3)).copy()  # to the right
 
 
 def results(augmentation, image=RAMP):
     """What becomes of one image at many indices."""
     transform = build_transform(augmentation)
-    return np.stack([augment_image(image, transform, place_generator(0, 0, index)) for index in range(DRAWS)])
+    return np.stack([augment_image(image, transform, place_generator(0, 0, index)) for index in range(INDICES)])
 
 
 def settings(**changes):
@@ -33,8 +33,8 @@ def test_flip_and_cutout_happen_to_half_of_the_images_independently():
     images = results(settings(flip="random", cutout=16))
     flipped = images[:, :, 0, 0].max(axis=1) > 150
     has_hole = (images == 0).any(axis=(1, 2, 3))
-    shares = [np.mean((flipped == flip) & (has_hole == hole)) for flip in (False, True) for hole in (False, True)]
-    np.testing.assert_allclose(shares, 0.25, atol=0.05)
+    fractions = [np.mean((flipped == flip) & (has_hole == hole)) for flip in (False, True) for hole in (False, True)]
+    np.testing.assert_allclose(fractions, 0.25, atol=0.05)
 
 
 def test_hole_is_black_square_wholly_inside_and_everywhere():
@@ -87,7 +87,7 @@ def test_everything_off_changes_nothing():
 
 
 def test_unknown_argument_is_an_error(monkeypatch):
-    monkeypatch.setattr(image_transform, "_transforms", lambda _: [A.HorizontalFlip(probability=0.5)])
+    monkeypatch.setattr(Flip, "transforms", lambda _: [A.HorizontalFlip(probability=0.5)])
     with pytest.raises(UserWarning, match="probability"):
         build_transform(AugmentationConfig())
 
@@ -98,6 +98,21 @@ def test_normalize_equals_that_of_albumentations():
     expected = A.Normalize(mean, std)(image=images[0].permute(1, 2, 0).numpy())["image"]
     ours = normalize(images, torch.tensor(mean), torch.tensor(std))[0].permute(1, 2, 0)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_an_augmentation_for_whole_batches_is_refused():
+    with pytest.raises(NotImplementedError, match="RandomErasing changes whole batches only"):
+        build_transform(settings(random_erasing_probability=0.5))
+
+
+def test_only_this_module_imports_albumentations():
+    program = """
+import sys
+from cifar100.data.augmentation.registry import discover
+discover()
+assert not {"albumentations", "cv2"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 PROGRAM = """

@@ -25,8 +25,9 @@ PIPELINES = [("packed", 0), ("images", 0), ("images", 2)]
 
 def make(root, *, pipeline="packed", num_workers=0, fraction=0.2, **training):
     info = DataFolder(root).info() if DataFolder(root).is_prepared() else make_folder(root)
+    workers = {"num_workers": num_workers} if pipeline == "images" else {}
     config = Config(
-        data=DataConfig(root=root, pipeline=pipeline, num_workers=num_workers, batch_size=8),
+        data=DataConfig(root=root, pipeline=pipeline, batch_size=8, **workers),
         augmentation=MISSION,
         training=TrainingConfig(**training),
     )
@@ -108,7 +109,7 @@ def test_validation_sees_every_held_out_image_once_unchanged_and_normalised(tmp_
         assert given_labels.tolist() == labels[data.split.validation].tolist()
 
 
-def test_both_pipelines_show_the_same_images_where_nothing_is_random(tmp_path):
+def test_both_pipelines_show_the_same_images_if_nothing_is_random(tmp_path):
     make_folder(tmp_path)
     off = AugmentationConfig(flip="none", crop_padding=0)
     seen = []
@@ -231,13 +232,13 @@ def test_two_processes_together_see_what_one_sees(tmp_path, pipeline, num_worker
 
 
 def pixel_sums(batches):
-    """One number for each image, which tells them apart."""
+    """One number for each image, different for all."""
     return torch.cat([images.double().sum(dim=(1, 2, 3)) for _, _, images, _ in batches]).tolist()
 
 
 def test_steps_per_epoch(tmp_path):
     assert make(tmp_path).steps_per_epoch == 6
-    assert make(tmp_path, devices=2).steps_per_epoch == 3  # before the Trainer is attached, too
+    assert make(tmp_path, devices=2).steps_per_epoch == 3  # also before the Trainer is attached
     assert len(make(tmp_path).train_dataloader()) == 6
 
 

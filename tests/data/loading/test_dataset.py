@@ -48,7 +48,7 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
 
 
 def test_labels_out_of_range_are_refused(folder):
-    with pytest.raises(UserError, match="fine_label is 4, but the training data have 4 classes"):
+    with pytest.raises(UserError, match="fine_label is 4, expected 0 to 3"):
         make(folder, num_classes=4)
 
 

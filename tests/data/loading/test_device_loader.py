@@ -1,14 +1,18 @@
-from dataclasses import replace
-from itertools import islice
+from dataclasses import asdict
+from itertools import combinations, islice
 
 import numpy as np
 import pytest
 import torch
+from augmentation_variants import OFF, same_parameters, switched_off, tensors, variant_name, variants
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augmentation.draws import draw
-from cifar100.data.augmentation.mixing import draw_mix, mix_images, mix_labels
-from cifar100.data.augmentation.operations import augment_batch, normalize, resize
+from cifar100.data.augmentation.base import Augmentation, BatchRandom, choose_mixing
+from cifar100.data.augmentation.cutmix import CutMix
+from cifar100.data.augmentation.mixup import Mixup
+from cifar100.data.augmentation.random_erasing import RandomErasing
+from cifar100.data.augmentation.registry import build_augmentations, build_mixings, discover
+from cifar100.data.image_batches import normalize, resize
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
@@ -16,7 +20,7 @@ from cifar100.settings import load_config
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 IMAGES = torch.randint(0, 256, (50, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-LABELS = torch.arange(50)  # the label tells the image
+LABELS = torch.arange(50)  # the label is the index of the image
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
 
 
@@ -48,15 +52,70 @@ def test_evaluation_batches_are_the_normalised_images_in_order():
     assert len(loader) == 3
 
 
-def test_training_batches_are_the_drawn_augmentations_of_the_sampled_images():
-    loader = make()
+def random_of(augmentation, loader, step):
+    return BatchRandom(type(augmentation).__name__, loader.sampler.batches()[step], sampler=loader.sampler, step=step)
+
+
+EVERYTHING = {
+    "crop_padding": 4, "flip": "random", "rotate": 45, "policy": "trivial_augment", "cutout": 16,
+    "random_erasing_probability": 0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [MISSION, AugmentationConfig(**EVERYTHING)], ids=["mission", "everything"])
+def test_training_batches_are_the_augmentations_of_the_sampled_images_in_order(settings):
+    loader = make(augmentation=settings)
     batches = epoch_of(loader, 3)
     assert len(batches) == len(loader) == 6
     for step, ((images, labels), indices) in enumerate(zip(batches, loader.sampler.batches(), strict=True)):
         assert torch.equal(labels, torch.from_numpy(indices))
-        draws = draw(MISSION, indices, sampler=loader.sampler, step=step)
-        expected = normalize(augment_batch(IMAGES[indices], draws), torch.tensor(MEAN), torch.tensor(STD))
-        assert torch.equal(images, expected)
+        expected = IMAGES[indices]
+        for augmentation in build_augmentations(settings):
+            expected = augmentation.apply(expected, augmentation.draw(random_of(augmentation, loader, step)))
+        assert torch.equal(images, normalize(expected, torch.tensor(MEAN), torch.tensor(STD)))
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The random parameters of every augmentation that a loader applies: (class name, epoch, step) -> parameters."""
+    found, place = {}, {}
+    init = BatchRandom.__init__
+
+    def remember_step(self, name, images, *, sampler, step):
+        init(self, name, images, sampler=sampler, step=step)
+        place["now"] = (sampler.rank, sampler.epoch, step)
+
+    def recording(kind, draw):
+        def record(self, random):
+            found[kind.__name__, *place["now"]] = parameters = draw(self, random)
+            return parameters
+
+        return record
+
+    monkeypatch.setattr(BatchRandom, "__init__", remember_step)
+    for kind in discover():
+        monkeypatch.setattr(kind, "draw", recording(kind, kind.draw))
+    return found
+
+
+PAIRS = [pair for pair in combinations(variants(), 2) if type(pair[0]) is not type(pair[1])]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: " with ".join(map(variant_name, pair)))
+def test_switching_one_on_leaves_the_parameters_of_the_other_unchanged(pair, recorded):
+    def parameters(*augmentations):
+        recorded.clear()
+        changes = {name: value for one in augmentations for name, value in asdict(one).items()}
+        epoch_of(make(augmentation=switched_off(**changes), batch_size=2))
+        return dict(recorded)
+
+    together = parameters(*pair)
+    for one in pair:
+        alone = parameters(one)
+        common = alone.keys() & together.keys()  # of two mixings a batch gets at most one
+        assert len(common) == len(alone) or (len(common) > 3 and not isinstance(one, Augmentation))
+        assert all(same_parameters(alone[key], together[key]) for key in common)
+        assert any(len(tensor) for key in common for tensor in tensors(alone[key]))
 
 
 def test_only_the_images_of_the_split_are_seen():
@@ -88,9 +147,9 @@ def test_resumed_epoch_equals_the_rest_of_the_undisturbed_one(step):
 
 def test_two_processes_see_the_very_images_of_one_with_twice_the_batch():
     alone = epoch_of(make(batch_size=16), 1)
-    shares = [epoch_of(make(rank=rank, world_size=2), 1) for rank in (0, 1)]
+    parts = [epoch_of(make(rank=rank, world_size=2), 1) for rank in (0, 1)]
     for step, (images, labels) in enumerate(alone):
-        joint = [torch.stack([share[step][part] for share in shares], dim=1).flatten(0, 1) for part in (0, 1)]
+        joint = [torch.stack([part[step][which] for part in parts], dim=1).flatten(0, 1) for which in (0, 1)]
         assert torch.equal(joint[1], labels)
         assert torch.equal(joint[0], images)
 
@@ -147,51 +206,82 @@ def test_resized_batches_are_the_resized_whole_ones():
         torch.testing.assert_close(images, resize(whole, 20))
 
 
-def test_mixed_batches_are_the_drawn_mixtures_and_the_others_are_left_alone():
+def test_mixed_batches_are_the_chosen_mixtures_and_the_others_are_left_alone():
     mixing = AugmentationConfig(mixup_probability=0.4, cutmix_probability=0.4)
-    plain = AugmentationConfig()
     loader = make(augmentation=mixing, batch_size=4)
     seen = set()
     for epoch in range(2):
-        pairs = zip(epoch_of(loader, epoch), epoch_of(make(augmentation=plain, batch_size=4), epoch), strict=True)
-        for step, ((images, labels), (custom_images, own_labels)) in enumerate(pairs):
-            mix = draw_mix(mixing, 4, side=32, sampler=loader.sampler, step=step)
-            if mix is None:
-                expected = custom_images, own_labels
-            else:
-                expected = mix_images(custom_images, mix), mix_labels(own_labels, mix, num_classes=100)
-            assert same([(images, labels)], [expected])
-            seen.add("none" if mix is None else "cutmix" if mix.boxes is not None else "mixup")
-    assert seen == {"none", "cutmix", "mixup"}
+        plain_batches = epoch_of(make(augmentation=AugmentationConfig(), batch_size=4), epoch)
+        pairs = zip(epoch_of(loader, epoch), plain_batches, strict=True)
+        for step, (batch, plain) in enumerate(pairs):
+            chosen = choose_mixing(build_mixings(mixing), lambda one, step=step: random_of(one, loader, step))
+            if chosen is not None:
+                plain = chosen[0].apply(*plain, chosen[1], num_classes=100)
+            assert same([batch], [plain])
+            seen.add(type(chosen and chosen[0]))
+    assert seen == {type(None), CutMix, Mixup}
+
+
+def test_two_ranks_mix_in_the_same_steps_in_the_same_way(recorded):
+    settings = AugmentationConfig(mixup_probability=0.4, cutmix_probability=0.4)
+    for rank in (0, 1):
+        for epoch in range(3):
+            epoch_of(make(augmentation=settings, batch_size=4, rank=rank, world_size=2), epoch)
+    chosen = [{(name, *place) for name, of, *place in recorded if of == rank} for rank in (0, 1)]
+    assert chosen[0] == chosen[1]
+    assert {name for name, *_ in chosen[0]} == {"Crop", "Flip", "Mixup", "CutMix"}
+
+
+def test_two_ranks_see_the_pixels_of_one_before_they_mix():
+    """The weights are those of the joint batch: a partner that is the image itself shows that all else is the same."""
+    settings = AugmentationConfig(mixup_probability=1)
+    alone = epoch_of(make(augmentation=settings, batch_size=16))
+    parts = [epoch_of(make(augmentation=settings, rank=rank, world_size=2)) for rank in (0, 1)]
+    for step, (_, labels) in enumerate(alone):
+        joint = torch.stack([part[step][1] for part in parts], dim=1).flatten(0, 1)
+        assert joint.shape == labels.shape
+        own = torch.from_numpy(make(batch_size=16).sampler.batches()[step])
+        rows = torch.arange(len(own))
+        alike = (labels[rows, own] - joint[rows, own]).abs() < 1e-6
+        assert alike.double().mean() > 0.7  # all but the few that are their own partner
 
 
 def test_erased_rectangles_hold_the_noise():
-    erasing = AugmentationConfig(flip="none", crop_padding=0, random_erasing_probability=1.0)
-    loader = make(augmentation=erasing)
+    loader = make(augmentation=switched_off(random_erasing_probability=1.0))
     images, labels = epoch_of(loader)[0]
-    draws = draw(erasing, loader.sampler.batches()[0], sampler=loader.sampler, step=0)
-    noise = normalize(draws.noise[None], torch.tensor(MEAN), torch.tensor(STD))[0]
+    erasing = RandomErasing(random_erasing_probability=1.0)
+    parameters = erasing.draw(random_of(erasing, loader, 0))
+    noise = normalize(parameters.noise[None], torch.tensor(MEAN), torch.tensor(STD))[0]
     original = normalize(IMAGES[labels], torch.tensor(MEAN), torch.tensor(STD))
-    for image, whole, (top, left, height, width) in zip(images, original, draws.erased.tolist(), strict=True):
+    for image, whole, (top, left, height, width) in zip(images, original, parameters.boxes.tolist(), strict=True):
         expected = whole.clone()
         expected[:, top : top + height, left : left + width] = noise[:, top : top + height, left : left + width]
         assert torch.equal(image, expected)
 
 
-def test_holes_can_be_kept_out_of_mixed_batches():
-    settings = AugmentationConfig(flip="none", crop_padding=0, cutout=8, cutout_probability=1, cutmix_probability=0.5)
-    everywhere = epoch_of(make(augmentation=settings, batch_size=4))
-    kept_out = epoch_of(make(augmentation=replace(settings, cutout_mixed=False), batch_size=4))
+@pytest.mark.parametrize(
+    ("hole", "setting"),
+    [
+        ({"cutout": 8, "cutout_probability": 1}, "cutout_mixed"),
+        ({"random_erasing_probability": 1}, "random_erasing_mixed"),
+    ],
+    ids=["cutout", "random erasing"],
+)
+def test_holes_can_be_kept_out_of_mixed_batches(hole, setting):
+    def batches(**changes):
+        return epoch_of(make(augmentation=AugmentationConfig(**(OFF | changes)), batch_size=4))
+
+    everywhere = batches(cutmix_probability=0.5, **hole)
+    kept_out = batches(cutmix_probability=0.5, **hole, **{setting: False})
+    without = batches(cutmix_probability=0.5)
     mixed = [labels.ndim == 2 for _, labels in everywhere]
-    assert True in mixed
-    assert False in mixed
-    black = ((torch.zeros(3) - torch.tensor(MEAN)) / torch.tensor(STD)).view(3, 1, 1)
-    for was_mixed, (images, _), (without, _) in zip(mixed, everywhere, kept_out, strict=True):
-        assert torch.equal(images, without) == (not was_mixed)
-        holes = (without - black).abs().lt(1e-5).all(dim=1).sum((1, 2))
-        assert bool((holes >= 64).all()) == (not was_mixed)
+    assert set(mixed) == {True, False}
+    for was_mixed, everywhere_batch, batch, whole in zip(mixed, everywhere, kept_out, without, strict=True):
+        assert same([batch], [whole if was_mixed else everywhere_batch])
+        assert not same([everywhere_batch], [whole])
 
 
-def test_holes_without_mixing_need_no_exception():
-    with pytest.raises(UserError, match="cutout_mixed false needs"):
-        load_config("baseline", overrides={"augmentation.cutout_mixed": False})
+@pytest.mark.parametrize("setting", ["cutout_mixed", "random_erasing_mixed"])
+def test_holes_without_mixing_need_no_exception(setting):
+    with pytest.raises(UserError, match=f"{setting} false has no effect: it needs"):
+        load_config("baseline", overrides={f"augmentation.{setting}": False})

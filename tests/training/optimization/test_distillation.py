@@ -12,9 +12,9 @@ import torch
 
 from cifar100 import commands
 from cifar100.config import Config
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import read_info
 from cifar100.data.folder.splits import load_split
+from cifar100.data.image_batches import normalize
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.runs.folder import RunFolder

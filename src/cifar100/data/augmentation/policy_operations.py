@@ -1,7 +1,11 @@
-"""The operations of AutoAugment and its successors on whole batches, with Pillow's arithmetic.
+"""The operations of AutoAugment and its successors on whole batches, in Pillow's integer formulas.
 
-Images are uint8 (N, 3, H, W). Each round groups the images by kind of operation, so that it takes a handful of passes
-whatever was drawn: warps take pixels from elsewhere, tables map levels to levels, blends mix with another picture.
+Images are uint8 (N, 3, H, W). They are grouped by kind of operation, so that a round is a handful of passes: warps take
+pixels from elsewhere, tables map levels to levels, blends mix with another picture of the same image.
+
+Each operation takes one value for each image. Shear: pixels aside for each pixel down or across. Translation: pixels to
+the left or up. Rotation: degrees, counter-clockwise. Brightness, color, contrast, sharpness: 0 removes it, 1 changes
+nothing. Posterize: bits kept. Solarize: the level from which to invert. The other operations ignore it.
 """
 
 from __future__ import annotations
@@ -11,41 +15,58 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cifar100.data.augmentation.device_rows import replace_images, to_device
-from cifar100.data.augmentation.policies import OPERATIONS, PolicyDraws
+from cifar100.data.image_batches import replace_images, to_device
 
+OPERATIONS = (
+    "identity",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "rotate",
+    "brightness",
+    "color",
+    "contrast",
+    "sharpness",
+    "posterize",
+    "solarize",
+    "autocontrast",
+    "equalize",
+    "invert",
+)
 FILL = 128
-"""Level of pixels that come from outside the image, as in AutoAugment's own code."""
+"""Level of pixels from outside the image, as in AutoAugment's own code."""
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 
 
-def apply_policy(images: Tensor, draws: PolicyDraws) -> Tensor:
-    """Do what was drawn, round by round. The argument is not changed."""
-    for operations, values in zip(draws.operations, draws.values, strict=True):
-        for names, change in ((tuple(WARPS), _warp), (tuple(TABLES), _map_levels), (tuple(BLENDS), _blend_all)):
-            kinds = torch.tensor([OPERATIONS.index(name) for name in names])
-            chosen = torch.isin(operations, kinds).nonzero().squeeze(1)
-            if len(chosen) == 0:
-                continue
-            chosen = chosen[operations[chosen].argsort(stable=True)]  # images with the same operation lie together
-            rows = to_device(chosen, images.device)
-            changed = change(images.index_select(0, rows), operations[chosen], values[chosen])
-            images = replace_images(images, rows, changed)
+def apply_operations(images: Tensor, operations: Tensor, values: Tensor) -> Tensor:
+    """Apply one operation to each image. The argument is not changed.
+
+    operations: int64 (N,), positions in `OPERATIONS`. values: float32 (N,). Both on the CPU.
+    """
+    for names, change in ((tuple(WARPS), _warp), (tuple(TABLES), _map_levels), (tuple(BLENDS), _blend_all)):
+        kinds = torch.tensor([OPERATIONS.index(name) for name in names])
+        chosen = torch.isin(operations, kinds).nonzero().squeeze(1)
+        if len(chosen) == 0:
+            continue
+        chosen = chosen[operations[chosen].argsort(stable=True)]  # images with the same operation lie together
+        rows = to_device(chosen, images.device)
+        changed = change(images.index_select(0, rows), operations[chosen], values[chosen])
+        images = replace_images(images, rows, changed)
     return images
 
 
 def _by_operation(images: Tensor, operations: Tensor, values: Tensor, known: dict[str, Operation]) -> Tensor:
-    """Let each operation of `known` work on its images, which lie together. values: on the CPU."""
+    """Apply each operation of `known` to its images, which lie together. values: on the CPU."""
     counts = torch.bincount(operations, minlength=len(OPERATIONS)).tolist()
     on_device = to_device(values, images.device)
     parts = zip(torch.split(images, counts), torch.split(on_device, counts), OPERATIONS, strict=True)
     return torch.cat([known[name](part, part_values) for part, part_values, name in parts if len(part)])
 
 
-# Warps: for each pixel of the result, from where to take it. Values are those of `PolicyDraws`, (n,), on the CPU. Each
-# returns (n, 6): a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f, where the centre of the first pixel is
-# (0.5, 0.5).
+# Warps: the source of each pixel of the result. Values (n,), on the CPU. Each returns (n, 6): a, b, c, d, e, f of
+# x' = a x + b y + c, y' = d x + e y + f; the centre of the first pixel is (0.5, 0.5).
 
 
 def _shear_x(values: Tensor) -> Tensor:
@@ -87,7 +108,7 @@ WARPS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def _warp(images: Tensor, operations: Tensor, values: Tensor) -> Tensor:
-    """Take the nearest pixel, as Pillow does unless told otherwise, in one pass for all kinds of warps."""
+    """Take the nearest pixel, Pillow's default, in one pass for all kinds of warps."""
     height, width = images.shape[2:]
     counts = torch.bincount(operations, minlength=len(OPERATIONS)).tolist()
     parts = zip(torch.split(values.double(), counts), OPERATIONS, strict=True)
@@ -150,10 +171,10 @@ def _autocontrast(images: Tensor, values: Tensor) -> Tensor:
 
 
 def _equalize(images: Tensor, values: Tensor) -> Tensor:
-    """Make each channel's histogram as even as a table can, by Pillow's whole numbers."""
+    """Make each channel's histogram as even as a table can, in Pillow's integer formula."""
     levels = _levels(images)
     ordered = images.flatten(2).sort(dim=2).values.long()
-    # How many pixels are darker than each level; sums instead of counting, which would not be deterministic on CUDA.
+    # Pixels darker than each level; searched in order, because a histogram is not deterministic on CUDA.
     darker = torch.searchsorted(ordered, levels.expand(*ordered.shape[:2], 256).contiguous())
     step = torch.searchsorted(ordered, ordered[:, :, -1:].contiguous()) // 255
     equalized = ((step // 2 + darker) // step.clamp(min=1)).clamp_(max=255)
@@ -179,16 +200,16 @@ def _map_levels(images: Tensor, operations: Tensor, values: Tensor) -> Tensor:
     return tables.gather(2, images.flatten(2).long()).view_as(images)
 
 
-# Blends with another picture of the same image.
+# Blends with another picture of the same image. Images (n, 3, H, W), values (n,), both on the device.
 
 
-def blend(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """Go from one picture to the other by a share, and beyond it; cut off to whole levels, as Pillow does. Floats."""
-    return (one + share * (other - one)).clamp(0, 255).trunc()
+def blend(one: Tensor, other: Tensor, amount: Tensor) -> Tensor:
+    """Interpolate or extrapolate from one picture to the other; truncate to whole levels, as Pillow does. Floats."""
+    return (one + amount * (other - one)).clamp(0, 255).trunc()
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return the luma of ITU-R 601-2, int64 (N, 1, H, W), by Pillow's whole numbers."""
+    """Return the luma of ITU-R 601-2, int64 (N, 1, H, W), in Pillow's integer formula."""
     red, green, blue = images.long().unbind(1)
     luma: Tensor = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
     return luma[:, None]
@@ -203,7 +224,7 @@ def _sharpness(images: Tensor, values: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """Return the mean of 3x3 pixels, the middle one five times, rounded; the border stays. int64 (N, 3, H, W)."""
+    """Return the mean of 3x3 pixels, the centre weighted five times, rounded; the border stays. int64 (N, 3, H, W)."""
     levels = images.long()
     height, width = levels.shape[2:]
     around = sum(levels[:, :, y : height - 2 + y, x : width - 2 + x] for y in range(3) for x in range(3))

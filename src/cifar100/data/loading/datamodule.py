@@ -1,4 +1,4 @@
-"""The training and validation batches of an experiment, as Lightning asks for them."""
+"""The LightningDataModule of an experiment: its training and validation batches."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.augmentation.draws import IMAGE_SIDE
-from cifar100.data.augmentation.operations import normalize
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
+from cifar100.data.image_batches import IMAGE_SIDE, normalize
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
 
-VALIDATION_BATCH_SIZE = 500  # at least; there is no gradient to keep in memory
+VALIDATION_BATCH_SIZE = 500  # minimum; there are no gradients to keep in memory
 
 
 class CifarDataModule(LightningDataModule):
-    """Feeds the training split of a prepared data folder, divided into training and validation.
+    """The training split of a prepared data folder, divided into training and validation.
 
-    Batches arrive in the network as images float32 (N, 3, 32, 32), normalised, and labels int64 (N,). The test split is
-    never opened here. Under several processes each has its own share; see `EpochSampler`.
+    The network gets images float32 (N, 3, side, side), normalised, and labels int64 (N,), or label probabilities
+    float32 (N, classes) if mixup or CutMix blended the batch. The test split is never opened here. Each rank gets its
+    part of every epoch; see `EpochSampler`.
     """
 
     def __init__(self, config: Config, info: DatasetInfo, split: Split) -> None:
@@ -43,8 +43,8 @@ class CifarDataModule(LightningDataModule):
         self.folder = DataFolder(config.data.root)
         self.mean = config.data.mean or info.mean
         self.std = config.data.std or info.std
-        self.progress: Callable[[], float] = lambda: 0.0
-        """How far the run is, 0 to 1; decides the resolution of the next training batch."""
+        self.progress: Callable[[], float] = float  # 0.0; unlike a lambda it can be pickled, as `ddp_spawn` requires
+        """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
         self._loaders: list[EpochLoader] = []
         self._on_device: tuple[Tensor, Tensor] | None = None
@@ -56,15 +56,15 @@ class CifarDataModule(LightningDataModule):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches of each process in an epoch, not counting `training.limit_train_batches`."""
+        """Training batches of each rank in an epoch, ignoring `training.limit_train_batches`."""
         return len(self._sampler(self.split.train, training=True))
 
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled, augmented, in whole batches."""
+        """Return the shuffled and augmented training images, in whole batches."""
         return self._loader(self.split.train, training=True)
 
     def val_dataloader(self) -> EpochLoader | list[EpochLoader]:
-        """Every validation image once, never augmented; an empty list where none are held out."""
+        """Return every validation image once, never augmented; an empty list if none are held out."""
         return self._loader(self.split.validation, training=False) if len(self.split.validation) else []
 
     def teardown(self, stage: str) -> None:
@@ -75,11 +75,11 @@ class CifarDataModule(LightningDataModule):
         self._on_device = None
 
     def on_exception(self, exception: BaseException) -> None:
-        """Do so after a failure or an interruption as well, when Lightning leaves `teardown` out."""
+        """Do the same after an exception, when Lightning does not call `teardown`."""
         self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise what arrives as uint8; batches of the `packed` pipeline already are."""
+        """Normalise uint8 images; batches of the `packed` pipeline already are."""
         images, labels = batch
         if images.dtype != torch.uint8:
             return batch
@@ -118,7 +118,7 @@ class CifarDataModule(LightningDataModule):
         )
 
     def _image_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        # Here and not above, because the `packed` pipeline needs neither OpenCV nor Albumentations.
+        # Imported here, because the `packed` pipeline needs neither OpenCV nor Albumentations.
         from cifar100.data.augmentation.single_image import build_transform
         from cifar100.data.loading.dataset import CsvImageDataset
         from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers

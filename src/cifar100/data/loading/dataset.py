@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cifar100.data.augmentation.draws import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import read_labels
+from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.data.sampler import Key, place_generator
 from cifar100.errors import UserError
 

@@ -1,32 +1,39 @@
-"""All images of a data set in device memory; batches of them are picked, augmented and normalised there."""
+"""All images of a data set in device memory; batches are selected, augmented and normalised there."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augmentation.draws import IMAGE_SIDE, draw
-from cifar100.data.augmentation.mixing import draw_mix, mix_images, mix_labels
-from cifar100.data.augmentation.operations import augment_batch, normalize, resize
+from cifar100.data.augmentation.base import BatchRandom, choose_mixing
+from cifar100.data.augmentation.registry import build_augmentations, build_mixings
+from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
 
 
 class DeviceLoader(EpochLoader):
-    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device where they are held.
+    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device that holds them.
 
-    Labels are int64 (N,), or float32 (N, num_classes) in batches that mixup or CutMix has blended. Order and draws are
-    functions of (seed, epoch, step) alone. Nothing here waits for the device.
+    Labels are int64 (N,), or float32 (N, num_classes) in batches that mixup or CutMix has blended. The order and the
+    random parameters are functions of (seed, epoch, step). Nothing here waits for the device.
 
-    images: uint8 (all, 3, 32, 32), 154 MB for CIFAR-100, and labels: int64 (all,), on the device; loaders of several
-    splits share them, and the sampler says which images are whose.
-    side: gives the side in pixels of the batch that is asked for next, for progressive resizing.
+    Args:
+        images: uint8 (all, 3, 32, 32), 154 MB for CIFAR-100, on the device; loaders of several splits share them.
+        labels: int64 (all,), on the same device.
+        sampler: chooses the images of this loader.
+        mean: channel means of pixels in 0..1.
+        std: channel standard deviations of pixels in 0..1.
+        augmentation: settings of the augmentations, such as `AugmentationConfig`; None leaves the images unchanged.
+        num_classes: width of the label probabilities of blended batches.
+        side: returns the side in pixels of the next batch, for progressive resizing.
+        channels_last: yield images in the (N, H, W, C) memory layout.
     """
 
     def __init__(
@@ -47,9 +54,10 @@ class DeviceLoader(EpochLoader):
         self.labels = labels
         self.mean = torch.tensor(mean, device=images.device)
         self.std = torch.tensor(std, device=images.device)
-        self.augmentation = augmentation
+        self.augmentations = build_augmentations(augmentation) if augmentation is not None else []
+        self.mixings = build_mixings(augmentation) if augmentation is not None else []
         self.num_classes = num_classes
-        self.side = side
+        self.side = side if sampler.training else lambda: IMAGE_SIDE
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _batches(self) -> Iterator[Batch]:
@@ -58,26 +66,25 @@ class DeviceLoader(EpochLoader):
         # One transfer for the whole epoch; its batches are views of it.
         indices = torch.from_numpy(np.concatenate(batches)).to(self.images.device)
         chosen = torch.split(indices, [len(batch) for batch in batches])
-        for step, batch in enumerate(batches, start=first_step):
-            rows = chosen[step - first_step]
-            images, labels = self.images.index_select(0, rows), self.labels.index_select(0, rows)
-            if self.augmentation is None:
-                yield self._to_network(images, IMAGE_SIDE), labels
-                continue
-            side = self.side()
-            mix = draw_mix(self.augmentation, len(batch), side=side, sampler=self.sampler, step=step)
-            draws = draw(self.augmentation, batch, sampler=self.sampler, step=step)
-            if mix is not None and not self.augmentation.cutout_mixed:
-                draws = replace(draws, hole=None)
-            images = self._to_network(augment_batch(images, draws), side)
-            if mix is not None:
-                images, labels = mix_images(images, mix), mix_labels(labels, mix, num_classes=self.num_classes)
-            yield images, labels
+        for step, (batch, rows) in enumerate(zip(batches, chosen, strict=True), start=first_step):
+            yield self._augment(self.images.index_select(0, rows), self.labels.index_select(0, rows), batch, step)
 
-    def _to_network(self, images: Tensor, side: int) -> Tensor:
-        """Normalise and resize, in the network's memory layout."""
+    def _augment(self, images: Tensor, labels: Tensor, batch: NDArray[np.int64], step: int) -> Batch:
+        """Augment, normalise, resize and mix a batch, as far as the settings say so."""
+
+        def random(augmentation: object) -> BatchRandom:
+            return BatchRandom(type(augmentation).__name__, batch, sampler=self.sampler, step=step)
+
+        mixed = choose_mixing(self.mixings, random)
+        for augmentation in self.augmentations:
+            if mixed is None or augmentation.applies_to_mixed:
+                images = augmentation.apply(images, augmentation.draw(random(augmentation)))
         images = normalize(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
-        return resize(images, side)
+        images = resize(images, self.side())
+        if mixed is None:
+            return images, labels
+        mixing, parameters = mixed
+        return mixing.apply(images, labels, parameters, num_classes=self.num_classes)
 
 
 def resolution_at(progress: float, resolutions: Sequence[int], changes: Sequence[float]) -> int:
