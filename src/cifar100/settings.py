@@ -16,10 +16,9 @@ from typing import Any
 import yaml
 
 from cifar100.atomic_files import write_atomically
-from cifar100.config import COMPONENTS, SECTIONS, Config, chosen_components, get, section_settings, settings
+from cifar100.config import SECTIONS, Config, chosen_components, section_settings, settings
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
-from cifar100.config.declarations import components
 from cifar100.errors import UserError
 
 DEFAULT_RECIPE = "original"
@@ -122,8 +121,6 @@ def _yaml_problem(error: Exception) -> str:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """Return nested primitives (str, int, float, bool, None, list): what is saved in YAML, JSON and checkpoints.
-
-    Complete: a setting that is `null` for "the default of this network" or loss is written with that default.
     """
     plain: dict[str, Any] = {"recipe": config.recipe}
     for section in SECTIONS:
@@ -131,11 +128,6 @@ def to_dict(config: Config) -> dict[str, Any]:
             setting.name: getattr(getattr(config, section), setting.name) for setting in section_settings(section)
         }
         plain[section] = {name: _plain(value) for name, value in values.items()}
-    for selector, (path, marker) in COMPONENTS.items():
-        section = selector.partition(".")[0]
-        for setting in components(path, marker)[get(config, selector)].settings:
-            if plain[section][setting.name] is None:
-                plain[section][setting.name] = _plain(setting.default)
     return plain
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -330,8 +330,12 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        """Check what sections cannot check by themselves."""
+        """Fill in the defaults of the chosen components, then check what a section cannot check by itself."""
         values = {name: get(self, name) for name in settings()}
+        for name, value in component_defaults(values).items():
+            section, _, key = name.partition(".")
+            object.__setattr__(self, section, replace(getattr(self, section), **{key: value}))
+            values[name] = value
         check_effects(values, settings(), chosen_components(values))
         check_combinations(self)
 
@@ -390,3 +394,25 @@ def chosen_components(values: Mapping[str, Any]) -> dict[str, tuple[str, frozens
         taken = frozenset(names[values[selector]])
         chosen[selector] = (values[selector], taken, frozenset(set().union(*names.values()) - taken))
     return chosen
+
+
+def component_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the settings of components become if nothing else is said.
+
+    A setting of the chosen component that is `null` becomes the component's default. A setting that only other
+    components take becomes `null` if it has a default of theirs, so that
+    `replace(config.model, name="fast_net")` need not name it.
+    """
+    found = {}
+    for selector, (path, marker) in COMPONENTS.items():
+        section = selector.partition(".")[0]
+        known = components(path, marker)
+        chosen = {setting.name: setting.default for setting in known[values[selector]].settings}
+        found |= {f"{section}.{name}": value for name, value in chosen.items() if values[f"{section}.{name}"] is None}
+        others = {(setting.name, setting.default) for component in known.values() for setting in component.settings}
+        found |= {
+            f"{section}.{name}": None
+            for name, default in others
+            if name not in chosen and values[f"{section}.{name}"] == default
+        }
+    return found

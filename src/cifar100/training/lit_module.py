@@ -7,12 +7,13 @@ An ordinary one: it works with any `Trainer`, with `EarlyStopping("val/accuracy"
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
 from cifar100.metrics import METRICS, accuracy
@@ -24,7 +25,7 @@ from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.distillation import Teacher, distillation_loss
 from cifar100.training.optimization.optimizers import build_optimizer
 from cifar100.training.optimization.sam import build_sam
-from cifar100.training.optimization.schedules import build_scheduler, set_momentum
+from cifar100.training.optimization.schedules import build_scheduler, set_learning_rates, set_momentum
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,), or float (N, num_classes) if images are mixed."""
@@ -154,12 +155,9 @@ class ImageClassifier(L.LightningModule):
         self.clock.steps = scheduler.last_epoch
 
     def on_train_start(self) -> None:
-        """Set the learning rates of the clock's place, which a resumed run may find in a longer or shorter schedule."""
+        """Set the learning rates again: a resumed run may have a longer or shorter schedule."""
         for config in self.trainer.lr_scheduler_configs:
-            scheduler: Any = config.scheduler
-            rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-            for group, base, factor in rates:
-                group["lr"] = base * factor(scheduler.last_epoch)
+            set_learning_rates(cast(LambdaLR, config.scheduler))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the momentum of the next step."""

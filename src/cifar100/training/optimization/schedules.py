@@ -67,6 +67,13 @@ def build_scheduler(optimizer: Optimizer, config: OptimizationConfig, clock: Run
     return LambdaLR(optimizer, lambda step: learning_rate_factor(config, clock.progress_at(step), peak=peak))
 
 
+def set_learning_rates(scheduler: LambdaLR) -> None:
+    """Set the learning rates of the scheduler's step: after loading a state, the run may have another length."""
+    rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    for group, base, factor in rates:
+        group["lr"] = base * factor(scheduler.last_epoch)
+
+
 def set_momentum(optimizer: Optimizer, config: OptimizationConfig, clock: RunClock) -> None:
     """Set the momentum of the next optimizer step in every parameter group: `momentum`, or the first of `betas`."""
     momentum = momentum_at(config, clock.progress, peak=_peak(config, clock))
