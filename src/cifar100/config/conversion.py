@@ -25,7 +25,7 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
     try:
         return _convert(value, annotation)
     except ValueError:
-        shown = "null" if value is None else str(value)[:200]
+        shown = "null" if value is None else str(list(value) if isinstance(value, tuple) else value)[:200]
         raise UserError(f"--{name} is {shown}, but it must be {expectation(annotation)}.") from None
 
 

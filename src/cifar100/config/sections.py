@@ -18,20 +18,24 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from cifar100.config.checks import check_combinations, check_effects, check_ranges
+from cifar100.config.conversion import convert
 from cifar100.config.declarations import Setting, attribute_docstrings, components, with_settings_of
 from cifar100.config.types import Fraction, Needs, NonNegative, Positive, Range
 
 
 class Section:
-    """A section of a `Config`; checks the ranges of its settings when it is made."""
+    """A section of a `Config`; checks its settings when it is made."""
 
     def __post_init__(self) -> None:
-        """Check the ranges.
+        """Convert the values to the types of the settings, such as a list to a tuple, and check their ranges.
 
         Raises:
             UserError: names the setting, the value that was found and what is expected.
         """
         name = type(self).__name__.removesuffix("Config").lower()
+        for setting in section_settings(name):
+            value = convert(f"{name}.{setting.name}", getattr(self, setting.name), setting.annotation)
+            object.__setattr__(self, setting.name, value)
         check_ranges(self, name, section_settings(name))
 
     if TYPE_CHECKING:  # the settings that components declare

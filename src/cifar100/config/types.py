@@ -52,8 +52,8 @@ class Range:
 
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""
-        lower = f"more than {self.minimum:g}" if self.above else f"at least {self.minimum:g}"
-        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:g}"
+        lower = f"{'more than' if self.above else 'at least'} {self.minimum}"
+        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum}"
 
 
 class Needs:
