@@ -132,10 +132,10 @@ MIXED = {
 """What only the packed pipeline has."""
 
 
-@pytest.mark.parametrize("special", [{}, MIXED, {"data.pipeline": "images", "data.num_workers": 0}], ids=["packed", "mixed", "images"])
-def test_a_resumed_run_ends_as_the_undisturbed_one(
-    special: dict[str, Any], settings: Callable[..., Config]
-) -> None:
+@pytest.mark.parametrize(
+    "special", [{}, MIXED, {"data.pipeline": "images", "data.num_workers": 0}], ids=["packed", "mixed", "images"]
+)
+def test_a_resumed_run_ends_as_the_undisturbed_one(special: dict[str, Any], settings: Callable[..., Config]) -> None:
     config = settings(**{"training.save_every_minutes": 0, **special})
     whole = commands.train(config)
     with pytest.raises(KeyboardInterrupt, match="train --resume broken"):

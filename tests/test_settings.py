@@ -90,7 +90,10 @@ def test_every_setting_has_a_description() -> None:
         ({"data.batch_size": None}, r"--data.batch_size"),
         ({"data.pipeline": "video"}, r"--data.pipeline is video, but it must be one of images, packed"),
         ({"data.mean": [1, 2]}, r"--data.mean is \[1, 2\], but it must be 3 numbers in brackets"),
-        ({"data.mean": [0.5, 0.5, 128]}, r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be more than 0 and at most 1"),
+        (
+            {"data.mean": [0.5, 0.5, 128]},
+            r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be more than 0 and at most 1",
+        ),
         ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
         ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),

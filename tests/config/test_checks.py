@@ -60,12 +60,12 @@ def other_value(setting: Setting) -> Any:
 def unmet_value(need: Needs) -> Any:
     needed = settings()[need.setting]
     values = [needed.default, *candidates(needed), 0, 0.0, "none"]
-    return next(value for value in values if not need.is_met(value) and (value == needed.default or fits(value, needed)))
+    return next(
+        value for value in values if not need.is_met(value) and (value == needed.default or fits(value, needed))
+    )
 
 
-PREREQUISITES = [
-    (name, need) for name, setting in settings().items() for need in _metadata(setting.annotation, Needs)
-]
+PREREQUISITES = [(name, need) for name, setting in settings().items() for need in _metadata(setting.annotation, Needs)]
 RANGES = [(name, limits) for name, setting in settings().items() for limits in _metadata(setting.annotation, Range)]
 
 
@@ -116,7 +116,10 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augmentation.flip": "alternating", "data.pipeline": "images"}, "flip alternating needs --data.pipeline packed"),
+        (
+            {"augmentation.flip": "alternating", "data.pipeline": "images"},
+            "flip alternating needs --data.pipeline packed",
+        ),
         ({"augmentation.mixup_probability": 0.6, "augmentation.cutmix_probability": 0.5}, "add up to more than 1"),
         ({"data.mean": (0.5, 0.5, 0.5)}, "--data.mean and --data.std belong together"),
         ({"training.max_minutes": 5.0, "training.devices": 2}, "--training.max_minutes needs one device"),
@@ -125,7 +128,10 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
         ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
         ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "nesterov must be true"),
         ({"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9}, "ema_final_decay is 0.9, but"),
-        ({"optimization.sam": "sam", "training.precision": "16-mixed"}, "--optimization.sam needs --training.precision"),
+        (
+            {"optimization.sam": "sam", "training.precision": "16-mixed"},
+            "--optimization.sam needs --training.precision",
+        ),
     ],
 )
 def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -139,7 +145,9 @@ def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> No
 
 
 def test_a_setting_of_another_component_is_refused_and_the_settings_of_the_chosen_one_are_named() -> None:
-    with pytest.raises(UserError, match=r"--model.widths \[1, 2, 3\] has no effect: --model.name resnet18 takes shortcut,"):
+    with pytest.raises(
+        UserError, match=r"--model.widths \[1, 2, 3\] has no effect: --model.name resnet18 takes shortcut,"
+    ):
         Config(model=ModelConfig(name="resnet18", widths=(1, 2, 3)))
 
 

@@ -111,7 +111,9 @@ def test_two_components_may_share_a_setting(package: Path) -> None:
 
 
 def test_attribute_docstrings() -> None:
-    (source,) = ast.parse('class A:\n    x: int = 1\n    """Some\n    text."""\n    y: int = 2\n    z = 3\n    "no"\n').body
+    (source,) = ast.parse(
+        'class A:\n    x: int = 1\n    """Some\n    text."""\n    y: int = 2\n    z = 3\n    "no"\n'
+    ).body
     assert isinstance(source, ast.ClassDef)
     assert attribute_docstrings(source) == {"x": "Some text."}
 

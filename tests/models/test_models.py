@@ -31,7 +31,9 @@ PUBLISHED = {
 
 
 def name_of(config: ModelConfig) -> str:
-    return "-".join(str(part) for part in (config.name, config.stem, config.shortcut, config.widths) if part is not None)
+    return "-".join(
+        str(part) for part in (config.name, config.stem, config.shortcut, config.widths) if part is not None
+    )
 
 
 def build(config: ModelConfig, *, num_classes: int = 100) -> nn.Module:

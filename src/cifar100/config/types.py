@@ -1,9 +1,9 @@
-"""What a setting may be: ranges and prerequisites, written beside its default as `Annotated` metadata.
+"""Ranges and prerequisites of settings, written beside the default as `Annotated` metadata.
 
     cutout_probability: Annotated[Probability, Needs("augmentation.cutout")] = 0.5
 
-`cifar100.config` checks both. Annotations are evaluated in this module's namespace, so that the settings which a
-network or an augmentation declares in its own file can be read without importing torch.
+`cifar100.config` checks both. Annotations are evaluated in the namespace of this module, so that the settings of a
+network or an augmentation can be read from its file without importing torch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Needs:
 
     Args:
         setting: full name of another setting, such as `optimization.sam`.
-        values: the values that it must have, one of them; none given: it must be switched on.
+        values: one of these is required; if none are given, the setting must be switched on.
     """
 
     def __init__(self, setting: str, *values: Any) -> None:

@@ -103,7 +103,9 @@ def test_validation_and_evaluation_use_the_average_and_training_does_not(
 
 
 def test_a_start_without_an_average_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--optimization.ema_start 0.5 has no effect: it needs --optimization.ema_decay"):
+    with pytest.raises(
+        UserError, match=r"--optimization.ema_start 0.5 has no effect: it needs --optimization.ema_decay"
+    ):
         load_config("quickstart", overrides={"optimization.ema_start": 0.5})
 
 

@@ -19,9 +19,7 @@ def test_epochs_that_are_done_again_leave_the_log(tmp_path: Path) -> None:
     assert log.read_text() == "2026-11-24 10:00:00  run logs/x\n" + line.format(1)
 
 
-def test_a_line_goes_to_the_screen_to_the_file_or_to_both(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_goes_to_the_screen_to_the_file_or_to_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = RunLog(tmp_path / "training.log", enabled=True)
     log.show("[shown]")
     log.write("written\ntwice")
