@@ -24,11 +24,11 @@ from cifar100.__main__ import main, run_command_line
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
+from cifar100.models import build_model
+from cifar100.models.summary import count_parameters
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import load_trained
-from cifar100.models import build_model
-from cifar100.models.summary import count_parameters
 from cifar100.settings import load_config, recipe_names
 from cifar100.training.optimization.schedules import learning_rate_factor, peak_progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
@@ -83,7 +83,7 @@ def test_predict_takes_images_alone() -> None:
 
 def test_the_schedule_spans_the_steps_of_the_trainer() -> None:
     class Rates(Callback):
-        rates: list[float] = []
+        rates: ClassVar[list[float]] = []
 
         def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
             self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
@@ -95,7 +95,7 @@ def test_the_schedule_spans_the_steps_of_the_trainer() -> None:
 
 def test_momentum_cycles() -> None:
     class Momenta(Callback):
-        momenta: list[float] = []
+        momenta: ClassVar[list[float]] = []
 
         def on_before_optimizer_step(self, trainer: L.Trainer, module: Any, optimizer: Any) -> None:
             self.momenta.append(optimizer.param_groups[0]["momentum"])

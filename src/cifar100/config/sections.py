@@ -407,7 +407,7 @@ def component_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     components take becomes `null` if it equals a default of theirs, so that `replace(config.model, name="fast_net")`
     need not reset it.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for selector, (path, marker) in COMPONENTS.items():
         section = selector.partition(".")[0]
         known = components(path, marker)
