@@ -109,14 +109,10 @@ def test_another_seed_is_another_run(settings: Callable[..., Config]) -> None:
         assert_same_weights(first, second)
 
 
-def test_a_run_that_saved_nothing_begins_again(
-    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_saved_nothing_begins_again(settings: Callable[..., Config]) -> None:
     whole = commands.train(settings())
-    with monkeypatch.context() as patch:
-        stop_after(0, patch)
-        with pytest.raises(KeyboardInterrupt):
-            commands.train(settings(), experiment="broken")
+    with pytest.raises(KeyboardInterrupt):
+        commands.train(settings(), experiment="broken", callbacks=[StopAfter(0)])
     assert_same_weights(whole, commands.train(resume="broken"))
 
 
@@ -172,7 +168,8 @@ def test_every_recipe_trains(recipe: str, tiny_data: Path) -> None:
     assert watch.optimizer == {"sgd": "SGD", "adamw": "AdamW", "muon": "Muon"}[config.optimization.optimizer]
     assert watch.num_parameters == count_parameters(build_model(config.model, 100))
     assert watch.sam == (config.optimization.sam != "none")
-    peak = config.optimization.learning_rate
+    muon = config.optimization.optimizer == "muon"
+    peak = max(config.optimization.learning_rate, config.optimization.muon_learning_rate if muon else 0.0)
     expected = [peak * learning_rate_factor(config.optimization, x, peak=_peak(config)) for x in (0.0, 1.0)]
     assert watch.learning_rates == pytest.approx(expected)
 

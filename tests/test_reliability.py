@@ -112,8 +112,9 @@ def test_dropout_resumes_where_it_was(settings: Callable[..., Config]) -> None:
     def network(num_classes: int) -> nn.Module:
         return nn.Sequential(nn.Dropout(0.2), nn.Conv2d(3, 8, 3, stride=2), nn.Flatten(), nn.Linear(1800, num_classes))
 
-    whole = commands.train(settings(), experiment="whole", network=network)
-    broken = stop_at(20, settings(), name="broken", network=network)
+    config = settings(**{"optimization.learning_rate": 0.01})
+    whole = commands.train(config, experiment="whole", network=network)
+    broken = stop_at(20, config, name="broken", network=network)
     assert_same_run(whole, commands.train(resume=broken.name, network=network))
 
 

@@ -153,10 +153,10 @@ def test_a_setting_of_another_component_is_refused_and_the_settings_of_the_chose
 
 def test_replacing_in_python_is_checked_as_the_command_line_is() -> None:
     config = Config()
-    with pytest.raises(UserError, match="--optimization.learning_rate is -1"):
+    with pytest.raises(UserError, match=r"--optimization.learning_rate is -1"):
         replace(config, optimization=replace(config.optimization, learning_rate=-1.0))
     with pytest.raises(UserError, match=r"--data.batch_size is many, but it must be a whole number\."):
         replace(config.data, batch_size="many")
-    with pytest.raises(UserError, match="--optimization.sam_rho 0.5 has no effect"):
+    with pytest.raises(UserError, match=r"--optimization.sam_rho 0.5 has no effect"):
         replace(config, optimization=replace(config.optimization, sam_rho=0.5))
     assert replace(config, optimization=OptimizationConfig(sam="sam", sam_rho=0.5)).optimization.sam_rho == 0.5

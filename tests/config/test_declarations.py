@@ -50,12 +50,12 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "nets"
 
 
-def add(folder: Path, name: str, *, setting: str = "units", type: str = "int", default: str = "8") -> None:
-    (folder / f"{name}.py").write_text(NETWORK.format(name=name, setting=setting, type=type, default=default))
+def add(folder: Path, name: str, *, setting: str = "units", kind: str = "int", default: str = "8") -> None:
+    (folder / f"{name}.py").write_text(NETWORK.format(name=name, setting=setting, type=kind, default=default))
 
 
 def test_a_function_with_the_decorator_is_a_component(package: Path) -> None:
-    add(package, "one", type="Annotated[int, Range(1)]")
+    add(package, "one", kind="Annotated[int, Range(1)]")
     add(package, "two", default="16")
     (package / "helper.py").write_text("def build(*, a=1): ...\n")
     found = components("nets", "network")
@@ -88,7 +88,7 @@ def test_a_name_that_is_declared_twice_is_a_bug(package: Path) -> None:
 
 def test_a_setting_with_two_types_is_a_bug(package: Path) -> None:
     add(package, "one")
-    add(package, "two", type="float", default="0.5")
+    add(package, "two", kind="float", default="0.5")
     with pytest.raises(TypeError, match="units is declared twice in nets, with different types"):
 
         @dataclass
@@ -121,7 +121,7 @@ def test_attribute_docstrings() -> None:
 def test_a_network_is_one_file(tmp_path: Path, tiny_data: Path) -> None:
     """One new file in a copy of the package: its settings are in `--help`, are checked, and it trains."""
     copied = Path(shutil.copytree(Path(cifar100.__file__).parent, tmp_path / "src" / "cifar100"))
-    add(copied / "models", "tiny_net", setting="hidden_units", type="Annotated[int, Range(1)]", default="32")
+    add(copied / "models", "tiny_net", setting="hidden_units", kind="Annotated[int, Range(1)]", default="32")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}

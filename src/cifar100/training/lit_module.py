@@ -172,7 +172,7 @@ class ImageClassifier(L.LightningModule):
             checkpoint["train_sums"] = self.train_sums.reduced(self.trainer.strategy)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore both; rank 0 holds the sums of all processes. `best.ckpt` has no state of SAM, so the module's is kept."""
+        """Restore both; rank 0 holds the sums of all processes. `best.ckpt` has no state of SAM."""
         if self.clock is not None and "clock" in checkpoint:
             self.clock.resume(**checkpoint["clock"])
         if "train_sums" in checkpoint and self.global_rank == 0:

@@ -133,7 +133,9 @@ def resume_run(
 
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder."""
-    replace(config, optimization=replace(config.optimization, learning_rate="auto"))  # refuses an optimizer without one learning rate
+    replace(
+        config, optimization=replace(config.optimization, learning_rate="auto")
+    )  # refuses an optimizer without one learning rate
     with _processes(config) as processes:
         info = _prepared(config, processes)
         split = make_split(config)
