@@ -1,9 +1,9 @@
 """Read the settings that a network, an augmentation or a loss declares in its file, without importing the file.
 
 A component (a network, an augmentation, a loss, a logger) keeps its settings beside its code. `Config` and `--help`
-need those settings, but importing the file would load torch, which takes seconds. The declarations are therefore
-read from the source, as setuptools reads `attr:` values: types are evaluated in `cifar100.config.types`, defaults are literals,
-docstrings become the help. A component is either
+need those settings, but importing the file would load torch, which takes seconds. The source is read instead, as
+setuptools reads `attr:` values: types are evaluated in `cifar100.config.types`, defaults are literals, docstrings
+become the help. A component is either
 
 - a function with a decorator, such as `@network("resnet18", "resnet34")`; its keyword-only arguments are its settings,
 - or a dataclass with a base class, such as `class Cutout(Augmentation)`; its fields are its settings.

@@ -20,8 +20,8 @@ class AveragedWeights:
     """The moving average of a network's parameters and batch-norm statistics.
 
     After each optimizer step: average <- average + (1 - decay) * (weights - average), with the decay
-    min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights soon lose their influence. Batch-norm counters
-    are not averaged.
+    min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights soon lose their influence. Batch-norm
+    counters are not averaged.
 
     Args:
         network: the network to average; it is not changed.
