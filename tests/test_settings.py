@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,7 +135,7 @@ def test_every_setting_has_a_description() -> None:
             {"data.pipeline": "packed", "augmentation.cutmix_probability": 0.7, "augmentation.mixup_probability": 0.7},
             r"add up to more than 1",
         ),
-        ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs one device"),
+        ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs --training.devices 1"),
         ({"training.max_epochs": 0}, r"--training.max_epochs is 0.*must be more than 0"),
         ({"recipe": "orginal"}, r"no recipe 'orginal'; did you mean original\?"),
     ],
@@ -182,3 +183,22 @@ def test_nothing_in_a_file_is_expanded(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_saved_configuration_is_plain_data() -> None:
     assert yaml.safe_load(yaml.safe_dump(to_dict(load_config()))) == to_dict(load_config())
+
+
+def test_a_complete_configuration_needs_no_recipe_of_its_name(tmp_path: Path) -> None:
+    config = load_config("strong")
+    file = tmp_path / "config.yaml"
+    write_config(config, file, comment="a run")
+    file.write_text(file.read_text().replace("recipe: strong", "recipe: gone"))
+    assert load_config(files=[file]) == replace(config, recipe="gone")
+    write_config(Config(), file, comment="a run without a recipe")
+    assert load_config(files=[file]) == Config()
+
+
+def test_settings_of_a_recipe_that_lose_their_effect_return_to_their_defaults() -> None:
+    other = load_config("original", overrides={"model.name": "fast_net"})
+    assert (other.model.stem, other.model.widths) == (None, (64, 256, 256))
+    plain = load_config("strong", overrides={"optimization.ema_decay": None})
+    assert (plain.optimization.ema_final_decay, plain.optimization.ema_start) == (None, 0.0)
+    with pytest.raises(UserError, match=r"--optimization.ema_start 0.3 has no effect"):
+        load_config("strong", overrides={"optimization.ema_decay": None, "optimization.ema_start": 0.3})
