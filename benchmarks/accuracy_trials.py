@@ -37,6 +37,8 @@ from measure import data_settings, describe_hardware, describe_versions, run_ben
 # isort: split
 from cifar100.__main__ import build_parser
 from cifar100.config import Config
+from cifar100.config import settings as known_settings
+from cifar100.config.conversion import convert
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import given_settings, load_config, to_dict, write_config
@@ -90,7 +92,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str
     parser.add_argument("--checkpoint", choices=["last", "best"], default="last", help="weights to evaluate")
     parser.add_argument("--in-process", action="store_true", help="all trials in this process, warm after the first")
     options, rest = parser.parse_known_args(arguments)
-    given = given_settings(build_parser("train", options.recipe).parse_args(rest))
+    texts = given_settings(build_parser("train", options.recipe).parse_args(rest))
+    given = {name: convert(name, text, known_settings()[name].annotation) for name, text in texts.items()}
     if options.trials < 1:
         raise UserError(f"--trials is {options.trials}, but it must be at least 1.")
     if "training.seed" in given:

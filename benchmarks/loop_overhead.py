@@ -4,7 +4,7 @@
     python benchmarks/loop_overhead.py --recipe fast --steps 400     # on a GPU
 
 Both sides train the same network on the same batches with the same optimizer and schedule: one through
-`cifar100.training.train.start_run` as a user gets it, with its callbacks, metrics, progress bar (drawn into memory),
+`cifar100.commands.train` as a user gets it, with its callbacks, metrics, progress bar (drawn into memory),
 TensorBoard log and checkpoints, in a temporary folder; the other through the loop in this file. Both train on all
 training images, none held out, so neither validates, and both make the same run: `--steps` steps in one epoch, or as
 many whole epochs as fit into them.
@@ -52,6 +52,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.nn import functional as F
 
+from cifar100.commands import train
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.datamodule import CifarDataModule
@@ -59,11 +60,9 @@ from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.devices import choose_precision
 from cifar100.errors import UserError
 from cifar100.settings import load_config
-from cifar100.training import train
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.optimization.optimizers import build_optimizer
 from cifar100.training.optimization.schedules import build_scheduler
-from cifar100.training.trainer import build_trainer
 
 WARM_UP_STEPS = 5
 
@@ -119,12 +118,8 @@ class Stopwatch(Callback):
 def train_ours(config: Config) -> Outcome:
     """Train as `cifar100 train` does, on a terminal of its own and in a folder of its own."""
     stopwatch = Stopwatch()
-
-    def build_watched(*arguments: Any, callbacks: list[Callback], **options: Any) -> L.Trainer:
-        return build_trainer(*arguments, callbacks=[*callbacks, stopwatch], **options)
-
-    with _own_folder_and_terminal(), mock.patch.object(train, "build_trainer", build_watched):
-        train.start_run(config)
+    with _own_folder_and_terminal():
+        train(config, callbacks=[stopwatch])
     return Outcome(
         stopwatch.steps_ended - stopwatch.started,
         stopwatch.fit_ended - stopwatch.steps_ended,

@@ -13,6 +13,7 @@ disk cache.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -44,17 +45,18 @@ COMMANDS = {
 FIRST_STEP = "train --recipe quickstart, to the first training step"
 
 TRAIN_ONE_STEP = """
-import os, sys, time
-from cifar100.__main__ import run_command_line
-from cifar100.training.lit_module import ImageClassifier
+import json, os, sys, time
+from cifar100 import commands
+from cifar100.settings import load_config
 
-def end(self, outputs, batch, batch_idx):
+def end(trainer, module, outputs, batch, batch_idx):
     outputs["loss"].item()  # waits for the device
     print("FIRST STEP", time.time(), flush=True)
     os._exit(0)
 
-ImageClassifier.on_train_batch_end = end
-run_command_line(sys.argv[1:])
+config = load_config("quickstart", overrides=json.loads(sys.argv[1]))
+import lightning  # the run needs it anyway
+commands.train(config, callbacks=[lightning.pytorch.callbacks.LambdaCallback(on_train_batch_end=end)])
 """
 
 
@@ -101,9 +103,8 @@ def run(command: list[str], folder: str) -> str:
 
 def seconds_to_first_step(settings: dict[str, str], folder: str) -> float:
     """Return the seconds from before the start of the process to the end of its first training step."""
-    overrides = [argument for name, value in settings.items() for argument in (f"--{name}", value)]
     started = time.time()  # the one clock that two processes share
-    output = run(["-c", TRAIN_ONE_STEP, "train", "--recipe", "quickstart", *overrides], folder)
+    output = run(["-c", TRAIN_ONE_STEP, json.dumps(settings)], folder)
     marked = [line for line in output.splitlines() if line.startswith("FIRST STEP")]
     return float(marked[0].split()[-1]) - started
 

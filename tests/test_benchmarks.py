@@ -144,11 +144,11 @@ def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pyt
 
 
 def test_training_throughput_knows_every_network(benchmark: Callable[[str], ModuleType]) -> None:
-    from cifar100.models import MODELS
+    from cifar100.models import networks as registered
     from cifar100.settings import load_config, recipe_names
 
     networks = benchmark("training_throughput").networks()
-    assert {config.name for config in networks.values()} == set(MODELS)
+    assert {config.name for config in networks.values()} == set(registered())
     assert all(load_config(recipe).model in networks.values() for recipe in recipe_names())
 
 

@@ -64,7 +64,7 @@ def readme_commands() -> list[str]:
 @pytest.mark.parametrize("command", readme_commands())
 def test_a_command_in_the_readme_is_understood(command: str) -> None:
     name, *arguments = shlex.split(command)
-    build_parser(name).parse_args(arguments, defaults=name not in ("train", "find-lr"))
+    build_parser(name).parse_args(arguments)
 
 
 def test_the_readme_names_every_command_and_the_first_two_lines_of_a_newcomer() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,22 +18,18 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at
+from torch import nn
 
 from cifar100 import commands
 from cifar100.__main__ import main
 from cifar100.config import Config
 from cifar100.errors import Diverged, Stopped, UserError
-from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.listing import list_runs
 from cifar100.runs.status import occupied, read_status
 from cifar100.settings import load_config
-from cifar100.training.reporting.epoch_recorder import EpochRecorder
-from cifar100.training.reporting.run_log import remove_epochs_after
 from cifar100.training.reporting.silence import quiet
-
-EPOCHS, STEPS_PER_EPOCH = 3, 15
-"""500 training images in batches of 32."""
 
 MIXED = {
     "augmentation.flip": "alternating",
@@ -60,86 +57,12 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def overrides(tiny_data: Path) -> dict[str, Any]:
-    return {
-        "data.root": tiny_data,
-        "data.source": "generated",
-        "data.batch_size": 32,
-        "data.num_workers": 0,
-        "model.name": "fast_net",
-        "model.widths": [8, 8, 8],
-        "training.max_epochs": EPOCHS,
-        "training.accelerator": "cpu",
-    }
+    return small_overrides(tiny_data)
 
 
 @pytest.fixture
 def settings(overrides: dict[str, Any]) -> Callable[..., Config]:
     return lambda **changes: load_config("quickstart", overrides={**overrides, **changes})
-
-
-def at_step(step: int, action: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do something during optimizer step `step` of the next runs, counted from 1."""
-    end = EpochRecorder.on_train_batch_end
-
-    def patched(self: EpochRecorder, trainer: Any, *arguments: Any) -> None:
-        end(self, trainer, *arguments)
-        if trainer.global_step == step:
-            action()
-
-    monkeypatch.setattr(EpochRecorder, "on_train_batch_end", patched)
-
-
-def send(signum: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), signum)
-
-
-def stop_at(step: int, config: Config, *, name: str, signum: int = signal.SIGTERM) -> RunFolder:
-    with pytest.MonkeyPatch.context() as patch:
-        at_step(step, send(signum), patch)
-        with pytest.raises(Stopped, match=f"train --resume {name}"):
-            commands.train(config, experiment=name)
-    return RunFolder(Path("logs") / name)
-
-
-def state(run: RunFolder) -> dict[str, Any]:
-    return read_checkpoint(run.checkpoints / "last.ckpt")
-
-
-def assert_equal(one: Any, other: Any, where: str = "") -> None:
-    assert type(one) is type(other), where
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_equal(one[key], other[key], f"{where}/{key}")
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal(*pair, f"{where}/{index}")
-    else:
-        assert one == other, where
-
-
-def epochs(run: RunFolder) -> list[dict[str, float]]:
-    """The recorded epochs without what depends on the clock."""
-    content = json.loads(run.metrics.read_text())
-    assert content["finished"]
-    return [{k: v for k, v in e.items() if k not in ("seconds", "images_per_second")} for e in content["epochs"]]
-
-
-def assert_same_run(one: RunFolder, other: RunFolder) -> None:
-    first, second = state(one), state(other)
-    for key in ("state_dict", "optimizer_states", "epoch", "global_step"):
-        assert_equal(first[key], second[key], key)
-    assert_equal(first.get("averaged"), second.get("averaged"), "averaged")
-    assert_equal(first["cifar100"]["random_state"], second["cifar100"]["random_state"])
-    assert epochs(one) == epochs(other)
-    lines = [line for line in other.training_log.read_text().splitlines() if "  epoch " in line]
-    assert [line.split()[3].partition("/")[0] for line in lines] == [str(epoch["epoch"]) for epoch in epochs(one)]
-    if (one.checkpoints / "best.ckpt").is_file():
-        best = [read_checkpoint(run.checkpoints / "best.ckpt") for run in (one, other)]
-        assert_equal(*best, "best")
 
 
 def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
@@ -155,7 +78,7 @@ def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
     [
         ({}, [1, 7, 15, 16, 44]),
         (MIXED, [20]),
-        ({"data.pipeline": "images"}, [20]),
+        ({"data.pipeline": "images", "data.num_workers": 0}, [20]),
         ({"data.pipeline": "images", "data.num_workers": 2}, [20]),
         ({"optimization.learning_rate": "auto"}, [20]),
         ({"data.validation_fraction": 0, "training.max_epochs": 2.5}, [20]),
@@ -178,30 +101,24 @@ def test_a_run_stopped_at_every_few_steps_leaves_the_same_curves(settings: Calla
     whole = commands.train(settings(), experiment="whole")
     stop_at(4, settings(), name="broken")
     for step in (9, 15, 22, 37):
-        with pytest.MonkeyPatch.context() as patch:
-            at_step(step, send(signal.SIGINT), patch)
-            with pytest.raises(Stopped):
-                commands.train(resume="broken")
+        with pytest.raises(Stopped):
+            commands.train(resume="broken", callbacks=[AtStep(step, send(signal.SIGINT))])
     broken = commands.train(resume="broken")
     assert_same_run(whole, broken)
     assert scalars(whole) == scalars(broken)
 
 
-def test_dropout_goes_on_where_it_was(settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    from cifar100.training import experiment
+def test_dropout_resumes_where_it_was(settings: Callable[..., Config]) -> None:
+    def network(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.Dropout(0.2), nn.Conv2d(3, 8, 3, stride=2), nn.Flatten(), nn.Linear(1800, num_classes))
 
-    build = experiment.build_model
-    monkeypatch.setattr(
-        experiment, "build_model", lambda *arguments: torch.nn.Sequential(torch.nn.Dropout(0.2), build(*arguments))
-    )
-    whole = commands.train(settings(), experiment="whole")
-    broken = stop_at(20, settings(), name="broken")
-    assert_same_run(whole, commands.train(resume=broken.name))
+    config = settings(**{"optimization.learning_rate": 0.01})
+    whole = commands.train(config, experiment="whole", network=network)
+    broken = stop_at(20, config, name="broken", network=network)
+    assert_same_run(whole, commands.train(resume=broken.name, network=network))
 
 
-def test_the_state_is_saved_in_the_midst_of_an_epoch_too(
-    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_is_saved_mid_epoch(settings: Callable[..., Config]) -> None:
     class CrashError(Exception):
         pass
 
@@ -210,10 +127,8 @@ def test_the_state_is_saved_in_the_midst_of_an_epoch_too(
 
     whole = commands.train(settings(), experiment="whole")
     config = settings(**{"training.save_every_minutes": 0})
-    with monkeypatch.context() as patch:
-        at_step(38, crash, patch)
-        with pytest.raises(CrashError):
-            commands.train(config, experiment="broken")
+    with pytest.raises(CrashError):
+        commands.train(config, experiment="broken", callbacks=[AtStep(38, crash)])
     broken = RunFolder(Path("logs/broken"))
     assert state(broken)["global_step"] == 37
     assert read_status(broken)["status"] == "failed"
@@ -236,13 +151,18 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
     signum: int, status: int, overrides: dict[str, Any], capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
     handler = signal.getsignal(signum)
-    at_step(5, send(signum), monkeypatch)
+    plain = commands.train
+    monkeypatch.setattr(
+        commands, "train", lambda *given, **options: plain(*given, **options, callbacks=[AtStep(5, send(signum))])
+    )
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(overrides)])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == status
     said = capsys.readouterr().err
-    assert said == "\ncifar100: interrupted. Saved after step 5. Go on with: cifar100 train --resume experiment1\n"
+    assert said.startswith("\ncifar100: interrupted. Saved after step 5. ")
+    assert said.endswith("cifar100 train --resume experiment1\n")
+    assert said.count("\n") == 2
     assert signal.getsignal(signum) is handler
 
 
@@ -250,15 +170,14 @@ def options(given: dict[str, Any]) -> list[str]:
     return [part for key, value in given.items() for part in (f"--{key}", str(value))]
 
 
-def test_a_second_signal_stops_at_once(settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_stops_at_once(settings: Callable[..., Config]) -> None:
     def twice() -> None:
         send(signal.SIGINT)()
         send(signal.SIGINT)()
         pytest.fail("still here")
 
-    at_step(5, twice, monkeypatch)
-    with pytest.raises(Stopped, match="Go on with: cifar100 train --resume experiment1") as stopped:
-        commands.train(settings())
+    with pytest.raises(Stopped, match="Resume with: cifar100 train --resume experiment1") as stopped:
+        commands.train(settings(), callbacks=[AtStep(5, twice)])
     assert stopped.value.exit_status == 130
     assert not (Path("logs/experiment1") / "lightning_checkpoints").exists()
 
@@ -273,29 +192,52 @@ def test_slurm_gets_its_job_back_and_the_job_its_run(
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with monkeypatch.context() as patch:
-        at_step(20, send(signal.SIGUSR1), patch)
-        with pytest.raises(Stopped, match="SLURM has put job 77 back into its queue"):
-            commands.train(settings(), experiment="job")
+    with pytest.raises(Stopped, match="SLURM has put job 77 back into its queue"):
+        commands.train(settings(), experiment="job", callbacks=[AtStep(20, send(signal.SIGUSR1))])
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert_same_run(whole, commands.train(settings(), experiment="job"))  # the same command again
 
 
-def test_a_diverged_run_keeps_its_last_good_checkpoint(
-    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from cifar100.training.lit_module import ImageClassifier
+def factor_of_one_cycle(config: Config, step: int, total_steps: int = 45) -> float:
+    """The one-cycle policy by torch's own scheduler: the factor of step `step`, counted from 0."""
+    given = config.optimization
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=1.0,
+        total_steps=total_steps,
+        pct_start=given.pct_start,
+        div_factor=given.div_factor,
+        final_div_factor=given.final_div_factor,
+        cycle_momentum=False,
+    )
+    for _ in range(step):
+        optimizer.step()
+        scheduler.step()
+    return float(optimizer.param_groups[0]["lr"])
 
-    step = ImageClassifier.training_step
 
-    def broken(self: Any, batch: Any, batch_idx: int) -> torch.Tensor:
-        return step(self, batch, batch_idx) * (float("nan") if self.trainer.global_step >= 20 else 1.0)
+def test_the_recorded_learning_rate_is_that_of_the_last_step_of_the_epoch(settings: Callable[..., Config]) -> None:
+    config = settings()
+    recorded = [epoch["learning_rate"] for epoch in epochs(commands.train(config))]
+    expected = [config.optimization.learning_rate * factor_of_one_cycle(config, step) for step in (14, 29, 44)]
+    assert recorded == pytest.approx(expected, rel=1e-9)
 
-    monkeypatch.setattr(ImageClassifier, "training_step", broken)
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(settings: Callable[..., Config]) -> None:
+    losses = 0
+
+    def broken(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        nonlocal losses
+        losses += 1
+        return nn.functional.cross_entropy(logits, labels) * (float("nan") if losses > 20 else 1.0)
+
     config = settings(**{"training.save_every_minutes": 0})
-    with pytest.raises(Diverged, match=r"no finite number at step 21, at a learning rate of 0\.\d+;") as diverged:
-        commands.train(config)
+    with pytest.raises(Diverged, match=r"(no finite number|not finite) at step 21, at a learning rate of") as diverged:
+        commands.train(config, loss=broken)
+    rate = float(re.search(r"learning rate of ([\d.e-]+)", str(diverged.value)).group(1).rstrip("."))
+    assert rate == pytest.approx(config.optimization.learning_rate * factor_of_one_cycle(config, 20), rel=0.01)
     assert diverged.value.exit_status == 3
     run = RunFolder(Path("logs/experiment1"))
     assert state(run)["global_step"] == 20
@@ -347,8 +289,23 @@ def test_a_finished_run_can_be_made_longer(settings: Callable[..., Config], caps
     assert "--training.max_epochs: 2 -> 3 (the learning-rate schedule is stretched" in capsys.readouterr().out
     assert_same_run(whole, short)
     assert yaml.safe_load(short.config.read_text())["training"]["max_epochs"] == 3
-    with pytest.raises(UserError, match=r"max_epochs is 1, but logs.short has done 3 epochs"):
-        commands.train(resume="short", changes={"training.max_epochs": 1})
+
+
+def test_a_run_cannot_be_made_shorter_than_it_is(
+    overrides: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = stop_at(45, load_config("quickstart", overrides={**overrides, "training.max_epochs": 4}), name="broken")
+    before = broken.config.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--resume", "broken", "--training.max_epochs", "2"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; give ")
+    assert said.count("\n") == 1
+    assert broken.config.read_bytes() == before
+    assert read_status(broken)["status"] == "stopped"
 
 
 def test_a_longer_schedule_is_stretched(settings: Callable[..., Config]) -> None:
@@ -382,14 +339,6 @@ def test_every_run_is_listed_with_what_became_of_it(
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["run", "mess", "whole", "broken"]
     assert all(len(line) <= 80 for line in shown)
-
-
-def test_epochs_that_are_done_again_leave_the_log(tmp_path: Path) -> None:
-    log = tmp_path / "training.log"
-    line = "2026-11-24 10:00:00  epoch {}/9, loss 1.0\n"
-    log.write_text("2026-11-24 10:00:00  run logs/x\n" + line.format(1) + line.format(2) + line.format(10)[:-3])
-    remove_epochs_after(log, 1)
-    assert log.read_text() == "2026-11-24 10:00:00  run logs/x\n" + line.format(1)
 
 
 @pytest.mark.slow

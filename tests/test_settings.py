@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,22 +91,28 @@ def test_every_setting_has_a_description() -> None:
         ({"data.batch_size": None}, r"--data.batch_size"),
         ({"data.pipeline": "video"}, r"--data.pipeline is video, but it must be one of images, packed"),
         ({"data.mean": [1, 2]}, r"--data.mean is \[1, 2\], but it must be 3 numbers in brackets"),
-        ({"data.mean": [0.5, 0.5, 128]}, r"--data.mean is \[0.5, 0.5, 128.0\], but each channel"),
+        (
+            {"data.mean": [0.5, 0.5, 128]},
+            r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be more than 0 and at most 1",
+        ),
         ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
         ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),
         ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1.0, but it must be more than 0"),
         ({"data.validation_fraction": 1}, r"--data.validation_fraction is 1.0, .* at most 0.9"),
         ({"model.name": "vgg"}, r"--model.name is vgg, but it must be one of"),
-        ({"model.name": "fast_net"}, r"--model.stem imagenet is for ResNets"),
-        ({"model.widths": [1, 2, 3]}, r"--model.widths is for fast_net"),
+        (
+            {"model.name": "fast_net", "model.stem": "imagenet"},
+            r"--model.stem imagenet has no effect: --model.name fast_net takes widths",
+        ),
+        ({"model.widths": [1, 2, 3]}, r"--model.widths \[1, 2, 3\] has no effect: --model.name resnet18 takes"),
         ({"augmentation.flip": "alternating"}, r"--augmentation.flip alternating needs --data.pipeline packed"),
         ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
-        ({"optimization.optimizer": "muon", "optimization.nesterov": True}, "muon needs it false"),
         (
-            {"optimization.optimizer": "muon", "optimization.cycle_momentum": False},
-            "muon has Nesterov momentum",
+            {"optimization.optimizer": "muon", "optimization.nesterov": True, "optimization.cycle_momentum": True},
+            r"--optimization.cycle_momentum true has no effect: it needs --optimization.optimizer sgd or adamw",
         ),
+        ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "muon has Nesterov momentum"),
         ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
         ({"training.resolutions": "big"}, r"must be whole numbers in brackets, as in \[16, 24, 32\] or null"),
         (
@@ -124,12 +131,11 @@ def test_every_setting_has_a_description() -> None:
             },
             r"3 resolutions need 2 rising numbers",
         ),
-        ({"augmentation.cutmix_probability": 0.5}, r"--augmentation.cutmix_probability needs --data.pipeline packed"),
         (
             {"data.pipeline": "packed", "augmentation.cutmix_probability": 0.7, "augmentation.mixup_probability": 0.7},
-            r"shares of the batches: at most 1 together",
+            r"add up to more than 1",
         ),
-        ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs one device"),
+        ({"training.max_minutes": 5, "training.devices": 2}, r"--training.max_minutes needs --training.devices 1"),
         ({"training.max_epochs": 0}, r"--training.max_epochs is 0.*must be more than 0"),
         ({"recipe": "orginal"}, r"no recipe 'orginal'; did you mean original\?"),
     ],
@@ -177,3 +183,22 @@ def test_nothing_in_a_file_is_expanded(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_saved_configuration_is_plain_data() -> None:
     assert yaml.safe_load(yaml.safe_dump(to_dict(load_config()))) == to_dict(load_config())
+
+
+def test_a_complete_configuration_needs_no_recipe_of_its_name(tmp_path: Path) -> None:
+    config = load_config("strong")
+    file = tmp_path / "config.yaml"
+    write_config(config, file, comment="a run")
+    file.write_text(file.read_text().replace("recipe: strong", "recipe: gone"))
+    assert load_config(files=[file]) == replace(config, recipe="gone")
+    write_config(Config(), file, comment="a run without a recipe")
+    assert load_config(files=[file]) == Config()
+
+
+def test_settings_of_a_recipe_that_lose_their_effect_return_to_their_defaults() -> None:
+    other = load_config("original", overrides={"model.name": "fast_net"})
+    assert (other.model.stem, other.model.widths) == (None, (64, 256, 256))
+    plain = load_config("strong", overrides={"optimization.ema_decay": None})
+    assert (plain.optimization.ema_final_decay, plain.optimization.ema_start) == (None, 0.0)
+    with pytest.raises(UserError, match=r"--optimization.ema_start 0.3 has no effect"):
+        load_config("strong", overrides={"optimization.ema_decay": None, "optimization.ema_start": 0.3})

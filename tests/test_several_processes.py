@@ -19,18 +19,18 @@ from cifar100.data.folder.layout import DataFolder
 from cifar100.runs import trained_network as trained
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
-from cifar100.training import experiment
+from cifar100.training import lit_module
 
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
-from cifar100.training import experiment
+from cifar100.training import lit_module
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
 from cifar100.__main__ import main
 
-experiment.build_model = build_plain_network
+lit_module.build_model = build_plain_network
 begin = EpochProgress.on_train_epoch_start
 
 def fail(self, trainer, module):
@@ -58,7 +58,7 @@ def build_plain_network(config: Any, num_classes: int) -> nn.Module:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(experiment, "build_model", build_plain_network)
+    monkeypatch.setattr(lit_module, "build_model", build_plain_network)
     monkeypatch.setattr(trained, "build_model", build_plain_network)
     path = tmp_path / "program.py"
     path.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
@@ -70,11 +70,12 @@ def settings(root: Path, **changes: Any) -> dict[str, Any]:
         "data.root": root,
         "data.source": "generated",
         "data.batch_size": 16,
-        "data.num_workers": 1,
         "training.max_epochs": 2,
         "training.accelerator": "cpu",
         "training.devices": 2,
     }
+    if changes.get("data__pipeline") == "images":
+        small["data.num_workers"] = 1
     return small | {name.replace("__", "."): value for name, value in changes.items()}
 
 

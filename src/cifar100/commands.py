@@ -72,21 +72,22 @@ def train(
 
     Args:
         config: all settings; the default is the recipe `original`.
-        network: trained in place of the one that `config.model` names: maps images (N, 3, H, W) to logits (N,
-            num_classes). Or a function from the number of classes to such a network.
-        loss: used in place of the one that `config.optimization.loss` names: maps logits (N, num_classes) and labels,
-            int64 (N,) or float (N, num_classes), to a scalar.
-        datamodule: gives the batches in place of the data folder: images, float (N, 3, H, W), and labels, int64 (N,).
-            It has an attribute `num_classes`, and `class_names` if there are any.
-        callbacks: added to our own.
-        loggers: used in place of those that `config.training.loggers` names.
+        network: replaces the one that `config.model` names: maps images (N, 3, H, W) to logits (N, num_classes). Or a
+            function from the number of classes to such a network.
+        loss: replaces the one that `config.optimization.loss` names: maps logits (N, num_classes) and labels, int64
+            (N,) or float (N, num_classes), to a scalar.
+        datamodule: replaces the data folder. Its batches are images, float (N, 3, H, W), and labels, int64 (N,). It has
+            an attribute `num_classes`, and may have `class_names`. A run that stops mid-epoch resumes exactly only if
+            the training loader has `state_dict` and `load_state_dict`, as torchdata's `StatefulDataLoader` has.
+        callbacks: added to the built-in ones.
+        loggers: replace those that `config.training.loggers` names.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
-        resume: a run that was interrupted, to be resumed with its own settings. Give the same network, loss and
-            datamodule as at its start.
-        changes: with `resume`, settings by name that change from now on, such as a longer `training.max_epochs`.
+        resume: an interrupted run, to be resumed with its own settings. Give the same network, loss and datamodule as
+            at its start.
+        changes: with `resume`, new values of settings by name, such as a larger `training.max_epochs`.
 
     Raises:
-        UserError: something is not as it must be; says what to do.
+        UserError: a setting, the data or the run cannot be used; the message says what to do.
     """
     started = time.monotonic()  # before torch is loaded, which counts
     if resume is None and changes is not None:

@@ -16,16 +16,15 @@ from typing import Any
 import yaml
 
 from cifar100.atomic_files import write_atomically
-from cifar100.config import COMPONENTS, SECTIONS, Config, chosen_components, get, section_settings, settings
+from cifar100.config import SECTIONS, Config, chosen_components, section_settings, settings
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
-from cifar100.config.declarations import components
 from cifar100.errors import UserError
 
 DEFAULT_RECIPE = "original"
 
 MAX_FILE_BYTES = 1_000_000
-"""A configuration file is a page of text; anything larger is a mistake."""
+"""Maximum size of a configuration file; a larger file is a mistake."""
 
 Overrides = Mapping[str, Any]
 """Setting name, like `data.batch_size`, to value."""
@@ -44,16 +43,16 @@ class Recipe:
 def load_config(
     recipe: str | None = None, *, files: Iterable[str | Path] = (), overrides: Overrides | None = None
 ) -> Config:
-    """Merge all sources of settings and check the result.
+    """Merge all sources of settings into a checked `Config`.
 
-    A setting of the recipe that loses its effect by what the files or the overrides say returns to its default: with
-    `--optimization.sam none`, the recipe's `sam_rho` goes, too.
+    If the files or the overrides take away the effect of a recipe's setting, that setting returns to its default:
+    `--optimization.sam none` also drops the recipe's `sam_rho`.
 
     Args:
-        recipe: a recipe's name. Default: the one that the last file names, else `original`. Files that hold every
-            setting, such as the `config.yaml` of a run, need no recipe; the name in them is kept as it is.
-        files: YAML files with any part of the settings; later ones win.
-        overrides: settings by name, like `{"training.max_epochs": 3}`; they win over everything.
+        recipe: name of a recipe. Default: the one that the last file names, else `original`. Files that hold every
+            setting, such as the `config.yaml` of a run, need no recipe; the name in them is only kept.
+        files: YAML files with some of the settings; later files take precedence.
+        overrides: settings by name, like `{"training.max_epochs": 3}`; they take precedence over all other sources.
 
     Raises:
         UserError: an unknown recipe or setting, a file that cannot be read, a value of the wrong type or out of range,
@@ -93,14 +92,14 @@ def read_recipe(name: str) -> Recipe:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read a YAML file as setting name to value. The file is data: no tags, imports or variables are resolved.
+    """Read a YAML file as setting name -> value. No tags, imports or variables are resolved.
 
     Raises:
         UserError: the file cannot be read, is not YAML, or holds an unknown setting.
     """
     try:
         if file.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{file} is larger than {MAX_FILE_BYTES:,} bytes; that is no configuration file.")
+            raise UserError(f"{file} is larger than {MAX_FILE_BYTES:,} bytes; give a YAML file of settings.")
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"configuration file {file} cannot be read ({error.strerror}).") from error
@@ -121,29 +120,21 @@ def _yaml_problem(error: Exception) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return nested primitives (str, int, float, bool, None, list): what is saved in YAML, JSON and checkpoints.
-
-    Complete: a setting that is `null` for "the default of this network" or loss is written with that default.
-    """
+    """Return nested primitives (str, int, float, bool, None, list) for YAML, JSON and checkpoints."""
     plain: dict[str, Any] = {"recipe": config.recipe}
     for section in SECTIONS:
         values = {
             setting.name: getattr(getattr(config, section), setting.name) for setting in section_settings(section)
         }
         plain[section] = {name: _plain(value) for name, value in values.items()}
-    for selector, (path, marker) in COMPONENTS.items():
-        section = selector.partition(".")[0]
-        for setting in components(path, marker)[get(config, selector)].settings:
-            if plain[section][setting.name] is None:
-                plain[section][setting.name] = _plain(setting.default)
     return plain
 
 
 def config_from_dict(content: Mapping[str, Any]) -> Config:
-    """Return the `Config` of which `to_dict` made `content`.
+    """Return the `Config` from which `to_dict` made `content`.
 
     Raises:
-        UserError: a setting is unknown, or has a value that it cannot have.
+        UserError: a setting is unknown, or its value is not allowed.
     """
     flat = _flatten(content, "a saved configuration")
     recipe = flat.pop("recipe", None)
@@ -162,9 +153,9 @@ def setting_names() -> tuple[str, ...]:
 
 
 def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIPE) -> None:
-    """Add one option for each setting to a command's parser, a group for each section.
+    """Add an option for each setting to a parser, with a group for each section.
 
-    An option that is not given leaves no attribute behind. The help shows the values of a recipe as the defaults.
+    An option that is not given sets no attribute. The help shows the values of a recipe as the defaults.
     """
     shown = read_recipe(recipe).settings
     for name, section in SECTIONS.items():
@@ -177,12 +168,12 @@ def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIP
 
 
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that stand on the command line, by name, as text."""
+    """Return the settings given on the command line: name -> text."""
     return {name: value for name, value in vars(options).items() if name in settings()}
 
 
 def unknown_option(option: str) -> str:
-    """Return the message on an option that no command knows."""
+    """Return the message about an unknown option."""
     return f"unknown option {option}{_did_you_mean(option.lstrip('-'), setting_names(), prefix='--')} --help lists all."
 
 
@@ -190,7 +181,7 @@ def _build(recipe: str | None, given: Overrides, from_recipe: Overrides) -> Conf
     known = settings()
     merged = {name: convert(name, value, known[name].annotation) for name, value in {**from_recipe, **given}.items()}
     values = {name: setting.default for name, setting in known.items()} | merged
-    while True:  # a setting may need one that itself has lost its effect
+    while True:  # a setting may need another one that has lost its effect
         lost = without_effect(values, known, chosen_components(values)).keys() - given.keys()
         if not lost:
             break

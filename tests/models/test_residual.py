@@ -78,8 +78,14 @@ def test_an_average_pool_shortcut_sees_every_pixel(name: str, side: int) -> None
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"model.name": "fast_net", "model.stochastic_depth": 0.1}, "fast_net has none"),
-        ({"model.name": "wide_resnet28_10", "model.shortcut": "average_pool"}, "average_pool is for ResNets"),
+        (
+            {"model.name": "fast_net", "model.stochastic_depth": 0.1},
+            "stochastic_depth 0.1 has no effect: --model.name fast_net takes widths",
+        ),
+        (
+            {"model.name": "wide_resnet28_10", "model.shortcut": "average_pool"},
+            "shortcut average_pool has no effect: --model.name wide_resnet28_10 takes stochastic_depth",
+        ),
     ],
 )
 def test_what_a_network_does_not_have_is_refused(overrides: dict[str, Any], message: str) -> None:

@@ -68,7 +68,7 @@ def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: flo
 def test_what_is_shown_names_the_data_the_figures_and_the_hardest_class(capsys: pytest.CaptureFixture[str]) -> None:
     show_evaluation(evaluate(torch.eye(6)[:4], torch.tensor([0, 1, 2, 5])))
     shown = capsys.readouterr().out
-    assert "Six things, your own data, 6 classes" in shown
+    assert "Six things, custom data, 6 classes" in shown
     assert "75.00%" in shown
     assert "f 0%" in shown
 

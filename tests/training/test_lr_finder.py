@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
+import torch
 
 from cifar100.errors import UserError
-from cifar100.training.lr_finder import LIGHTNING_SMOOTHING, _raw_losses, plot_suggestion, suggest
+from cifar100.training.lr_finder import MAX_LOSS_RATIO, RangeTest, plot_suggestion, range_test, suggest
 
 RATES = np.logspace(-5, 1, 150)
 
@@ -49,13 +52,54 @@ def test_without_a_fall_there_is_a_clear_error(losses: list[float], message: str
     assert "--optimization.learning_rate" in str(caught.value)
 
 
-def test_lightnings_running_mean_is_undone() -> None:
-    losses = np.random.default_rng(0).uniform(1, 5, size=50)
-    mean, shown = 0.0, []
-    for step, loss in enumerate(losses, start=1):  # as in lightning.pytorch.tuner.lr_finder, _LRCallback
-        mean = LIGHTNING_SMOOTHING * mean + (1 - LIGHTNING_SMOOTHING) * loss
-        shown.append(mean / (1 - LIGHTNING_SMOOTHING ** (step + 1)))
-    assert _raw_losses(shown) == pytest.approx(losses.tolist())
+class Quadratic(L.LightningModule):
+    """Loss w^2 / 2 at w = 1: SGD at rate r multiplies w by 1 - r, so every loss is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return self.weight.square().sum() / 2
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=123.0)
+
+
+def fit(test: RangeTest, *, max_epochs: int = 1000) -> Any:
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=max_epochs,
+        callbacks=[test],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    data = L.LightningDataModule.from_datasets(torch.zeros(4), batch_size=1, num_workers=0)
+    return range_test(trainer, Quadratic(), data)
+
+
+def test_every_step_has_its_own_learning_rate_and_raw_loss() -> None:
+    test, state = RangeTest(num_steps=30), torch.get_rng_state()
+    suggestion = fit(test)
+    weight, expected = 1.0, []
+    for rate in np.geomspace(1e-5, 10, 30):
+        expected.append(weight**2 / 2)
+        weight *= 1 - rate
+    assert test.losses == pytest.approx(expected[: len(test.losses)], rel=1e-4)
+    assert len(test.losses) > 20
+    assert suggestion.learning_rates == pytest.approx(np.geomspace(1e-5, 10, 30)[: len(test.losses)])
+    assert 0.01 < suggestion.learning_rate < 2
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_test_ends_when_the_loss_explodes() -> None:
+    test = RangeTest(num_steps=150)
+    fit(test)
+    assert len(test.losses) < 150
+    assert test.losses[-1] >= MAX_LOSS_RATIO * min(test.losses)
+    assert all(loss < MAX_LOSS_RATIO * min(test.losses[: i + 1]) for i, loss in enumerate(test.losses[:-1]))
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a `Config` checks when it is made: ranges, settings without effect, contradictions."""
+"""The checks of a `Config`: ranges, settings without effect, contradictions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_ranges(section: Any, name: str, settings: Iterable[Setting]) -> None:
 
 
 def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> dict[str, str]:
-    """Return the settings that differ from their defaults although nothing uses them, each with the reason.
+    """Return the settings that differ from their defaults although nothing uses them, with the reason.
 
     values: every setting by its full name.
     """
@@ -76,17 +76,17 @@ def check_combinations(config: Config) -> None:
             "--augmentation.mixup_probability and --augmentation.cutmix_probability add up to more than 1; lower one."
         )
     if (data.mean is None) != (data.std is None):
-        raise UserError("--data.mean and --data.std belong together: give both or neither.")
+        raise UserError("--data.mean and --data.std belong together; give both or neither.")
     _check_length(training)
     _check_optimizer(config.optimization)
     if config.optimization.sam != "none" and training.precision == "16-mixed":
-        # Gradients would have to be scaled in both passes, but only one is.
+        # The gradient scaler would have to scale both passes, but it scales only one.
         raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
 
 
 def _check_length(training: TrainingConfig) -> None:
     if training.max_minutes is not None and training.num_processes > 1:
-        raise UserError("--training.max_minutes needs one device: the clocks of several processes differ.")
+        raise UserError("--training.max_minutes needs --training.devices 1: the clocks of several processes differ.")
     resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
     if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or 1 in changes:
         raise UserError(
@@ -111,7 +111,7 @@ def _check_optimizer(optimization: OptimizationConfig) -> None:
 
 
 def _metadata(annotation: Any, kind: type) -> Iterator[Any]:
-    """Yield the metadata of one kind, wherever it stands in an annotation."""
+    """Yield the metadata of one kind at any depth of an annotation."""
     yield from (item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, kind))
     inner = getattr(annotation, "__origin__", None) if hasattr(annotation, "__metadata__") else None
     if inner is not None:

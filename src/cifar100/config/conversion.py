@@ -16,16 +16,16 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
 
     Args:
         name: of the setting, for the message.
-        value: text from the command line, or what YAML or a Python caller gives.
-        annotation: int, float, bool, str, Path, a Literal, a tuple, or a union of these; perhaps Annotated.
+        value: text from the command line, or a value from YAML or Python.
+        annotation: int, float, bool, str, Path, a Literal, a tuple, or a union of these; may be Annotated.
 
     Raises:
-        UserError: the value is of another type; says which one is expected.
+        UserError: the value is of another type; the message says which one is expected.
     """
     try:
         return _convert(value, annotation)
     except ValueError:
-        shown = "null" if value is None else str(value)[:200]
+        shown = "null" if value is None else str(list(value) if isinstance(value, tuple) else value)[:200]
         raise UserError(f"--{name} is {shown}, but it must be {expectation(annotation)}.") from None
 
 
@@ -71,7 +71,7 @@ def _convert(value: Any, annotation: Any) -> Any:
 
 
 def _convert_to_one_of(value: Any, annotations: tuple[Any, ...]) -> Any:
-    for annotation in sorted(annotations, key=lambda kind: kind in (str, Path)):  # text fits everything: last
+    for annotation in sorted(annotations, key=lambda kind: kind in (str, Path)):  # any value fits text, so try it last
         try:
             return _convert(value, annotation)
         except ValueError:
@@ -86,7 +86,7 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         except yaml.YAMLError:
             raise ValueError from None
     if isinstance(value, str) and arguments[-1] is Ellipsis:
-        value = [value]  # one name needs no brackets
+        value = [value]  # a single name needs no brackets
     if not isinstance(value, (list, tuple)):
         raise ValueError
     kinds = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
@@ -108,6 +108,6 @@ def _convert_scalar(value: Any, kind: type) -> Any:
     if kind is int and isinstance(value, float):
         raise ValueError
     try:
-        return kind(value)  # int and float read text as Python does: 1e-3, but no 0x10
+        return kind(value)  # int and float parse text as Python does: 1e-3, but not 0x10
     except OverflowError:
         raise ValueError from None

@@ -1,9 +1,9 @@
-"""Read which settings a network, an augmentation or a loss declares in its own file, without importing that file.
+"""Read the settings that a network, an augmentation or a loss declares in its file, without importing the file.
 
-A component (a network, an augmentation, a loss, a logger) is one file with its settings beside its code. `Config` and
-`--help` must know those settings, but importing the file would load torch, which takes seconds. So the declarations are
-read from the source, as setuptools reads `attr:` values: names and types evaluated in `cifar100.config.types`, literal
-defaults, docstrings as help. A component is either
+A component (a network, an augmentation, a loss, a logger) keeps its settings beside its code. `Config` and `--help`
+need those settings, but importing the file would load torch, which takes seconds. The source is read instead, as
+setuptools reads `attr:` values: types are evaluated in `cifar100.config.types`, defaults are literals, docstrings
+become the help. A component is either
 
 - a function with a decorator, such as `@network("resnet18", "resnet34")`; its keyword-only arguments are its settings,
 - or a dataclass with a base class, such as `class Cutout(Augmentation)`; its fields are its settings.
@@ -38,11 +38,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Component:
-    """What one file declares under one name."""
+    """One declared name and its settings."""
 
     name: str
     summary: str
-    """First line of its docstring."""
+    """First line of the docstring."""
     module: str
     attribute: str
     """Name of the function or class in the module."""
@@ -143,9 +143,9 @@ def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, se
     Args:
         path: see `components`.
         marker: see `components`.
-        chosen_by: the field that names one of the components. Its type becomes the list of names, and the settings
-            default to `null`, which means the default of the chosen component. Without it, all components are in use.
-        several: whether that field lists any number of names.
+        chosen_by: the field that names one of the components. Its type becomes the list of names. The settings
+            default to `null`, which selects the default of the chosen component. None: all components are in use.
+        several: whether that field is a list of names.
     """
 
     def add(section: type) -> type:

@@ -1,9 +1,9 @@
-"""What a setting may be: ranges and prerequisites, written beside its default as `Annotated` metadata.
+"""Ranges and prerequisites of settings, written beside the default as `Annotated` metadata.
 
     cutout_probability: Annotated[Probability, Needs("augmentation.cutout")] = 0.5
 
-`cifar100.config` checks both. Annotations are evaluated in this module's namespace, so that the settings which a
-network or an augmentation declares in its own file can be read without importing torch.
+`cifar100.config` checks both. Annotations are evaluated in the namespace of this module, so that the settings of a
+network or an augmentation can be read from its file without importing torch.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Range:
 
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""
-        lower = f"more than {self.minimum:g}" if self.above else f"at least {self.minimum:g}"
-        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:g}"
+        lower = f"{'more than' if self.above else 'at least'} {self.minimum}"
+        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum}"
 
 
 class Needs:
@@ -61,7 +61,7 @@ class Needs:
 
     Args:
         setting: full name of another setting, such as `optimization.sam`.
-        values: the values that it must have, one of them; none given: it must be switched on.
+        values: one of these is required; if none are given, the setting must be switched on.
     """
 
     def __init__(self, setting: str, *values: Any) -> None:

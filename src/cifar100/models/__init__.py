@@ -1,8 +1,8 @@
-"""The networks, by name.
+"""The networks by name.
 
-A network maps images, float (N, 3, H, W) and normalised, to logits (N, num_classes). One that computes its first
-weights from training images has a method `init_from_images(images)`. It is called once before training, on images as
-the network will see them; afterwards everything is in the state dict.
+A network maps images, float (N, 3, H, W) and normalised, to logits (N, num_classes). A network
+that computes weights from training images has a method `init_from_images(images)`. It is called once before training,
+with normalised images; the result is in the state dict.
 
 To add a network, add a file to this folder with a function
 
@@ -10,7 +10,7 @@ To add a network, add a file to this folder with a function
     def my_net(name: str, num_classes: int, *, width: Annotated[int, Range(1)] = 64) -> nn.Module:
 
 Its keyword-only arguments become settings, `--model.width` here, with their defaults, ranges and the descriptions under
-`Args:` as help. The command line, the checks and the tests find the file by themselves.
+`Args:` as help. The command line, the checks and the tests find the file automatically.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def network(*names: str) -> Callable[[Function], Function]:
 
 
 def networks() -> dict[str, Component]:
-    """Return what is registered, by name."""
+    """Return the registered networks by name."""
     return components("models", "network")
 
 
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
-    """Build the network that `config` names, its weights drawn from torch's global random state."""
+    """Build the network that `config` names, with random parameters from torch's global generator."""
     component = networks()[config.name]
     values = {setting.name: getattr(config, setting.name) for setting in component.settings}
     model: nn.Module = component.load()(
@@ -48,5 +48,5 @@ def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
 
 
 def use_channels_last(network: nn.Module) -> None:
-    """Move the weights of the convolutions to the (N, H, W, C) memory layout, in place; the outputs follow."""
+    """Convert the weights of the convolutions to the (N, H, W, C) memory layout, in place; outputs follow it."""
     nn.utils.convert_conv2d_weight_memory_format(network, torch.channels_last)

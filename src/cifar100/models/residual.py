@@ -1,4 +1,4 @@
-"""What all residual blocks share: a branch that can be left out at random."""
+"""Base class of residual blocks, with stochastic depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ResidualBlock(nn.Module):
     """A block whose output is its input, perhaps projected, plus a residual.
 
     With stochastic depth (Huang et al., "Deep Networks with Stochastic Depth", ECCV 2016, arXiv:1603.09382) the
-    residual of each training image is left out with probability `drop_probability`.
+    residual of each training image is dropped with probability `drop_probability`.
     """
 
     drop_probability: float = 0.0

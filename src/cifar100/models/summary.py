@@ -1,4 +1,4 @@
-"""The layer table, the size and the arithmetic of a network."""
+"""The layer table, the size and the operations of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 def model_table(model: nn.Module, *, image_size: int = 32, batch_size: int = 1) -> str:
     """Return torchinfo's table of the layers of `model`, their output shapes and parameters.
 
-    The network is left as it is: weights, device, training mode, batch-norm statistics and the random state.
+    The network does not change: weights, device, training mode, batch-norm statistics and the random state.
     """
     return str(_statistics(model, image_size=image_size, batch_size=batch_size))
 
@@ -29,7 +29,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _statistics(model: nn.Module, *, image_size: int, batch_size: int) -> Any:
-    """Let torchinfo look at a copy that has shapes but no numbers.
+    """Run torchinfo on a copy on the meta device.
 
     torchinfo moves a network to another device unless told, puts all layers in the mode of the outermost, draws its
     input from the global random state, and keeps the last network of each class alive. None of it matters to the copy.

@@ -1,4 +1,4 @@
-"""Build the parts of a run from its settings, or take those that a caller brings along."""
+"""Build the parts of a run from its settings, or use custom ones."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
 
 WHITENING_IMAGES = 5000
-"""Training images from which a network with `init_from_images` computes its first weights."""
+"""Number of training images from which `init_from_images` computes the first weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomParts:
-    """What a Python caller brings along in place of what the settings name."""
+    """Parts that a Python caller gives in place of those that the settings name."""
 
     network: NetworkSource | None = None
     loss: Loss | None = None
@@ -43,15 +43,15 @@ class CustomParts:
     loggers: Sequence[Logger] | None = None
 
     def names(self) -> dict[str, str]:
-        """Return the parts that shape the result, each with the qualified name of its class or function."""
+        """Return the parts that affect the result, each with the qualified name of its class or function."""
         parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}
         return {part: _qualified_name(value) for part, value in parts.items() if value is not None}
 
     def describe_data(self) -> DatasetInfo | None:
-        """Return the facts about a custom data module; None if there is none.
+        """Return the description of a custom data module; None if there is none.
 
         Raises:
-            UserError: it has no attribute `num_classes`.
+            UserError: it has no valid attribute `num_classes`.
         """
         if self.datamodule is None:
             return None
@@ -78,7 +78,7 @@ class CustomParts:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a run consists of."""
+    """The parts of a run."""
 
     config: Config
     info: DatasetInfo
@@ -89,11 +89,11 @@ class Experiment:
     clock: RunClock
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
-    """Channels, height and width of an image in the network."""
+    """Channels, height and width of an image."""
 
 
 def make_split(config: Config) -> Split:
-    """Divide the prepared training images into training and validation images."""
+    """Split the prepared training images into training and validation images."""
     _, labels = DataFolder(config.data.root).load("train")
     return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
 
@@ -110,10 +110,10 @@ def assemble(
 
     Args:
         config: all settings; `optimization.learning_rate` is a number, unless the module is only trained by a test.
-        info: the facts about the data.
+        info: the description of the data.
         split: the training and validation images; None with a custom data module.
-        started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts; None means now.
-        parts: what the caller brings along.
+        started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts. None: now.
+        parts: custom parts.
     """
     parts = parts or CustomParts()
     data, steps_per_epoch, image_shape = _data(config, info, split, parts)
@@ -153,7 +153,7 @@ def _data(
 
 
 def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
-    """Set the first weights that depend on the data, and the memory layout, in place."""
+    """Set the weights that depend on the data, and the memory layout, in place."""
     init_from_images = getattr(network, "init_from_images", None)
     if init_from_images is not None and isinstance(data, CifarDataModule):
         init_from_images(_sample_images(data))
@@ -164,7 +164,7 @@ def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
-    """Return training images from all over the split, as the network sees them: float32 (N, 3, 32, 32), normalised."""
+    """Return evenly spaced training images, normalised: float32 (N, 3, 32, 32)."""
     every = max(1, len(data.split.train) // WHITENING_IMAGES)
     images, _ = data.folder.load("train")
     chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])

@@ -1,18 +1,19 @@
 """The LightningModule: loss, metrics, optimizer and schedule around a network.
 
-An ordinary one: it works with any `Trainer`, with `EarlyStopping("val/accuracy")` or `("train/loss")`, and with
+It works with any `Trainer`, with `EarlyStopping("val/accuracy")` or `("train/loss")`, and with
 `ImageClassifier.load_from_checkpoint`. The network itself does not depend on Lightning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
 from cifar100.metrics import METRICS, accuracy
@@ -24,7 +25,7 @@ from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.distillation import Teacher, distillation_loss
 from cifar100.training.optimization.optimizers import build_optimizer
 from cifar100.training.optimization.sam import build_sam
-from cifar100.training.optimization.schedules import build_scheduler, set_momentum
+from cifar100.training.optimization.schedules import build_scheduler, set_learning_rates, set_momentum
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,), or float (N, num_classes) if images are mixed."""
@@ -37,13 +38,13 @@ class ImageClassifier(L.LightningModule):
     """Trains a network to classify images.
 
     Args:
-        config: all settings, or what `settings.to_dict` made of them. `optimization.learning_rate` is a number.
+        config: all settings, or the output of `settings.to_dict`. `optimization.learning_rate` is a number.
         num_classes: width of the logits.
         network: maps images (N, 3, H, W) to logits (N, num_classes), or a function that makes such a network from the
             number of classes. Default: the one that `config.model` names.
         loss: maps logits and labels to a scalar. Default: the one that `config.optimization` names.
-        clock: of the run, over which the schedule is stretched. Default: made from the Trainer's number of steps.
-        teacher: a trained network that this one also imitates.
+        clock: measures the progress of the run for the schedule. Default: counts the steps of the Trainer.
+        teacher: a trained network for knowledge distillation.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class ImageClassifier(L.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Return the loss to minimize. The metrics are those at the weights themselves, with SAM as well."""
+        """Return the loss to minimize. With SAM, the metrics are those at the unperturbed weights."""
         images, labels = batch
         targets = (labels,) if self.teacher is None else (labels, self.teacher.logits(images))
         if self.sam is None:
@@ -88,7 +89,7 @@ class ImageClassifier(L.LightningModule):
         return loss
 
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
-        """Return the mean loss of images, as a scalar."""
+        """Return the mean loss over the images, a scalar."""
         loss = self.loss(logits, labels)
         if teacher_logits is None:
             return loss
@@ -97,14 +98,14 @@ class ImageClassifier(L.LightningModule):
         return torch.lerp(loss, distilled, settings.teacher_weight)
 
     def train_metrics(self) -> dict[str, float]:
-        """Return the training metrics of the epoch so far, over all processes. A collective operation."""
+        """Return the training metrics of the epoch so far over all processes. A collective operation."""
         return self._means(self.train_sums, "train/")
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics of the epoch.
 
-        They go to the loggers at once: `self.log` would write them after the state has been saved, and a run that was
-        killed in between would lack them.
+        The loggers receive them directly: `self.log` would write them only after the state has been saved, and a run
+        killed in between would lose them.
         """
         values = self.train_metrics()
         for logger in self.loggers:
@@ -135,7 +136,7 @@ class ImageClassifier(L.LightningModule):
         return probabilities
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build the optimizer and a schedule that moves with every step."""
+        """Build the optimizer and a schedule that is updated every step."""
         settings = self.config.optimization
         assert settings.learning_rate != "auto", "the learning-rate finder has not run"
         if self.clock is None:
@@ -148,18 +149,15 @@ class ImageClassifier(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Move schedule and clock by one optimizer step."""
+        """Advance the schedule and the clock by one optimizer step."""
         assert self.clock is not None
         scheduler.step()
         self.clock.steps = scheduler.last_epoch
 
     def on_train_start(self) -> None:
-        """Set the learning rates of the clock's place, which a resumed run may find in a longer or shorter schedule."""
+        """Set the learning rates again: a resumed run may have a longer or shorter schedule."""
         for config in self.trainer.lr_scheduler_configs:
-            scheduler: Any = config.scheduler
-            rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
-            for group, base, factor in rates:
-                group["lr"] = base * factor(scheduler.last_epoch)
+            set_learning_rates(cast(LambdaLR, config.scheduler))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the momentum of the next step."""
@@ -167,14 +165,14 @@ class ImageClassifier(L.LightningModule):
             set_momentum(self.trainer.optimizers[0], self.config.optimization, self.clock)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the clock, and the sums of the epoch so far over all processes. A collective operation."""
+        """Save the clock, and the sums of the epoch so far over all processes. A collective operation."""
         if self.clock is not None:
             checkpoint["clock"] = {"steps": self.clock.steps, "seconds": self.clock.seconds}
         if self._trainer is not None:
             checkpoint["train_sums"] = self.train_sums.reduced(self.trainer.strategy)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; rank 0 takes the sums of all processes. Weights alone come without the state of SAM."""
+        """Restore both; rank 0 holds the sums of all processes. `best.ckpt` has no state of SAM."""
         if self.clock is not None and "clock" in checkpoint:
             self.clock.resume(**checkpoint["clock"])
         if "train_sums" in checkpoint and self.global_rank == 0:
@@ -198,7 +196,7 @@ class ImageClassifier(L.LightningModule):
 
 
 def make_network(source: NetworkSource | None, config: Config, num_classes: int) -> nn.Module:
-    """Return the network that a caller brings along, or else build the one that `config.model` names."""
+    """Return the custom network; without one, build the network that `config.model` names."""
     if source is None:
         return build_model(config.model, num_classes)
     return source if isinstance(source, nn.Module) else source(num_classes)

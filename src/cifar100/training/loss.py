@@ -1,4 +1,4 @@
-"""The loss functions, by name. To add one, write the function here; its keyword-only arguments are its settings."""
+"""The loss functions by name. To add one, write the function here; its keyword-only arguments are its settings."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from cifar100.training.reporting.silence import quiet
 from cifar100.training.trainer import callbacks_of
 
 MIN_RATE, MAX_RATE = 1e-5, 10.0
-"""Range of the test."""
+"""Learning rates at which the test starts and ends."""
 
 NUM_STEPS = 150
 """Steps of the test, equally spaced on a log axis."""
@@ -30,10 +30,10 @@ SMOOTHING_STEPS = 4.0
 """Standard deviation of the Gaussian that smooths the losses, in steps."""
 
 MIN_FALL = 0.01
-"""Fraction of its first value by which the smoothed loss must fall; less is noise."""
+"""Minimum fall of the smoothed loss, as a fraction of its first value; less is noise."""
 
 MAX_LOSS_RATIO = 4.0
-"""The test ends when a loss is this many times the smallest."""
+"""The test ends when a loss reaches this multiple of the smallest one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class LearningRateSuggestion:
     """The outcome of a range test."""
 
     learning_rate: float
-    """Where the smoothed loss falls most steeply on the log axis."""
+    """Learning rate at which the smoothed loss falls most steeply on the log axis."""
 
     learning_rates: list[float]
     losses: list[float]
@@ -51,7 +51,7 @@ class LearningRateSuggestion:
 
 
 class RangeTest(Callback):
-    """Raises the learning rate exponentially with every step, and records the loss of each.
+    """Raises the learning rate exponentially and records the loss of every step.
 
     Args:
         num_steps: of the test, equally spaced on a log axis from `MIN_RATE` to `MAX_RATE`.
@@ -61,7 +61,7 @@ class RangeTest(Callback):
         self.learning_rates: list[float] = np.geomspace(MIN_RATE, MAX_RATE, num_steps).tolist()
         self.losses: list[float] = []
         self.advance: Callable[[int], None] = lambda steps: None
-        """Told of every step."""
+        """Called with the number of steps done since the last call."""
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -73,7 +73,7 @@ class RangeTest(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Record its loss, the mean over all processes; stop after the last step, or when the loss explodes."""
+        """Record the mean loss over all processes; stop after the last step or if the loss explodes."""
         loss: Any = trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")
         self.losses.append(float(loss))
         self.advance(1)
@@ -83,15 +83,15 @@ class RangeTest(Callback):
 
 
 def range_test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule) -> LearningRateSuggestion:
-    """Run the range test; module and optimizer are changed by it, the random state is not.
+    """Run the range test. The module and its optimizer change; the random state does not.
 
     Args:
         trainer: has a `RangeTest` among its callbacks.
-        module: is trained.
-        data: gives its training batches.
+        module: the module to train.
+        data: the data module with the training batches.
 
     Raises:
-        UserError: the losses allow no suggestion.
+        UserError: no learning rate can be suggested from the losses.
     """
     test = next(callback for callback in callbacks_of(trainer) if isinstance(callback, RangeTest))
     total = len(test.learning_rates)
@@ -106,10 +106,10 @@ def range_test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningD
 
 
 def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> LearningRateSuggestion:
-    """Choose the learning rate at which the smoothed loss falls most steeply, before it is at its lowest.
+    """Choose the learning rate at which the smoothed loss falls most steeply, before its minimum.
 
     The slope is taken on the log axis. Lightning's own suggestion takes it on the linear axis, where a step between
-    two tiny rates makes any noise steep, and so tends to suggest the lowest rates.
+    two tiny rates turns any noise into a steep slope, so it tends to suggest the lowest rates.
 
     Raises:
         UserError: the loss never falls, or too few losses are finite.
@@ -144,8 +144,8 @@ def save_suggestion(suggestion: LearningRateSuggestion, run: RunFolder) -> None:
 
 
 def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:
-    """Draw loss over learning rate, log axis, the suggestion marked."""
-    from matplotlib.figure import Figure  # without pyplot: it keeps no global state and needs no display
+    """Plot the loss over the learning rate, on a log axis, and mark the suggestion."""
+    from matplotlib.figure import Figure  # pyplot would keep global state and need a display
 
     rates, smoothed = suggestion.learning_rates, suggestion.smoothed_losses
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
@@ -158,7 +158,7 @@ def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:
     axes.plot(suggestion.learning_rate, height, "o", color="#c8553d", label=label)
     low, high = min(smoothed), smoothed[0]
     margin = 0.25 * (high - low)
-    axes.set_ylim(low - 2 * margin, high + 2 * margin)  # a diverging end must not flatten the rest
+    axes.set_ylim(low - 2 * margin, high + 2 * margin)  # a diverging end must not flatten the curve
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -167,7 +167,7 @@ def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Smooth with a Gaussian; at the ends the mean is over what there is."""
+    """Smooth with a Gaussian, normalised at the ends."""
     steps = np.arange(len(values))
     weights = np.exp(-0.5 * ((steps[:, None] - steps) / SMOOTHING_STEPS) ** 2)
     smoothed: NDArray[np.float64] = weights @ values / weights.sum(axis=1)

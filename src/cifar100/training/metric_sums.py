@@ -1,4 +1,4 @@
-"""Means of the metrics over an epoch: one vector of sums, on the device of the network."""
+"""Mean metrics of an epoch, as one vector of sums on the device of the network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class MetricSums(nn.Module):
-    """Sums values of images and counts the images. An update does not wait for the device.
+    """Sums the metrics and counts the images. An update does not wait for the device.
 
-    The sums are no part of the state dict: a saved run holds those of all processes together, see `ImageClassifier`.
+    The sums are not in the state dict: `ImageClassifier` saves those of all processes together.
 
     Args:
         names: the names of the metrics.
@@ -27,13 +27,13 @@ class MetricSums(nn.Module):
         self.register_buffer("sums", torch.zeros(len(names) + 1), persistent=False)
 
     def update(self, values: Mapping[str, Tensor], num_images: int) -> None:
-        """Add a batch. values: for each name, the mean over its images, a scalar."""
+        """Add a batch. values: name -> mean over the images, a scalar."""
         batch = torch.stack([values[name].detach().float() * num_images for name in self.names])
         self.sums[:-1] += batch
         self.sums[-1] += num_images
 
     def means(self) -> dict[str, float]:
-        """Return the means over this process's images so far. Waits for the device."""
+        """Return the means over the images of this process; empty without images. Waits for the device."""
         *totals, count = self.sums.tolist()
         return {name: total / count for name, total in zip(self.names, totals, strict=True)} if count else {}
 
@@ -44,5 +44,5 @@ class MetricSums(nn.Module):
         return total.cpu()
 
     def reset(self) -> None:
-        """Start again at 0."""
+        """Reset the sums to 0."""
         self.sums.zero_()

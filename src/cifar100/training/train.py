@@ -69,12 +69,12 @@ def start_run(
 
     Args:
         config: all settings.
-        experiment: name of the folder below `logs/`; None means the next free `experiment<N>`.
-        started: `time.monotonic()` when the command began, from which `training.max_minutes` counts; None means now.
-        parts: what a Python caller brings along.
+        experiment: name of the folder below `logs/`; None: the next free `experiment<N>`.
+        started: `time.monotonic()` at the start of the command, from which `training.max_minutes` counts. None: now.
+        parts: custom parts of a Python caller.
 
     Raises:
-        UserError: the data, the device or the run folder is not as it must be.
+        UserError: the data, the device or the run folder cannot be used.
     """
     parts = parts or CustomParts()
     requeued = requeued_run()
@@ -105,12 +105,12 @@ def resume_run(
 
     Args:
         run: its folder.
-        changes: settings by name that change from now on; see `resuming.CHANGEABLE`.
-        parts: what a Python caller brings along, the same as at the start of the run.
+        changes: new values of settings by name; see `resuming.CHANGEABLE`.
+        parts: custom parts of a Python caller, the same as at the start of the run.
 
     Raises:
-        UserError: the run is finished, its data have changed, another process is at work on it, a setting cannot change
-            mid-run, or a part that the caller brought along is missing.
+        UserError: the run is finished, its data have changed, another process is using it, a setting cannot change
+            mid-run, or a custom part is missing.
     """
     parts = parts or CustomParts()
     check_parts(parts.names(), run)
@@ -132,8 +132,10 @@ def resume_run(
 
 
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
-    """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
-    replace(config, optimization=replace(config.optimization, learning_rate="auto"))  # checks that it can be found
+    """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder."""
+    replace(
+        config, optimization=replace(config.optimization, learning_rate="auto")
+    )  # refuses an optimizer without one learning rate
     with _processes(config) as processes:
         info = _prepared(config, processes)
         split = make_split(config)
@@ -176,7 +178,7 @@ def _fit(
     parts: CustomParts,
     checkpoint: Path | None = None,
 ) -> None:
-    """Train under Lightning, and report how it went."""
+    """Train with Lightning, and report the result."""
     started = time.monotonic()
     teacher = experiment.module.teacher
     if teacher is not None:
@@ -206,7 +208,7 @@ def _fit(
         elif processes.is_rank_zero:
             _describe_network(run, experiment, loggers)
         if settings.compile != "none":
-            experiment.module.network.compile(mode=settings.compile)  # in place: weights keep their names
+            experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
@@ -220,7 +222,7 @@ def _fit(
     except Diverged as error:
         run_log.write(str(error))
         raise
-    except SystemExit as error:  # Lightning makes one of a second Ctrl-C
+    except SystemExit as error:  # Lightning turns a second Ctrl-C into one
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         status = getattr(error.__context__, "exit_status", 128 + SIGINT)
         raise Stopped(f"Resume with: {resume_command}", status - 128) from error
@@ -232,9 +234,9 @@ def _fit(
 
 @contextmanager
 def _full_disk_as_user_error(run: RunFolder) -> Iterator[None]:
-    """Turn a disk that is full or read-only into a `UserError`; other failures keep their traceback.
+    """Turn a full or read-only disk into a `UserError`; other failures keep their traceback.
 
-    TensorBoard writes in a thread of its own. What fails there is raised here as well, so its report is suppressed.
+    TensorBoard writes in its own thread. Its failures are raised here as well, so the thread's report is suppressed.
     """
     report = threading.excepthook
 
@@ -293,7 +295,7 @@ def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
 
 
 def _newest_state(run: RunFolder) -> Path | None:
-    """Return the newest checkpoint from which the run can resume; None if it has saved nothing."""
+    """Return the newest checkpoint to resume from; None if the run has saved none."""
     if not has_saved_state(run):
         return None
     path, _ = open_checkpoint(run, "last", tell=lambda line: print(line, file=sys.stderr))
@@ -303,7 +305,7 @@ def _newest_state(run: RunFolder) -> Path | None:
 def _suggest_learning_rate(
     config: Config, info: DatasetInfo, split: Split | None, run: RunFolder, processes: Processes, parts: CustomParts
 ) -> LearningRateSuggestion:
-    """Run the range test on a network of its own, so that nothing of it can reach the training."""
+    """Run the range test on a separate network, so that the test cannot affect the training."""
     some_rate = replace(config.optimization, learning_rate=1.0)  # the test sets its own
     if isinstance(parts.network, nn.Module):
         parts = replace(parts, network=copy.deepcopy(parts.network))
@@ -323,7 +325,7 @@ def _suggest_learning_rate(
 
 
 def _describe_network(run: RunFolder, experiment: Experiment, loggers: Sequence[Logger]) -> None:
-    """Write `model_info.txt`, and the network's graph for TensorBoard."""
+    """Write `model_info.txt`, and the graph of the network for TensorBoard."""
     network, shape = experiment.module.network, experiment.image_shape
     run.model_info.write_text(model_table(network, image_size=shape[1]) + "\n", encoding="utf-8")
     was_training = network.training
@@ -335,7 +337,7 @@ def _describe_network(run: RunFolder, experiment: Experiment, loggers: Sequence[
 
 
 def _log_hyperparameters(config: Config, history: History, loggers: Sequence[Logger]) -> None:
-    """Give the settings to every logger, and the best accuracy to TensorBoard's comparison of runs."""
+    """Log the settings, and for TensorBoard's comparison of runs the best accuracy."""
     values = {name: get(config, name) for name in setting_names()}
     plain = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in values.items()}
     best = history.best()
@@ -348,7 +350,7 @@ def _log_hyperparameters(config: Config, history: History, loggers: Sequence[Log
 
 @contextmanager
 def _processes(config: Config) -> Iterator[Processes]:
-    """Start the processes; a missing device is refused before anything slow starts."""
+    """Start the processes. A missing device is refused before anything slow starts."""
     check_device(config.training)
     accelerator = choose_accelerator(config.training.accelerator)
     with join_processes(config.training, accelerator=accelerator) as processes:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as this project uses it: which device and which precision, and when it stops."""
+"""Build Lightning's Trainer: device, precision and end of the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cifar100.training.recovery.checkpoint_io import SafeCheckpointIO
 from cifar100.training.reporting.silence import quiet
 
 LOG_EVERY_STEPS = 20
-"""How often the learning rate goes to TensorBoard."""
+"""Steps between two values of the learning rate in the loggers."""
 
 
 def build_trainer(
@@ -31,11 +31,11 @@ def build_trainer(
     validate: bool = True,
     distributed_sampler: bool = False,
 ) -> L.Trainer:
-    """Build a Trainer that shows and logs nothing but what `callbacks` and `loggers` do.
+    """Build a Trainer that shows and logs only through `callbacks` and `loggers`.
 
     Args:
         config: device, precision and length.
-        folder: where Lightning may put files of its own.
+        folder: where Lightning may write its own files.
         callbacks: in this order; Lightning moves those that save checkpoints to the end.
         loggers: receive the metrics.
         validate: whether to run validation.
@@ -43,7 +43,7 @@ def build_trainer(
             do so themselves.
 
     Raises:
-        UserError: the device or the arithmetic is not there.
+        UserError: the device or the precision is not available.
     """
     accelerator = choose_accelerator(config.accelerator)
     precision = choose_precision(config.precision, accelerator)
@@ -74,13 +74,13 @@ def build_trainer(
 
 
 def callbacks_of(trainer: L.Trainer) -> list[Callback]:
-    """Return the callbacks of a Trainer, which sets the attribute without declaring it."""
+    """Return the callbacks of a Trainer, which sets this attribute without declaring it."""
     callbacks: list[Callback] = getattr(trainer, "callbacks")  # noqa: B009
     return callbacks
 
 
 class StopAtTheEnd(Callback):
-    """Ends a run when its clock says so, which may be in the middle of an epoch; that epoch is validated and saved."""
+    """Ends a run when its clock says so, also mid-epoch; that epoch is validated and saved."""
 
     def __init__(self, clock: RunClock) -> None:
         self.clock = clock

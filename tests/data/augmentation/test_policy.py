@@ -81,5 +81,7 @@ def test_rounds_follow_each_other(images: Tensor) -> None:
 
 def test_a_policy_needs_the_packed_pipeline() -> None:
     assert not Policy().enabled
-    with pytest.raises(UserError, match=r"--augmentation\.policy trivial_augment has no effect: it needs --data\.pipeline packed"):
+    with pytest.raises(
+        UserError, match=r"--augmentation\.policy trivial_augment has no effect: it needs --data\.pipeline packed"
+    ):
         load_config("original", overrides={"augmentation.policy": "trivial_augment"})

@@ -34,11 +34,11 @@ def test_the_average_has_its_closed_form() -> None:
     ]
     assert sum(shares) == pytest.approx(1)
     expected = sum(share * value for share, value in zip(shares, values, strict=True))
-    assert averaged.weights["weight"].item() == pytest.approx(expected, rel=1e-5)
-    assert averaged.weights["running_var"].item() == pytest.approx(
+    assert averaged.weights()["weight"].item() == pytest.approx(expected, rel=1e-5)
+    assert averaged.weights()["running_var"].item() == pytest.approx(
         sum(share * value**2 for share, value in zip(shares, values, strict=True)), rel=1e-5
     )
-    assert averaged.weights["num_batches_tracked"] == len(values)
+    assert averaged.weights()["num_batches_tracked"] == len(values)
     assert network.weight.item() == values[-1]
 
 
@@ -62,10 +62,10 @@ def test_swapping_twice_changes_nothing() -> None:
     averaged.update(0.9)
     with torch.no_grad():
         network.weight.add_(1)
-    trained, average = network.weight.detach().clone(), averaged.weights["weight"].clone()
+    trained, average = network.weight.detach().clone(), averaged.weights()["weight"]
     averaged.swap()
     assert torch.equal(network.weight, average)
-    assert torch.equal(averaged.weights["weight"], trained)
+    assert torch.equal(averaged.weights()["weight"], trained)
     averaged.swap()
     assert torch.equal(network.weight, trained)
 
@@ -103,5 +103,35 @@ def test_validation_and_evaluation_use_the_average_and_training_does_not(
 
 
 def test_a_start_without_an_average_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--optimization.ema_start needs --optimization.ema_decay"):
+    with pytest.raises(
+        UserError, match=r"--optimization.ema_start 0.5 has no effect: it needs --optimization.ema_decay"
+    ):
         load_config("quickstart", overrides={"optimization.ema_start": 0.5})
+
+
+def test_tensors_are_looked_up_once_and_counters_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    calls: list[None] = []
+    state_dict = network.state_dict
+    monkeypatch.setattr(network, "state_dict", lambda *given, **options: calls.append(None) or state_dict())
+    averaged = AveragedWeights(network)
+    for _ in range(20):
+        averaged.update(0.9)
+    assert len(calls) == 1
+    with torch.profiler.profile() as profile:
+        averaged.update(0.9)
+    assert not [event.key for event in profile.key_averages() if event.key in ("aten::copy_", "aten::clone")]
+    assert len(calls) == 1
+
+
+def test_a_state_is_restored() -> None:
+    first, second = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    averaged, restored = AveragedWeights(first), AveragedWeights(second)
+    for value in (1.0, 2.0, 5.0):
+        with torch.no_grad():
+            first.weight.fill_(value)
+        averaged.update(0.9)
+    restored.load_state_dict(averaged.state_dict())
+    assert restored.steps == 3
+    assert torch.equal(restored.weights()["weight"], averaged.weights()["weight"])
+    assert torch.equal(second.weight, torch.ones(2))

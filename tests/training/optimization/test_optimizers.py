@@ -112,7 +112,10 @@ def test_decoupled_weight_decay_is_that_of_the_paper(nesterov: bool) -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_decoupled_weight_decay_is_for_sgd(name: str) -> None:
-    with pytest.raises(UserError, match=r"--optimization\.decoupled_weight_decay true is for sgd"):
+    with pytest.raises(
+        UserError,
+        match=r"--optimization\.decoupled_weight_decay true has no effect: it needs --optimization.optimizer sgd",
+    ):
         load_config("baseline", overrides={"optimization.optimizer": name, "optimization.decoupled_weight_decay": True})
 
 

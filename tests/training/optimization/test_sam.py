@@ -68,7 +68,7 @@ def test_each_part_of_a_batch_is_perturbed_by_its_own_gradient() -> None:
 
 def test_friendly_sam_leaves_the_average_gradient_out_of_the_direction() -> None:
     point = Point(1.0, 0.5)
-    friendly = SharpnessAware(point, rho=0.2, batch_size=2, average_share=0.6)
+    friendly = SharpnessAware(point, rho=0.2, batch_size=2, average_fraction=0.6)
     weight, average = torch.tensor([1.0, 0.5]), torch.zeros(2)
     for step in range(4):
         images = torch.randn(4, 2, generator=torch.Generator().manual_seed(step))
@@ -144,11 +144,11 @@ def test_runs_with_sam_learn_and_keep_plain_networks(
         "model.widths": [8, 8, 8],
         "training.max_epochs": 3,
         "training.accelerator": "cpu",
-        "optimization.sam_batch_size": 20,
     }
     weights = {}
     for kind in ("none", "sam", "friendly"):
-        run = commands.train(load_config("quickstart", overrides={**given, "optimization.sam": kind}))
+        parts = {} if kind == "none" else {"optimization.sam_batch_size": 20}
+        run = commands.train(load_config("quickstart", overrides={**given, **parts, "optimization.sam": kind}))
         losses = [epoch["train/loss"] for epoch in json.loads(run.metrics.read_text())["epochs"]]
         assert losses[-1] < losses[0] - 0.05
         best = read_checkpoint(run.checkpoints / "best.ckpt")["state_dict"]

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -9,7 +10,14 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from cifar100.config import OptimizationConfig
 from cifar100.training.optimization.clock import RunClock
-from cifar100.training.optimization.schedules import build_scheduler, learning_rate_factor, momentum_at, peak_progress
+from cifar100.training.optimization.schedules import (
+    build_scheduler,
+    learning_rate_factor,
+    momentum_at,
+    peak_progress,
+    set_learning_rates,
+    set_momentum,
+)
 
 WARM_UP_SCHEDULES = ("one_cycle", "cosine", "linear")
 ALL_SCHEDULES = (*WARM_UP_SCHEDULES, "constant")
@@ -24,13 +32,19 @@ def adamw() -> Optimizer:
     return AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
 
-def trace(optimizer: Optimizer, scheduler: object, num_steps: int) -> tuple[list[list[float]], list[float]]:
-    """Learning rates of all groups and momentum of the first, as the optimizer sees them at each step."""
+def trace(
+    optimizer: Optimizer, scheduler: object, num_steps: int, *, momentum: Callable[[int], None] = lambda step: None
+) -> tuple[list[list[float]], list[float]]:
+    """Learning rates of all groups and momentum of the first, as the optimizer sees them at each step.
+
+    momentum: sets the momentum of a step.
+    """
     rates, momenta = [], []
     for step in range(num_steps):
         if step > 0:
             optimizer.step()
             scheduler.step()
+        momentum(step)
         rates.append([group["lr"] for group in optimizer.param_groups])
         group = optimizer.param_groups[0]
         momenta.append(group["betas"][0] if "betas" in group else group["momentum"])
@@ -64,7 +78,14 @@ def test_one_cycle_equals_torchs(make_optimizer, cycle_momentum: bool, total_ste
         max_momentum=0.95,
     )
     expected_rates, expected_momenta = trace(theirs, oracle, total_steps)
-    rates, momenta = trace(ours, build_scheduler(ours, config, RunClock(total_steps)), total_steps)
+    clock = RunClock(total_steps)
+
+    def momentum(step: int) -> None:
+        clock.steps = step
+        if cycle_momentum:
+            set_momentum(ours, config, clock)
+
+    rates, momenta = trace(ours, build_scheduler(ours, config, clock), total_steps, momentum=momentum)
     assert torch.allclose(torch.tensor(rates).double(), torch.tensor(expected_rates).double(), rtol=1e-9, atol=1e-12)
     assert momenta == pytest.approx(expected_momenta, rel=1e-9)
 
@@ -150,20 +171,20 @@ def test_momentum_is_the_configured_one_unless_cycled() -> None:
 
 
 def test_resumes_where_it_was() -> None:
-    config = OptimizationConfig(schedule="one_cycle", pct_start=0.3, cycle_momentum=True)
+    config = OptimizationConfig(schedule="one_cycle", pct_start=0.3)
     through, first_half, second_half = sgd(0.1, 0.2), sgd(0.1, 0.2), sgd(5.0, 5.0)
-    expected = trace(through, build_scheduler(through, config, RunClock(20)), 20)
+    expected, _ = trace(through, build_scheduler(through, config, RunClock(20)), 20)
     before = build_scheduler(first_half, config, RunClock(20))
-    rates_before, momenta_before = trace(first_half, before, 8)
+    rates_before, _ = trace(first_half, before, 8)
     first_half.step()
     before.step()
 
     state = json.loads(json.dumps(before.state_dict()))  # primitives only
     after = build_scheduler(second_half, config, RunClock(20))
     after.load_state_dict(state)
-    assert after.get_last_lr() == before.get_last_lr()
-    rates_after, momenta_after = trace(second_half, after, 12)
-    assert (rates_before + rates_after, momenta_before + momenta_after) == expected
+    set_learning_rates(after)
+    rates_after, _ = trace(second_half, after, 12)
+    assert rates_before + rates_after == expected
 
 
 def test_resuming_with_another_length_follows_the_new_schedule() -> None:
@@ -175,15 +196,14 @@ def test_resuming_with_another_length_follows_the_new_schedule() -> None:
     scheduler.step()
     resumed = build_scheduler(longer, config, RunClock(30))
     resumed.load_state_dict(scheduler.state_dict())
+    set_learning_rates(resumed)
     rates, _ = trace(longer, resumed, 20)
     assert rates == trace(from_start, build_scheduler(from_start, config, RunClock(30)), 30)[0][10:]
 
 
-def test_a_first_step_that_the_gradient_scaler_skipped_is_no_warning() -> None:
-    optimizer = sgd(0.1)
-    scheduler = build_scheduler(optimizer, OptimizationConfig(), RunClock(10))
-    scheduler.step()  # pytest turns warnings into errors
-    resumed = build_scheduler(sgd(0.1), OptimizationConfig(), RunClock(10))
-    resumed.load_state_dict(scheduler.state_dict())
-    resumed.step()
-    assert resumed.last_epoch == 2
+def test_the_momentum_of_adamw_is_its_first_beta() -> None:
+    optimizer, config = adamw(), OptimizationConfig(optimizer="adamw", schedule="one_cycle", cycle_momentum=True)
+    clock = RunClock(100)
+    clock.steps = 99
+    set_momentum(optimizer, config, clock)
+    assert optimizer.param_groups[0]["betas"] == (pytest.approx(0.95), 0.999)

@@ -1,4 +1,4 @@
-"""How far a run is, from 0 at its first optimizer step to 1 at its last: by steps, or by the time it may take."""
+"""Progress of a run, from 0 at its first optimizer step to 1 at its last, by steps or by time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 
 
 class RunClock:
-    """Counts the optimizer steps of a run, or the seconds since its start, and tells when it is over.
+    """Counts the optimizer steps of a run or the seconds since its start, and decides when it is over.
 
     Args:
         total_steps: optimizer steps of the whole run.
-        max_seconds: let the run last this long instead, however many steps that are.
-        started: `time.monotonic()` at the start of the run; None is now.
+        max_seconds: duration of the run in place of `total_steps`.
+        started: `time.monotonic()` at the start of the run; None: now.
     """
 
     def __init__(self, total_steps: int, *, max_seconds: float | None = None, started: float | None = None) -> None:
@@ -33,7 +33,7 @@ class RunClock:
 
     @property
     def is_over(self) -> bool:
-        """Whether no step is left to take."""
+        """Whether no step is left."""
         return self.steps >= self.total_steps if self.max_seconds is None else self.seconds >= self.max_seconds
 
     def progress_at(self, step: int) -> float:
@@ -49,11 +49,11 @@ class RunClock:
         return max(0.0, self.max_seconds - self.seconds)
 
     def resume(self, *, steps: int, seconds: float) -> None:
-        """Go on from an earlier part of the run, which took `steps` steps and `seconds` seconds."""
+        """Resume after an earlier part of the run, which took `steps` steps and `seconds` seconds."""
         self.steps = steps
         self._started = time.monotonic() - seconds
 
 
 def steps_of(epochs: float, steps_per_epoch: int) -> int:
-    """Return the optimizer steps of a number of epochs, which need not be whole; at least 1."""
+    """Return the optimizer steps of a number of epochs, which may be fractional; at least 1."""
     return max(1, math.floor(epochs * steps_per_epoch + 0.5))

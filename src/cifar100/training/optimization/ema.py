@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from cifar100.training.optimization.clock import RunClock
 
 AVERAGED = "averaged"
-"""Key of the averaged weights in a checkpoint: `weights`, name -> tensor, and `steps`, how many were averaged."""
+"""Key of the average in a checkpoint: `weights`, name -> tensor, and `steps`, the number of averaged steps."""
 
 
 class AveragedWeights:
     """The moving average of a network's parameters and batch-norm statistics.
 
     After each optimizer step: average <- average + (1 - decay) * (weights - average), with the decay
-    min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights are soon forgotten. Batch-norm counters are
-    not averaged.
+    min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights soon lose their influence. Batch-norm
+    counters are not averaged.
 
     Args:
-        network: its weights are averaged, and left unchanged.
+        network: the network to average; it is not changed.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -35,7 +35,7 @@ class AveragedWeights:
         self._average: list[Tensor] = []
 
     def update(self, decay: float) -> None:
-        """Average in the network's present weights, with a decay of 0 to 1. Does not wait for the device."""
+        """Add the present weights to the average, with a decay of 0 to 1. Does not wait for the device."""
         if self.steps == 0:
             self._start()
         decay = min(decay, (1 + self.steps) / (10 + self.steps))
@@ -44,7 +44,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the network's weights and the averaged ones, in place; a second call restores both."""
+        """Swap the weights and their average in place; a second call restores both."""
         for current, average in zip(self._current, self._average, strict=True):
             own = current.clone()
             current.copy_(average)
@@ -67,25 +67,25 @@ class AveragedWeights:
         self.steps = state["steps"]
 
     def _start(self) -> None:
-        """Look up the network's tensors once: it is on its device by now, and trained in place."""
+        """Look up the tensors once: the network is on its device by now, and training changes them in place."""
         floating = {name: value for name, value in self.network.state_dict().items() if value.is_floating_point()}
         self._names, self._current = list(floating), [value.detach() for value in floating.values()]
         self._average = [value.clone() for value in self._current]
 
 
 class WeightAveraging(Callback):
-    """Averages the weights after every step, validates with the average and saves it.
+    """Averages the weights after every step, validates the average and saves it.
 
-    Lightning's own `WeightAveraging` puts the averaged weights in the place of the trained ones in a checkpoint. Here
-    those that a resumed run needs stay where they are.
+    Lightning's `WeightAveraging` replaces the trained weights in a checkpoint by the average. Here the trained weights
+    stay in place for a resumed run.
 
     Args:
-        averaged: the average of the network that is trained.
+        averaged: the average of the trained network.
         clock: of the run.
-        decay: 0 to 1, at the start of the averaging.
-        final_decay: at the end of the run; None means the same. In between, 1 - decay falls by the same factor in equal
-            parts of the run, so that the average reaches back further and further.
-        start: progress, 0 to 1, from which to average.
+        decay: decay when the averaging starts, 0 to 1.
+        final_decay: decay at the end of the run; None: the same. In between, 1 - decay falls exponentially with the
+            progress, so the average spans more and more steps.
+        start: progress, 0 to 1, at which the averaging starts.
     """
 
     def __init__(
@@ -111,14 +111,14 @@ class WeightAveraging(Callback):
         return 1 - first * math.pow(last / first, position)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Restore what a checkpoint holds; the network is on its device by now."""
+        """Restore the average from a checkpoint; the network is on its device by now."""
         if self._restored:
             self.averaged.load_state_dict(self._restored)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average in the new weights."""
+        """Add the new weights to the average."""
         if self.clock.progress >= self.start:
             self.averaged.update(self.decay_at(self.clock.progress))
 
@@ -138,5 +138,5 @@ class WeightAveraging(Callback):
             checkpoint[AVERAGED] = self.averaged.state_dict()
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the average until training begins."""
+        """Keep the average until the training starts."""
         self._restored = checkpoint.get(AVERAGED, {})

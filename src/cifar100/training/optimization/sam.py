@@ -1,4 +1,4 @@
-"""Sharpness-aware minimization: gradients taken not at the weights, but where the loss nearby is highest.
+"""Sharpness-aware minimization: gradients at a nearby point of high loss instead of at the weights.
 
 SAM: Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021, arXiv:2010.01412.
 F-SAM: Li et al., "Friendly Sharpness-Aware Minimization", CVPR 2024, arXiv:2403.12350.
@@ -21,23 +21,23 @@ SharpLoss = tuple[Tensor, Tensor, Tensor]
 class SharpnessAware(nn.Module):
     """Computes the loss whose gradient is that of SAM or F-SAM; any optimizer then steps with it.
 
-    A batch is taken apart. For each part, with the gradient g of its loss at the weights w, the loss is computed a
-    second time at w + rho d / |d|, where
+    A batch is split into parts. For each part, with the gradient g of its loss at the weights w, the loss is computed
+    a second time at w + rho d / |d|, with
 
     - SAM: d = g;
-    - F-SAM: d = g - m, with the moving average m <- share m + (1 - share) g over the parts: of the gradient only what
-      is this part's own. (The paper's factor sigma is 1, as in its experiments. Then it is the same direction whether
-      m has g in it already, as in the paper, or not yet, as here.)
+    - F-SAM: d = g - m, with the moving average m <- lambda m + (1 - lambda) g over the parts, so that only the
+      batch-specific component of the gradient remains. (The paper's factor sigma is 1, as in its experiments. The
+      direction is then the same whether m includes g, as in the paper, or not yet, as here.)
 
-    Batch normalisation uses the statistics of the part in both passes, and keeps those of the first. Two forward and
-    two backward passes: about twice the time of a plain step, and its memory with the weights once more for each part.
-    What a network draws by chance, such as dropout, it draws anew in the second pass.
+    Batch normalisation uses the statistics of the part in both passes, and only the first pass updates the running
+    statistics. Two forward and two backward passes take about twice the time of a plain step. The memory is that of a
+    plain step plus a copy of the weights for each part. Random operations such as dropout differ between the passes.
 
     Args:
-        network: whose trainable parameters are moved; its own values are never written to.
-        rho: length of the move, over all parameters together.
+        network: its trainable parameters are perturbed out of place.
+        rho: norm of the perturbation of all parameters together.
         batch_size: images in a part.
-        average_fraction: share that m keeps at each part; None is SAM.
+        average_fraction: lambda, the decay of m; None is SAM.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class SharpnessAware(nn.Module):
         self.average_fraction = average_fraction
         self._names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
         if average_fraction is not None:
-            # Buffers, so that they are saved with the run, move with it, and are the first process's in every process.
+            # Buffers are saved with the run, follow its device, and are broadcast from rank 0.
             for name in self._names:
                 self.register_buffer(_buffer_name(name), torch.zeros_like(network.get_parameter(name)))
 
     def forward(
         self, network: nn.Module, images: Tensor, targets: Sequence[Tensor], loss: Callable[..., Tensor]
     ) -> SharpLoss:
-        """Return the loss to be minimized, and for the metrics the logits and the loss at the weights themselves.
+        """Return the loss to minimize, and for the metrics the logits and the loss at the unperturbed weights.
 
         images: float (N, 3, H, W).
-        targets: what `loss(logits, *targets)` wants beside the logits, tensors of N rows; it is a mean over the rows.
+        targets: further arguments of `loss(logits, *targets)`, tensors of N rows. The loss is a mean over the rows.
         Returns: scalar with a gradient; (N, num_classes) and scalar without.
         """
         sharp, plain, all_logits = [], [], []
@@ -78,7 +78,7 @@ class SharpnessAware(nn.Module):
         return torch.stack(sharp).sum(), torch.cat(all_logits), torch.stack(plain).sum()
 
     def _moved(self, network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
-        """Return the moved parameters by name; gradients go through them to the parameters themselves."""
+        """Return the perturbed parameters by name; gradients flow through them to the parameters."""
         parameters = [network.get_parameter(name) for name in self._names]
         directions = list(torch.autograd.grad(loss, parameters))
         if self.average_fraction is not None:
@@ -91,7 +91,7 @@ class SharpnessAware(nn.Module):
 
 
 def build_sam(network: nn.Module, config: OptimizationConfig) -> SharpnessAware | None:
-    """Return what computes the loss with SAM or Friendly SAM; None if `config.sam` is `none`."""
+    """Build SAM or Friendly SAM; None if `config.sam` is `none`."""
     if config.sam == "none":
         return None
     fraction = config.fsam_lambda if config.sam == "friendly" else None
@@ -104,7 +104,7 @@ def _buffer_name(parameter: str) -> str:
 
 @contextmanager
 def _fixed_statistics(network: nn.Module) -> Iterator[None]:
-    """Let batch normalisation use the statistics of the batch, but not take them into its running ones."""
+    """Let batch normalisation use the batch statistics without updating the running ones."""
     layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     tracking = [layer for layer in layers if layer.track_running_stats]
     for layer in tracking:

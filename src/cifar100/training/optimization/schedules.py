@@ -22,7 +22,7 @@ def learning_rate_factor(config: OptimizationConfig, progress: float, *, peak: f
     """Return the learning rate at `progress` as a fraction of the maximum.
 
     progress: 0 to 1; beyond 1 is the same as 1.
-    peak: progress of the maximum; None means `pct_start`. `peak_progress` computes it from a number of steps.
+    peak: progress of the maximum; None: `pct_start`. `peak_progress` computes it from a number of steps.
     """
     if config.schedule == "constant":
         return 1.0
@@ -60,11 +60,18 @@ def peak_progress(config: OptimizationConfig, total_steps: int) -> float:
 def build_scheduler(optimizer: Optimizer, config: OptimizationConfig, clock: RunClock) -> LambdaLR:
     """Return the scheduler of a run, to be stepped after every optimizer step.
 
-    The learning rates that the parameter groups of `optimizer` have now are the maxima of their schedules. The length
-    of the run is not part of its state, so a resumed run may have another one.
+    The present learning rates of the parameter groups become the maxima of their schedules. The length of the run is
+    not in the state, so a resumed run may have another length.
     """
     peak = _peak(config, clock)
     return LambdaLR(optimizer, lambda step: learning_rate_factor(config, clock.progress_at(step), peak=peak))
+
+
+def set_learning_rates(scheduler: LambdaLR) -> None:
+    """Set the learning rates of the present step: the length of the run may have changed since the state was saved."""
+    rates = zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+    for group, base, factor in rates:
+        group["lr"] = base * factor(scheduler.last_epoch)
 
 
 def set_momentum(optimizer: Optimizer, config: OptimizationConfig, clock: RunClock) -> None:
@@ -82,7 +89,7 @@ def _peak(config: OptimizationConfig, clock: RunClock) -> float:
 
 
 def _phase(progress: float, peak: float) -> tuple[bool, float]:
-    """Return whether the learning rate rises at `progress`, and how far it is through the rise or the fall, 0 to 1."""
+    """Return whether the learning rate rises at `progress`, and the position in the rise or fall, 0 to 1."""
     progress = min(progress, 1.0)
     if progress < peak:
         return True, progress / peak

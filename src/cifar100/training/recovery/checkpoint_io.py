@@ -1,4 +1,4 @@
-"""How Lightning writes and reads checkpoints: through `cifar100.runs.checkpoints`."""
+"""Let Lightning write and read checkpoints through `cifar100.runs.checkpoints`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from cifar100.runs.checkpoints import LAST, PREVIOUS, read_checkpoint, sums_file
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
-    """Lightning's way to our `write_checkpoint` and `read_checkpoint`.
+    """Calls `write_checkpoint` and `read_checkpoint`.
 
-    Its own goes through the system's temporary folder and a copy, which can leave half a file.
+    Lightning's own plugin copies from the system's temporary folder, which can leave half a file.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; the one before it is kept as `previous.ckpt`."""
+        """Write a checkpoint; keep the one before it as `previous.ckpt`."""
         path = Path(path)
         write_checkpoint(checkpoint, path, previous=path.with_name(PREVIOUS) if path.name == LAST else None)
 

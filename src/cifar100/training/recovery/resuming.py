@@ -1,4 +1,4 @@
-"""What may change when a run is resumed, and which run SLURM means when it starts a job again."""
+"""Check what may change when a run is resumed, and find the run of a requeued SLURM job."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ CHANGEABLE = {
     "data.num_workers": "",
     "data.root": "the same data, in another folder",
 }
-"""Settings that may change in the middle of a run, and what comes of it. All others make another experiment."""
+"""Settings that may change mid-run, each with the consequence. Any other change makes another experiment."""
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
-    """Return a run's settings with changes, which are shown.
+    """Return the settings of a run with changes, and print the changes.
 
     Raises:
         UserError: names the settings that cannot change.
@@ -45,8 +45,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     refused = [setting for setting in different if setting not in CHANGEABLE]
     if refused:
         raise UserError(
-            f"--{', --'.join(refused)} cannot change in the middle of a run ({run.name} has "
-            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another: cifar100 train "
+            f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
+            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: cifar100 train "
             f"--config {run.config} with the new settings."
         )
     for setting in different:
@@ -60,7 +60,7 @@ def _shown(value: Any) -> str:
 
 
 def _with_the_same_step(before: Config, after: Config) -> Config:
-    """Share the images of a step among the processes that there are now."""
+    """Divide the images of a step among the present number of processes."""
     images = before.data.batch_size * before.training.num_processes
     if images % after.training.num_processes:
         raise UserError(
@@ -74,10 +74,12 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     """Refuse to resume with other data, or beyond the end.
 
     Raises:
-        UserError: says which it is.
+        UserError: names the reason.
     """
     if info.sha256 != read_info(run.dataset_info).sha256:
-        raise UserError(f"{config.data.root} holds other data than {run.path} was trained on; it cannot be resumed.")
+        raise UserError(
+            f"{config.data.root} holds other data than {run.path} was trained on; give the original --data.root."
+        )
     history = History(run.metrics, {})
     done, wanted = len(history.epochs), config.training.max_epochs
     by_epochs = config.training.max_minutes is None
@@ -94,13 +96,13 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
 
 
 def remember_parts(names: Mapping[str, str], run: RunFolder) -> None:
-    """Write down which parts a Python caller brought along, if any; see `experiment.CustomParts.names`."""
+    """Record the names of the custom parts, if any; see `experiment.CustomParts.names`."""
     if names:
         write_json(dict(names), run.custom_parts)
 
 
 def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
-    """Refuse to resume with other custom parts than the run began with.
+    """Refuse to resume with custom parts other than those of the start.
 
     Raises:
         UserError: names the first difference.
@@ -119,7 +121,7 @@ def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
 
 
 def requeued_run() -> RunFolder | None:
-    """Return the run of this SLURM job, if SLURM has put the job back into its queue and now starts it again."""
+    """Return the run of this SLURM job if SLURM has requeued and restarted the job; else None."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
         return None

@@ -1,4 +1,4 @@
-"""When a run is saved, and what beside Lightning's own state must be saved for a resumed run to be the same run."""
+"""Save the state of a run, with what an exact resumption needs beyond Lightning's own state."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.trainer import callbacks_of
 
 LOOK_EVERY_STEPS = 20
-"""How often the host looks at the losses on a GPU, and several processes agree whether to save or to stop; both make
-them wait for each other. A single process on a CPU looks after every step."""
+"""Steps between two looks at the losses on a GPU, and between two agreements of several processes to save or stop. Both
+are synchronisation points. A single process on a CPU looks after every step."""
 
 OWN_STATE = "cifar100"
 """Key of our own part of a checkpoint."""
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
-    """Ends Lightning's loops after a signal; the state is saved."""
+    """Ends Lightning's loops after a signal, when the state is saved."""
 
 
 class StateSaver(Checkpoint):
-    """Saves the state of a run, in the midst of an epoch, too, and ends the run at a signal or a divergence.
+    """Saves the state of a run, also mid-epoch, and ends the run on a signal or a divergence.
 
     The state is saved after `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch
-    are kept in memory until then: a run that is killed in between repeats that epoch anyway.
+    stay in memory until then, because a run that is killed in between repeats that epoch anyway.
 
     Args:
         run: its folder.
-        config: goes into every checkpoint, as numbers and text.
-        history: tells which epoch is the best.
-        signal: is looked at after every step.
+        config: saved in every checkpoint, as numbers and text.
+        history: knows the best epoch.
+        signal: checked after every step.
     """
 
     def __init__(self, run: RunFolder, config: Config, *, history: History, signal: StopSignal) -> None:
@@ -58,24 +58,29 @@ class StateSaver(Checkpoint):
         self._best: dict[str, Any] | None = None
         self._restored: dict[str, Any] = {}
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Restore the random state, from which a custom loader may draw the order of its images."""
+        if self._restored:
+            restore_random_state(self._restored["random_state"])
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over the signals from Lightning, and restore what it does not."""
+        """Take over the signals from Lightning. Mid-epoch, restore the random state again."""
         self.signal.install()
         self.signal.deferring = True
         self.last_save = time.monotonic()
-        if self._restored:
+        if self._restored.get("mid_epoch"):
             restore_random_state(self._restored["random_state"])
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the learning rate of this step; after it, the optimizer holds that of the next one."""
+        """Record the learning rate of this step; afterwards the optimizer holds that of the next step."""
         self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, stop or notice a divergence; after the last step of an epoch `on_train_epoch_end` does so."""
+        """Save, stop or detect a divergence; `on_train_epoch_end` does so after the last step of an epoch."""
         self.losses.add(outputs["loss"], step=trainer.global_step - 1, learning_rate=self.learning_rate)
         if trainer.is_last_batch or trainer.should_stop:
             return
@@ -87,7 +92,7 @@ class StateSaver(Checkpoint):
             self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the best weights; save where it is time to. Runs after the epoch is in the history."""
+        """Keep the best weights; save if it is time to. Runs after the epoch is in the history."""
         self.losses.check()
         if self._is_best(trainer):
             self._best = weights_only_checkpoint(trainer, pl_module)
@@ -98,25 +103,26 @@ class StateSaver(Checkpoint):
             self._save_or_stop(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on a signal ends the program at once."""
+        """Let a signal end the program at once."""
         self.signal.deferring = False
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Likewise."""
+        """Let a signal end the program at once."""
         self.signal.deferring = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out."""
+        """Add what Lightning does not save."""
         progress: Any = trainer.fit_loop.epoch_progress.current
         checkpoint[OWN_STATE] = {
             "version": __version__,
             "finished_epochs": progress.processed,
+            "mid_epoch": progress.started > progress.processed,
             "config": to_dict(self.config),
             "random_state": random_state(),
         }
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep our part until the training begins."""
+        """Keep our part until the training starts."""
         self._restored = checkpoint.get(OWN_STATE, {})
 
     def _is_best(self, trainer: L.Trainer) -> bool:
@@ -133,21 +139,21 @@ class StateSaver(Checkpoint):
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.losses.check()
         if not self.losses.is_clean:
-            return  # it may be the beginning of a divergence
+            return  # possibly the start of a divergence
         check_weights(pl_module.state_dict().values(), step=trainer.global_step - 1, learning_rate=self.learning_rate)
         if self._best is not None:
             write_checkpoint(self._best, self.run.checkpoints / BEST)
             self._best = None
         for logger in trainer.loggers:
-            logger.save()  # what the state counts as logged must be on the disk
+            logger.save()  # the logs must reach the disk before the state that counts them
         trainer.save_checkpoint(self.run.checkpoints / LAST)
         self.last_save = time.monotonic()
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the network's weights on the CPU in the form of a Lightning checkpoint; their average if there is one.
+    """Return a Lightning checkpoint of the weights on the CPU, or of their average if there is one.
 
-    `ImageClassifier.load_from_checkpoint` reads it, as every checkpoint of a run.
+    `ImageClassifier.load_from_checkpoint` reads it.
     """
     averages = [callback.averaged for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
     averaged = bool(averages) and averages[0].steps > 0
@@ -167,13 +173,13 @@ def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) ->
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's global generators, uint8 tensors; the data's draws need none."""
+    """Return the state of torch's global generators, uint8 tensors. The data pipeline does not use them."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set the generators; those of GPUs that are not here are left out."""
+    """Set the generators; states of absent GPUs are ignored."""
     torch.set_rng_state(state["cpu"])
     for device, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(generator, device)

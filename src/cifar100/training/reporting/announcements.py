@@ -1,4 +1,4 @@
-"""The words around a run: what will be trained on what, and what came of it."""
+"""Announce a run and its result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cifar100.training.reporting.run_log import RunLog, format_seconds
 
 
 def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run_log: RunLog) -> None:
-    """Say what will be trained on what; the file also gets the configuration and the environment."""
+    """Show network, data and device; write the settings and versions to the log as well."""
     config, split = experiment.config, experiment.split
     stem = f", {config.model.stem} stem" if config.model.stem else ""
     parameters = count_parameters(experiment.module.network)
@@ -44,7 +44,7 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
 
 
 def announce_result(run: RunFolder, history: History, run_log: RunLog, *, seconds: float) -> None:
-    """Say what came of the run and how to look further."""
+    """Show the result of the run and the commands to inspect it."""
     best, last = history.best(), history.epochs[-1]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     if best:

@@ -21,8 +21,8 @@ class EpochRecorder(Callback):
     """Measures each epoch and records it in `metrics.json`, `training.log` and on the screen.
 
     Args:
-        history: where the epochs are kept; only the first process writes.
-        run_log: where they are told.
+        history: receives the epochs; only rank 0 writes.
+        run_log: receives one line per epoch.
         clock: of the run.
         train_metrics: returns the training metrics of the epoch, over all processes; called on every rank.
     """
@@ -40,7 +40,7 @@ class EpochRecorder(Callback):
         self.epoch_started = self.batches_ended = time.monotonic()
 
     def state_dict(self) -> dict[str, float]:
-        """Return how much of the present epoch is done, and in what time."""
+        """Return the steps, images and seconds of the present epoch so far."""
         training = self.batches_ended - self.epoch_started
         return {
             "steps": self.steps,
@@ -50,18 +50,18 @@ class EpochRecorder(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Go on from there; at the beginning of an epoch all of it is forgotten."""
+        """Restore them; the start of an epoch resets them."""
         self.steps, self.images = int(state_dict["steps"]), int(state_dict["images"])
         self.epoch_started = time.monotonic() - state_dict["seconds"]
         self.batches_ended = self.epoch_started + state_dict["training"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget epochs that were recorded but not saved: they are done again."""
+        """Drop epochs that were recorded but not saved: they are repeated."""
         self.history.keep(trainer.current_epoch)
         self.run_log.show(_TABLE_HEAD if trainer.val_dataloaders else _TABLE_HEAD_WITHOUT_VALIDATION)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the stopwatch."""
         self.epoch_started = time.monotonic()
         self.steps = self.images = 0
         self.validated = False
@@ -69,19 +69,19 @@ class EpochRecorder(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the learning rate of this step; after it, the optimizer holds that of the next one."""
+        """Record the learning rate of this step; afterwards the optimizer holds that of the next step."""
         self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop the clock of the training part; validation follows."""
+        """Stop the stopwatch of the training part; validation follows."""
         self.batches_ended = time.monotonic()
         self.steps += 1
         self.images += len(batch[0]) * trainer.world_size
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note that this epoch has validation metrics."""
+        """Record that this epoch has validation metrics."""
         self.validated = True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -115,7 +115,7 @@ def _averages(trainer: L.Trainer) -> bool:
 
 
 def epoch_number(trainer: L.Trainer) -> str:
-    """Return the number of the present epoch, counted from 1, and of how many, where that is known."""
+    """Return the number of the present epoch, counted from 1, with the total if that is known."""
     number = str(trainer.current_epoch + 1)
     return f"{number}/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else number
 

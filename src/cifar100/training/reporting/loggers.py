@@ -1,4 +1,4 @@
-"""The loggers, by name. To add one, write a function here that returns a Lightning logger."""
+"""The loggers by name. To add one, write a function here that returns a Lightning logger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def logger(name: str) -> Callable[[Function], Function]:
     """Register a function (run, first_step) -> logger under a name of `training.loggers`.
 
     run: its folder, in which the logger may write.
-    first_step: the optimizer step that a resumed run starts from, else None; what was logged later is repeated.
+    first_step: the optimizer step that a resumed run starts from, else None; later steps are repeated.
     """
     return lambda function: function
 

@@ -1,7 +1,7 @@
 """The progress bar of an epoch.
 
-Lightning's own RichProgressBar reads every metric in every step, for which the host waits for the device; this one
-looks at the loss only when it draws, a few times a second.
+Lightning's RichProgressBar reads every metric in every step, which makes the host wait for the device. This one reads
+the metrics only when it draws, a few times a second.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ SECONDS_BETWEEN_UPDATES = 0.25
 
 
 class EpochProgress(Callback):
-    """Shows epoch, batches, training metrics and the time left in the epoch; nothing without a terminal.
+    """Shows epoch, batches, training metrics and the time left in the epoch. Shows nothing without a terminal.
 
     Args:
         console: where to draw.
-        metrics: returns the means of this process's images so far; `loss` is shown as a number, the others as percent.
+        metrics: returns the means over the images of this process; `loss` is shown as a number, the others in percent.
     """
 
     def __init__(self, console: Console, *, metrics: Callable[[], Mapping[str, float]]) -> None:
@@ -74,7 +74,7 @@ class EpochProgress(Callback):
             self.progress.update(self.task, completed=batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remove the bar; the line of the epoch takes its place."""
+        """Remove the bar; the line of the epoch replaces it."""
         self.progress.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells: time-stamped in `training.log`, and as plain lines and a table on the screen."""
+"""Write the lines of a run to the screen, and with a time stamp to `training.log`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cifar100.atomic_files import replacing
 
 
 class RunLog:
-    """The screen and the file `training.log`. Silent in all processes of a run but the first.
+    """The screen and the file `training.log`. Silent on all ranks but 0.
 
     Args:
-        path: the file; lines are added to what it holds.
-        enabled: whether this process speaks.
+        path: the file; lines are appended.
+        enabled: whether this process writes.
     """
 
     def __init__(self, path: Path, *, enabled: bool) -> None:
@@ -31,16 +31,16 @@ class RunLog:
             self._logger.addHandler(logging.NullHandler())
 
     def show(self, line: str = "") -> None:
-        """Put a line on the screen."""
+        """Print a line."""
         self.console.print(line, markup=False)
 
     def write(self, lines: str) -> None:
-        """Put lines into the file, each with its time."""
+        """Append lines to the file, each with a time stamp."""
         for line in lines.splitlines():
             self._logger.info(line)
 
     def tell(self, line: str) -> None:
-        """Put a line on the screen and into the file."""
+        """Print a line and append it to the file."""
         self.show(line)
         self.write(line)
 
@@ -52,9 +52,9 @@ class RunLog:
 
 
 def remove_epochs_after(log: Path, last_epoch: int) -> None:
-    """Take the lines of later epochs out of a `training.log`: a resumed run does them again.
+    """Remove the lines of later epochs from a `training.log`, because a resumed run repeats those epochs.
 
-    A line that was cut off by a crash goes, too.
+    A line that a crash cut off is removed as well.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and _epoch_of(line) <= last_epoch]
@@ -69,10 +69,10 @@ def _epoch_of(line: str) -> int:
 
 
 class _FileHandler(logging.FileHandler):
-    """Passes on what fails, a full disk for example; the standard library prints it and goes on."""
+    """Raises errors such as a full disk, which the standard library only prints."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # overridden
-        """Raise what is being handled."""
+        """Raise the error that is being handled."""
         raise  # called from an `except` block
 
 

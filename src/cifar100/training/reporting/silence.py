@@ -1,4 +1,4 @@
-"""Silence what Lightning says about itself."""
+"""Silence the messages of Lightning that do not concern the user."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ EXPECTED_WARNINGS = (
     r".*torch\.jit\.trace.* is (deprecated|not supported)",  # TensorBoard's graph
     "The .grad attribute of a Tensor that is not a leaf",  # torch's compiler, of the moved weights of SAM
     "Checkpoint directory .* exists and is not empty",  # a resumed run
+    "Detected call of `lr_scheduler.step",  # the gradient scaler of 16-mixed skips the first steps
     "Total length of `list` across ranks is zero",  # no validation images
 )
-"""What a person can do nothing about, or has asked for."""
+"""Warnings that the user cannot act on, or has asked for."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what Lightning says about itself; its errors stay."""
-    # Imported here, because the command line imports this module and must not wait for Lightning.
+    """Silence Lightning's messages and expected warnings; errors remain."""
+    # Imported here, so that importing this module does not load Lightning.
     from lightning.fabric.utilities.warnings import PossibleUserWarning
 
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]

@@ -1,0 +1,49 @@
+"""Ranges and prerequisites."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from cifar100.config.types import Needs, Range
+
+
+@pytest.mark.parametrize(
+    ("limits", "inside", "outside"),
+    [
+        (Range(0, 1), [0, 0.5, 1, None, "auto", (0.0, 1.0)], [-0.001, 1.001, math.nan, math.inf, (0.5, 2.0)]),
+        (Range(0, 1, above=True), [0.001, 1], [0, (0.5, 0.0)]),
+        (Range(1), [1, 10**9], [0, math.inf]),
+    ],
+)
+def test_a_range_holds_every_number_of_a_value(limits: Range, inside: list[Any], outside: list[Any]) -> None:
+    assert all(limits.contains(value) for value in inside)
+    assert not any(limits.contains(value) for value in outside)
+
+
+def test_a_range_reads_as_a_phrase() -> None:
+    assert str(Range(0, 1)) == "at least 0 and at most 1"
+    assert str(Range(0, 1, above=True)) == "more than 0 and at most 1"
+    assert str(Range(2)) == "at least 2"
+
+
+def test_a_truth_value_is_no_number() -> None:
+    assert Range(5).contains(True)
+
+
+def test_a_prerequisite_without_values_is_that_the_setting_is_on() -> None:
+    need = Needs("optimization.sam")
+    assert [value for value in (None, False, 0, 0.0, "none", "sam", 3, True) if need.is_met(value)] == ["sam", 3, True]
+    assert str(need) == "--optimization.sam"
+
+
+def test_a_prerequisite_with_values_is_one_of_them() -> None:
+    need = Needs("optimization.optimizer", "sgd", "adamw")
+    assert need.is_met("adamw")
+    assert not need.is_met("muon")
+    assert str(need) == "--optimization.optimizer sgd or adamw"
+    assert need == Needs("optimization.optimizer", "sgd", "adamw")
+    assert need != Needs("optimization.optimizer", "sgd")
+    assert len({need, Needs("optimization.optimizer", "sgd", "adamw")}) == 1

@@ -1,0 +1,200 @@
+"""`train()` with what a Python caller brings along: network, loss, data module, callbacks, loggers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from small_runs import assert_same_run, epochs, small_config, state, stop_at
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from cifar100 import commands
+from cifar100.__main__ import run_command_line
+from cifar100.config import Config
+from cifar100.errors import UserError
+from cifar100.runs.folder import read_parts
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def config(tiny_data: Path) -> Config:
+    return small_config(tiny_data, **{"training.max_epochs": 2, "optimization.learning_rate": 0.01})
+
+
+class DropoutNet(nn.Module):
+    """A custom network with a random operation, of which a resumed run must restore the random state."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Dropout(0.3), nn.Flatten(), nn.Linear(3072, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def build_network() -> nn.Module:
+    torch.manual_seed(3)
+    return DropoutNet(100)
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits - F.one_hot(labels, 100)).square().mean()
+
+
+class Random(L.LightningDataModule):
+    """Images of three classes, which differ in their brightness."""
+
+    num_classes = 3
+    class_names = ("dark", "grey", "bright")
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(90, seed=0)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(30, seed=1)
+
+    def _loader(self, count: int, *, seed: int) -> DataLoader[Any]:
+        labels = torch.arange(count) % 3
+        noise = torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        data = TensorDataset(noise + labels[:, None, None, None], labels)
+        return DataLoader(data, batch_size=10, shuffle=seed == 0)
+
+
+@pytest.mark.parametrize("network", [build_network, None])
+def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> None:
+    run = commands.train(config, network=DropoutNet if network is None else network())
+    weight = state(run)["state_dict"]["network.layers.2.weight"]
+    assert weight.shape == (100, 3072)
+    if network is not None:
+        assert not torch.equal(weight, network().state_dict()["layers.2.weight"])
+    assert read_parts(run)["network"].endswith("DropoutNet")
+    assert "DropoutNet, 307,300 parameters" in run.training_log.read_text()
+    losses = [epoch["train/loss"] for epoch in epochs(run)]
+    assert losses[1] < losses[0]
+
+
+def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> None:
+    parts = {"loss": squared_error}
+    whole = commands.train(config, experiment="whole", network=build_network(), **parts)
+    for step in (7, 20):
+        broken = stop_at(step, config, name=f"broken{step}", network=build_network(), **parts)
+        assert state(broken)["global_step"] == step
+        assert_same_run(whole, commands.train(resume=broken.name, network=build_network(), **parts))
+    assert "squared_error" in whole.training_log.read_text()
+
+
+def test_a_custom_loss_is_minimized(config: Config) -> None:
+    run = commands.train(config, loss=squared_error)
+    assert epochs(run)[0]["train/loss"] < 0.5  # a cross-entropy would begin at 4.6
+    assert epochs(run)[1]["train/loss"] < epochs(run)[0]["train/loss"]
+    assert epochs(run)[0]["val/loss"] > 3  # the metric stays the cross-entropy
+
+
+def test_a_custom_data_module_is_trained_and_resumes_exactly(config: Config) -> None:
+    whole = commands.train(config, experiment="whole", datamodule=Random())
+    assert state(whole)["state_dict"]["network.head.weight"].shape == (3, 8)
+    assert epochs(whole)[-1]["train/loss"] < epochs(whole)[0]["train/loss"]
+    info = json.loads(whole.dataset_info.read_text())
+    assert info["class_names"] == ["dark", "grey", "bright"]
+    assert not whole.split.exists()
+    broken = stop_at(9, config, name="broken", datamodule=Random())  # the end of the first epoch
+    assert_same_run(whole, commands.train(resume=broken.name, datamodule=Random()))
+
+
+@pytest.mark.parametrize("num_classes", [None, 1, "many"])
+def test_a_data_module_without_classes_gets_one_line(num_classes: Any, config: Config) -> None:
+    data = Random()
+    data.num_classes = num_classes
+    with pytest.raises(UserError, match=r"^the data module Random has num_classes .*; set this attribute") as caught:
+        commands.train(config, datamodule=data)
+    assert "\n" not in str(caught.value)
+    assert not Path("logs").exists()
+
+
+def test_custom_callbacks_see_the_run(config: Config) -> None:
+    class Counter(Callback):
+        steps = 0
+        validations: list[float]
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.steps += 1
+
+        def on_validation_end(self, trainer: L.Trainer, *_: Any) -> None:
+            self.validations = [*getattr(self, "validations", []), float(trainer.callback_metrics["val/accuracy"])]
+
+    counter = Counter()
+    run = commands.train(config, callbacks=[counter])
+    assert counter.steps == 30
+    assert counter.validations == pytest.approx([epoch["val/accuracy"] for epoch in epochs(run)], abs=1e-6)
+
+
+@pytest.mark.parametrize(("part", "value"), [("network", DropoutNet), ("loss", squared_error), ("datamodule", Random)])
+def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Config) -> None:
+    given = {part: value() if part == "datamodule" else value}
+    run = stop_at(5, config, name="broken", **given)
+    with pytest.raises(UserError, match=rf"logs/broken was started from Python with {part}=.*{part}=") as caught:
+        commands.train(resume=run.name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=rf"started from Python with {part}="):
+        run_command_line(["train", "--resume", "broken"])
+
+
+def test_resuming_with_another_part_is_refused(config: Config) -> None:
+    stop_at(5, config, name="plain")
+    with pytest.raises(UserError, match=r"logs/plain was started with loss=nothing, not .*squared_error; give"):
+        commands.train(resume="plain", loss=squared_error)
+
+
+def test_changes_without_a_run_to_resume_are_refused(config: Config) -> None:
+    with pytest.raises(UserError, match=r"train\(changes=\.\.\.\) needs resume"):
+        commands.train(config, changes={"training.max_epochs": 3})
+    with pytest.raises(UserError, match="--resume continues in the run's own folder"):
+        commands.train(config, resume="x")
+
+
+@pytest.mark.parametrize("how", ["argument", "setting"])
+def test_without_loggers_only_our_own_files_are_written(how: str, tiny_data: Path) -> None:
+    changes = {"training.loggers": []} if how == "setting" else {}
+    config = small_config(tiny_data, **{"training.max_epochs": 1, **changes})
+    run = commands.train(config) if how == "setting" else commands.train(config, loggers=())
+    assert not run.tensorboard.exists()
+    assert run.metrics.is_file()
+    assert len(epochs(run)) == 1
+
+
+def test_the_csv_logger_has_the_metrics_of_metrics_json(tiny_data: Path) -> None:
+    run = commands.train(small_config(tiny_data, **{"training.max_epochs": 2, "training.loggers": "csv"}))
+    with (run.path / "csv_logs" / "version_0" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for name in ("train/loss", "val/accuracy"):
+        logged = [float(row[name]) for row in rows if row.get(name)]
+        assert logged == pytest.approx([epoch[name] for epoch in epochs(run)], abs=1e-5)
+    assert not run.tensorboard.exists()
+
+
+def test_custom_loggers_receive_the_metrics(config: Config, tmp_path: Path) -> None:
+    commands.train(config, loggers=[CSVLogger(tmp_path, name="mine")])
+    text = (tmp_path / "mine" / "version_0" / "metrics.csv").read_text()
+    assert "train/accuracy" in text
+    assert "lr-SGD" in text
+
+
+def test_a_run_does_not_change_the_network_of_the_range_test(tiny_data: Path) -> None:
+    automatic = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": "auto"})
+    found = commands.train(automatic, network=build_network())
+    rate = json.loads(found.lr_finder_points.read_text())["learning_rate"]
+    given = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": rate})
+    assert_same_run(commands.train(given, network=build_network()), found)
