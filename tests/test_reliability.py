@@ -242,7 +242,7 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
         main()
     assert ended.value.code == status
     said = capsys.readouterr().err
-    assert said == "\ncifar100: interrupted. Saved after step 5. Go on with: cifar100 train --resume experiment1\n"
+    assert said == "\ncifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
     assert signal.getsignal(signum) is handler
 
 
@@ -257,7 +257,7 @@ def test_a_second_signal_stops_at_once(settings: Callable[..., Config], monkeypa
         pytest.fail("still here")
 
     at_step(5, twice, monkeypatch)
-    with pytest.raises(Stopped, match="Go on with: cifar100 train --resume experiment1") as stopped:
+    with pytest.raises(Stopped, match="Resume with: cifar100 train --resume experiment1") as stopped:
         commands.train(settings())
     assert stopped.value.exit_status == 130
     assert not (Path("logs/experiment1") / "lightning_checkpoints").exists()
@@ -275,7 +275,7 @@ def test_slurm_gets_its_job_back_and_the_job_its_run(
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     with monkeypatch.context() as patch:
         at_step(20, send(signal.SIGUSR1), patch)
-        with pytest.raises(Stopped, match="SLURM has put job 77 back into its queue"):
+        with pytest.raises(Stopped, match="SLURM has requeued job 77"):
             commands.train(settings(), experiment="job")
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")

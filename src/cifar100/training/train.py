@@ -33,6 +33,7 @@ from cifar100.runs.history import History
 from cifar100.runs.status import occupied
 from cifar100.settings import setting_names, write_config
 from cifar100.training.experiment import Experiment, assemble, make_split
+from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
@@ -51,6 +52,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""
 
 
+@in_every_process
 def start_run(config: Config, *, experiment: str | None = None, started: float | None = None) -> RunFolder:
     """Train from the beginning, in a new run folder.
 
@@ -87,14 +89,18 @@ def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> R
         UserError: the run has come to its end, its data are no longer what they were, another process is at work on it,
             or a setting cannot be changed in the midst of a run.
     """
-    config = changed_config(run, changes or {})
+    return _resume(changed_config(run, changes or {}), run, changed=bool(changes))
+
+
+@in_every_process
+def _resume(config: Config, run: RunFolder, *, changed: bool) -> RunFolder:
     with _processes(config) as processes, StopSignal() as signal:
         info = _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split)
         with _occupied(run, processes), _full_disk_said_plainly(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
-            if processes.is_rank_zero and changes:
+            if processes.is_rank_zero and changed:
                 _write_config(config, run, info)
             if checkpoint is None:
                 _begin(run, config, info, split, processes, signal)
@@ -103,6 +109,7 @@ def resume_run(run: RunFolder, *, changes: Mapping[str, Any] | None = None) -> R
     return run
 
 
+@in_every_process
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run the range test alone; it leaves `lr_finder.png` and `lr_finder.json` in a new run folder."""
     check(replace(config, optimization=replace(config.optimization, learning_rate="auto")))
@@ -187,7 +194,7 @@ def _fit(
     except SystemExit as error:  # Lightning makes one of a second Ctrl-C
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         status = getattr(error.__context__, "exit_status", 128 + SIGINT)
-        raise Stopped(f"Go on with: {go_on}", status - 128) from error
+        raise Stopped(f"Resume with: {go_on}", status - 128) from error
     finally:
         run_log.close()
         logger.finalize("success")
