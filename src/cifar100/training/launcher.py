@@ -120,17 +120,18 @@ def _work(pickled: bytes, errors: Any) -> Any:
 
 def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> BaseException:
     """Return what the first rank that failed has raised, or what ended it."""
+    error = None if errors.empty() else errors.get()
+    if isinstance(error, BaseException):
+        return error
+    if received:
+        return Stopped("", received[0])
     rank, failure = failed.get_first_failure()
-    if failure.exitcode < 0 and not received:
-        name = signal.Signals(-failure.exitcode).name
+    if failure.exitcode < 0:  # the text of another rank only says that its connection broke
         return UserError(
-            f"the process of rank {rank} was killed ({name}; {signal.SIGKILL.name} often means too little memory), and "
-            "the other processes were ended; resume the run: cifar100 train --resume RUN"
+            f"the process of rank {rank} was killed ({signal.Signals(-failure.exitcode).name}), perhaps because memory "
+            "ran out, and the other processes were stopped; resume the run: cifar100 train --resume RUN"
         )
-    if errors.empty():
-        return Stopped("", received[0]) if received else failed
-    error = errors.get()
-    return error if isinstance(error, BaseException) else RuntimeError(f"a process of the run failed:\n{error}")
+    return failed if error is None else RuntimeError(f"a process of the run failed:\n{error}")
 
 
 def _block_sigint() -> None:

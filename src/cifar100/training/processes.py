@@ -95,6 +95,8 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
     if config.num_processes == 1:
         yield Processes()
         return
+    from torch.distributed import destroy_process_group
+
     fabric = _build_fabric(config, accelerator, environment)
     with quiet():
         fabric.launch()
@@ -109,6 +111,8 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
         if isinstance(error, (KeyboardInterrupt, Diverged)):  # all ranks raise it; rank 0 reports it
             sys.exit(getattr(error, "exit_status", 128 + signal.SIGINT))
         raise
+    finally:
+        destroy_process_group()  # its threads abort a process that ends without it
 
 
 def cluster_environment() -> ClusterEnvironment:
