@@ -18,6 +18,7 @@ from cifar100 import commands
 from cifar100.data.folder.layout import DataFolder
 from cifar100.runs import trained_network as trained
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.status import read_status
 from cifar100.settings import load_config
 from cifar100.training import experiment
 
@@ -26,6 +27,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100.training import experiment
+from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
 from cifar100.__main__ import main
@@ -37,9 +39,25 @@ def fail(self, trainer, module):
     begin(self, trainer, module)
     rank, epoch, failure = os.environ.get("FAIL", "9 9 none").split()
     if (trainer.global_rank, trainer.current_epoch) == (int(rank), int(epoch)):
-        raise {{"interrupt": KeyboardInterrupt, "mistake": UserError, "bug": ZeroDivisionError}}[failure]("as wanted")
+        failures = {{"interrupt": KeyboardInterrupt, "mistake": UserError, "bug": ZeroDivisionError}}
+        if failure == "kill":
+            os.kill(os.getpid(), 9)
+        if failure in failures:
+            raise failures[failure]("as wanted")
+        if failure == "requeue":
+            os.kill(os.getpid(), 10)
+
+add = LossWatch.add
+
+def add_or_spoil(self, loss, *, step, learning_rate):
+    rank, first, failure = os.environ.get("FAIL", "9 9 none").split()
+    spoiled = {{"loss": step == int(first), "losses": step >= int(first)}}.get(failure, False)
+    if spoiled and os.environ["RANK"] == rank:
+        loss = loss * float("nan")
+    add(self, loss, step=step, learning_rate=learning_rate)
 
 EpochProgress.on_train_epoch_start = fail
+LossWatch.add = add_or_spoil
 if __name__ == "__main__":
     main()
 """
@@ -212,8 +230,48 @@ def test_a_mistake_is_told_once(program: Path, tiny_data: Path) -> None:
         code, _, err = run(command(program, "train", settings(tiny_data)), fail=f"{rank} 1 mistake")
         assert (code, err) == (2, "cifar100: as wanted\n")
     code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 bug")
-    assert (code, err.count("Traceback")) == (1, 1)
+    assert (code, err.count("as wanted"), err.count("Traceback")) == (1, 1, 2)  # the launcher's and the process's
     assert err.endswith("ZeroDivisionError: as wanted\n")
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_with_one_line(program: Path, tiny_data: Path) -> None:
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 kill")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("cifar100: the process of rank 1 was killed (SIGKILL)")
+    assert run([str(program), "train", "--resume", "experiment1"])[::2] == (0, "")
+
+
+@pytest.mark.slow
+def test_all_processes_skip_a_save_after_a_loss_that_is_not_finite_in_one(program: Path, tiny_data: Path) -> None:
+    every_look = settings(tiny_data, data__batch_size=8, training__save_every_minutes=0)
+    code, _, err = run(command(program, "train", every_look), fail="1 19 loss")  # the 20th step is looked at
+    assert (code, err) == (0, "")
+    assert len(epochs(RunFolder(Path("logs/experiment1")))) == 2
+
+
+@pytest.mark.slow
+def test_all_processes_end_when_the_losses_of_one_stay_not_finite(program: Path, tiny_data: Path) -> None:
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 3 losses")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "the loss was not finite at step 4, at a learning rate of " in err
+    assert "nan" not in err
+    assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "diverged"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="SLURM runs on POSIX")
+def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 0 requeue")  # only rank 1 gets it
+    assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 2)
+    assert "SLURM has requeued job 77." in err
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
 
 
 @pytest.mark.slow

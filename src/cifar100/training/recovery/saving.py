@@ -1,8 +1,9 @@
-"""When a run is saved, and what beside Lightning's own state must be saved for a resumed run to be the same run."""
+"""Save the state of a run: when, and what an exact resumption needs beside Lightning's own state."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -21,28 +22,28 @@ from cifar100.training.recovery.divergence import LossWatch, check_weights
 from cifar100.training.recovery.signals import StopSignal
 
 LOOK_EVERY_STEPS = 20
-"""How often the host looks at the losses on a GPU, and several processes agree whether to save or to stop; both make
-them wait for each other. A single process on a CPU looks after every step."""
+"""How often the host checks the losses on a GPU, and how often several processes agree whether to save or to stop. Both
+make them wait for each other. A single process on a CPU checks after every step."""
 
 OWN_STATE = "cifar100"
-"""Key of our own part of a checkpoint."""
+"""Key of this project's part of a checkpoint."""
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
-    """Ends Lightning's loops after a signal; the state is saved."""
+    """Leaves Lightning's loops after a signal; the state is saved."""
 
 
 class StateSaver(Checkpoint):
-    """Saves the state of a run, in the midst of an epoch, too, and ends the run at a signal or a divergence.
+    """Saves the state of a run, also mid-epoch, and ends the run at a signal or a divergence.
 
-    The state is saved after `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch
-    are kept in memory until then: a run that is killed in between repeats that epoch anyway.
+    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch stay in
+    memory until then: a run that is killed in between repeats that epoch anyway. All processes take the same decisions.
 
     Args:
-        run: its folder.
-        config: goes into every checkpoint, as numbers and text.
-        history: tells which epoch is the best.
-        signal: is looked at after every step.
+        run: where to save.
+        config: saved in every checkpoint, as numbers and text.
+        history: names the best epoch.
+        signal: checked after every step.
     """
 
     def __init__(self, run: RunFolder, config: Config, *, history: History, signal: StopSignal) -> None:
@@ -69,7 +70,7 @@ class StateSaver(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save, stop or notice a divergence; after the last step of an epoch `on_train_epoch_end` does so."""
+        """Save, stop or detect a divergence; after the last step of an epoch, `on_train_epoch_end` does it."""
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.losses.add(outputs["loss"], step=trainer.global_step - 1, learning_rate=rate)
         if trainer.is_last_batch or trainer.should_stop:
@@ -77,13 +78,13 @@ class StateSaver(Checkpoint):
         often = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
         looks = often or (batch_idx + 1) % LOOK_EVERY_STEPS == 0
         if looks:
-            self.losses.check()
+            self.losses.check(partial(_maximum, trainer))
         if looks or trainer.world_size == 1:
             self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the best weights; save where it is time to. Runs after the epoch is in the history."""
-        self.losses.check()
+        """Keep the best weights; save if it is time. Runs after the epoch is in the history."""
+        self.losses.check(partial(_maximum, trainer))
         if self._is_best(trainer):
             self._best = weights_only_checkpoint(trainer, pl_module)
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
@@ -93,15 +94,15 @@ class StateSaver(Checkpoint):
             self._save_or_stop(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From here on a signal ends the program at once."""
+        """Stop deferring: a signal now ends the run at once."""
         self.signal.deferring = False
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Likewise."""
+        """Stop deferring: a signal now ends the run at once."""
         self.signal.deferring = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning leaves out."""
+        """Add what Lightning leaves out of a checkpoint."""
         progress: Any = trainer.fit_loop.epoch_progress.current
         checkpoint[OWN_STATE] = {
             "version": __version__,
@@ -120,18 +121,20 @@ class StateSaver(Checkpoint):
         return best is not None and best["epoch"] == trainer.current_epoch + 1
 
     def _save_or_stop(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        stop = _any_process(trainer, self.signal.received is not None)
-        if stop or _any_process(trainer, time.monotonic() - self.last_save >= self.interval_seconds):
+        is_due = time.monotonic() - self.last_save >= self.interval_seconds
+        wanted = torch.tensor([self.signal.received or 0, int(is_due)])
+        received, due = _maximum(trainer, wanted).tolist()
+        if received or due:
             self._save(trainer, pl_module)
-        if stop:
+        if received:
+            self.signal.received = received
             raise StopTraining
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.losses.check()
-        if not self.losses.is_clean:
+        if not self.losses.check(partial(_maximum, trainer)):
             return  # it may be the beginning of a divergence
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        check_weights(pl_module.state_dict().values(), step=trainer.global_step - 1, learning_rate=rate)
+        rate, step = trainer.optimizers[0].param_groups[0]["lr"], trainer.global_step - 1
+        check_weights(pl_module.state_dict().values(), partial(_maximum, trainer), step=step, learning_rate=rate)
         if self._best is not None:
             write_checkpoint(self._best, self.run.checkpoints / BEST)
             self._best = None
@@ -142,7 +145,7 @@ class StateSaver(Checkpoint):
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
-    """Return the weights in the processor's memory, and their average, in the form of a Lightning checkpoint."""
+    """Return a copy of the weights and of their average in CPU memory, as a Lightning checkpoint."""
     state = {name: value for name, value in pl_module.state_dict().items() if name.startswith(NETWORK_PREFIX)}
     weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
     checkpoint = {"state_dict": weights, "epoch": trainer.current_epoch, "global_step": trainer.global_step}
@@ -154,20 +157,20 @@ def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) ->
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's global generators, uint8 tensors; the data's draws need none."""
+    """Return the state of torch's global generators, uint8 tensors. The data's random parameters need none."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set the generators; those of GPUs that are not here are left out."""
+    """Set the generators, except those of GPUs that this machine lacks."""
     torch.set_rng_state(state["cpu"])
     for device, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(generator, device)
 
 
 def metric_sums(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, dict[str, Tensor]]:
-    """Return the sums in the training metrics of the epoch so far, over all processes: name -> state -> tensor."""
+    """Return the sums in the epoch's training metrics so far, over all processes: name -> state -> tensor."""
     metrics: Any = pl_module.train_metrics
     sums: dict[str, dict[str, Tensor]] = {}
     for name, metric in metrics.items(keep_base=True):
@@ -177,7 +180,7 @@ def metric_sums(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, d
 
 
 def restore_metrics(pl_module: L.LightningModule, sums: dict[str, dict[str, Tensor]]) -> None:
-    """Put the sums back."""
+    """Set the sums that `metric_sums` returned."""
     metrics: Any = pl_module.train_metrics
     for name, metric in metrics.items(keep_base=True):
         for key, value in sums[name].items():
@@ -185,7 +188,9 @@ def restore_metrics(pl_module: L.LightningModule, sums: dict[str, dict[str, Tens
         metric._update_count = 1  # else torchmetrics warns that there is nothing to compute
 
 
-def _any_process(trainer: L.Trainer, decision: bool) -> bool:
+def _maximum(trainer: L.Trainer, values: Tensor) -> Tensor:
+    """Return the elementwise maximum over all processes."""
     if trainer.world_size == 1:
-        return decision
-    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
+        return values
+    largest: Tensor = trainer.strategy.reduce(values.to(trainer.strategy.root_device, copy=True), reduce_op="max")
+    return largest
