@@ -116,10 +116,10 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """Return what Lightning should know of who started the processes, torchrun before SLURM, in which it may run.
+    """Return Lightning's description of the launcher. torchrun comes before SLURM, in which it may run.
 
     Raises:
-        UserError: SLURM started them in a way that Lightning does not support.
+        UserError: SLURM started the processes in a way that Lightning does not support.
     """
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -129,7 +129,7 @@ def cluster_environment() -> ClusterEnvironment:
         return TorchElasticEnvironment()
     if SLURMEnvironment.detect():
         try:
-            # Requeueing starts the command again, which would begin a new run; a person can give --resume.
+            # `StopSignal` requeues the job, after the run is saved.
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:
             raise UserError(f"SLURM: {error}") from error
@@ -137,7 +137,7 @@ def cluster_environment() -> ClusterEnvironment:
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the first process of all, as far as the environment tells; see `cluster_environment`."""
+    """Return whether this process has rank 0 according to the environment; see `cluster_environment`."""
     variables = os.environ
     if "TORCHELASTIC_RUN_ID" in variables:
         return variables.get("RANK", "0") == "0"
@@ -148,7 +148,7 @@ def is_rank_zero() -> bool:
 
 
 def _check_number(config: TrainingConfig, environment: ClusterEnvironment) -> None:
-    """Refuse processes that would each train alone, or wait for others for ever."""
+    """Refuse processes that would each train alone or wait for others for ever."""
     from lightning.fabric.plugins.environments.lightning import LightningEnvironment
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
