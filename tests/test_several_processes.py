@@ -218,7 +218,7 @@ def test_no_process_outlives_the_launcher(signum: int, pipeline: str, program: P
     assert process.returncode != 0
     if signum != signal.SIGKILL:
         assert (process.returncode, err.count("\n"), err.count("interrupted")) == (128 + signum, 2, 1)
-    elif sys.platform == "linux":  # elsewhere the processes only end with their connection
+    elif sys.platform == "linux":  # torch's signal at the launcher's death; elsewhere they train to the end
         assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "stopped"
 
 

@@ -102,7 +102,10 @@ def _pickled(work: Callable[[], Any]) -> bytes:
 
 
 def _work(pickled: bytes, errors: Any) -> Any:
-    """Run in a new process: do the work; return its result in rank 0."""
+    """Do the work in a new process; return its result in rank 0.
+
+    If the launcher is killed, torch sends SIGINT to this process (on Linux), which then saves and stops.
+    """
     import torch
 
     try:
