@@ -104,7 +104,7 @@ def _pickled(work: Callable[[], Any]) -> bytes:
 def _work(pickled: bytes, errors: Any) -> Any:
     """Do the work in a new process; return its result in rank 0.
 
-    If the launcher is killed, torch sends SIGINT to this process (on Linux), which then saves and stops.
+    If the launcher is killed, torch sends SIGINT to this process (on Linux), which then stops.
     """
     import torch
 
