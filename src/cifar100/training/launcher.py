@@ -116,7 +116,7 @@ def _work(pickled: bytes, errors: Any) -> Any:
             torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
         result = pickle.loads(pickled)()
     except (Exception, KeyboardInterrupt) as error:
-        errors.put(error if isinstance(error, (UserError, KeyboardInterrupt)) else traceback.format_exc())
+        errors.put(error if isinstance(error, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip())
         sys.exit(1)
     return result if is_rank_zero() else None
 
