@@ -270,7 +270,8 @@ def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Pat
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 requeue")  # only rank 1 gets it
+    arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
+    code, _, err = run(arguments, fail="1 1 requeue")  # only rank 1 gets it
     assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 2)
     assert "SLURM has requeued job 77." in err
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
