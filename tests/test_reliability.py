@@ -160,9 +160,7 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
         main()
     assert ended.value.code == status
     said = capsys.readouterr().err
-    assert said.startswith("\ncifar100: interrupted. Saved after step 5. ")
-    assert said.endswith("cifar100 train --resume experiment1\n")
-    assert said.count("\n") == 2
+    assert said == "\ncifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
     assert signal.getsignal(signum) is handler
 
 
@@ -192,7 +190,7 @@ def test_slurm_gets_its_job_back_and_the_job_its_run(
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with pytest.raises(Stopped, match="SLURM has put job 77 back into its queue"):
+    with pytest.raises(Stopped, match="SLURM has requeued job 77"):
         commands.train(settings(), experiment="job", callbacks=[AtStep(20, send(signal.SIGUSR1))])
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -234,7 +232,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(settings: Callable[..., C
         return nn.functional.cross_entropy(logits, labels) * (float("nan") if losses > 20 else 1.0)
 
     config = settings(**{"training.save_every_minutes": 0})
-    with pytest.raises(Diverged, match=r"(no finite number|not finite) at step 21, at a learning rate of") as diverged:
+    with pytest.raises(Diverged, match=r"not finite at step 21, at a learning rate of") as diverged:
         commands.train(config, loss=broken)
     rate = float(re.search(r"learning rate of ([\d.e-]+)", str(diverged.value)).group(1).rstrip("."))
     assert rate == pytest.approx(config.optimization.learning_rate * factor_of_one_cycle(config, 20), rel=0.01)

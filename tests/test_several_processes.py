@@ -18,6 +18,7 @@ from cifar100 import commands
 from cifar100.data.folder.layout import DataFolder
 from cifar100.runs import trained_network as trained
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.status import read_status
 from cifar100.settings import load_config
 from cifar100.training import lit_module
 
@@ -26,6 +27,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100.training import lit_module
+from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
 from cifar100.__main__ import main
@@ -37,15 +39,31 @@ def fail(self, trainer, module):
     begin(self, trainer, module)
     rank, epoch, failure = os.environ.get("FAIL", "9 9 none").split()
     if (trainer.global_rank, trainer.current_epoch) == (int(rank), int(epoch)):
-        raise {{"interrupt": KeyboardInterrupt, "mistake": UserError, "bug": ZeroDivisionError}}[failure]("as wanted")
+        failures = {{"interrupt": KeyboardInterrupt, "mistake": UserError, "bug": ZeroDivisionError}}
+        if failure == "kill":
+            os.kill(os.getpid(), 9)
+        if failure in failures:
+            raise failures[failure]("as wanted")
+        if failure == "requeue":
+            os.kill(os.getpid(), 10)
+
+add = LossWatch.add
+
+def add_or_spoil(self, loss, *, step, learning_rate):
+    rank, first, failure = os.environ.get("FAIL", "9 9 none").split()
+    spoiled = {{"loss": step == int(first), "losses": step >= int(first)}}.get(failure, False)
+    if spoiled and os.environ["RANK"] == rank:
+        loss = loss * float("nan")
+    add(self, loss, step=step, learning_rate=learning_rate)
 
 EpochProgress.on_train_epoch_start = fail
+LossWatch.add = add_or_spoil
 if __name__ == "__main__":
     main()
 """
 
 SECONDS = 120
-"""A process that is left over keeps the pipes open, so that reading them to their end shows that there is none."""
+"""Reading the pipes to their end takes longer if a process is left over: it keeps them open."""
 
 
 def build_plain_network(config: Any, num_classes: int) -> nn.Module:
@@ -133,7 +151,7 @@ def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, progra
 
 
 @pytest.mark.slow
-def test_batch_statistics_of_the_first_process_are_those_that_are_validated_and_saved(tiny_data: Path) -> None:
+def test_batch_statistics_of_rank_zero_are_validated_and_saved(tiny_data: Path) -> None:
     given = settings(tiny_data, model__widths="[8,8,8]")
     code, _, err = run(["-m", "cifar100", *command(Path(), "train", given)[1:]])
     assert (code, err) == (0, "")
@@ -148,7 +166,7 @@ def test_batch_statistics_of_the_first_process_are_those_that_are_validated_and_
 
 
 @pytest.mark.slow
-def test_processes_of_torchrun_train_as_lightnings(program: Path, tiny_data: Path) -> None:
+def test_processes_of_torchrun_train_as_those_of_the_launcher(program: Path, tiny_data: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     code, out, err = run(command(program, "train", settings(tiny_data)), before=torchrun)
     assert code == 0, err
@@ -175,7 +193,7 @@ def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(
     assert run(arguments)[0] == 0
     code, _, err = run([*arguments, "--experiment", "broken"], fail="0 2 interrupt")
     assert code == 130
-    assert err.strip() == "cifar100: interrupted. Go on with: cifar100 train --resume broken"
+    assert err.strip() == "cifar100: interrupted. Resume with: cifar100 train --resume broken"
     code, out, err = run([str(program), "train", "--resume", "broken"])
     assert (code, err) == (0, "")
     assert out.count("3/3") == 1
@@ -189,7 +207,7 @@ def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("pipeline", ["packed", "images"])
-def test_no_process_outlives_the_first(signum: int, pipeline: str, program: Path, tiny_data: Path) -> None:
+def test_no_process_outlives_the_launcher(signum: int, pipeline: str, program: Path, tiny_data: Path) -> None:
     given = settings(tiny_data, data__pipeline=pipeline, training__max_epochs=100000)
     arguments = [sys.executable, *command(program, "train", given)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -201,6 +219,8 @@ def test_no_process_outlives_the_first(signum: int, pipeline: str, program: Path
     assert process.returncode != 0
     if signum != signal.SIGKILL:
         assert (process.returncode, err.count("\n"), err.count("interrupted")) == (128 + signum, 2, 1)
+    elif sys.platform == "linux":  # torch's signal at the launcher's death; elsewhere they train to the end
+        assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "stopped"
 
 
 @pytest.mark.slow
@@ -213,8 +233,49 @@ def test_a_mistake_is_told_once(program: Path, tiny_data: Path) -> None:
         code, _, err = run(command(program, "train", settings(tiny_data)), fail=f"{rank} 1 mistake")
         assert (code, err) == (2, "cifar100: as wanted\n")
     code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 bug")
-    assert (code, err.count("Traceback")) == (1, 1)
+    assert (code, err.count("Traceback")) == (1, 2)  # the launcher's and the process's
     assert err.endswith("ZeroDivisionError: as wanted\n")
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_the_run_with_one_line(program: Path, tiny_data: Path) -> None:
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 1 kill")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("cifar100: the process of rank 1 was killed (SIGKILL)")
+    assert run([str(program), "train", "--resume", "experiment1"])[::2] == (0, "")
+
+
+@pytest.mark.slow
+def test_all_processes_skip_a_save_after_a_loss_that_is_not_finite_in_one(program: Path, tiny_data: Path) -> None:
+    every_look = settings(tiny_data, data__batch_size=8, training__save_every_minutes=0)
+    code, _, err = run(command(program, "train", every_look), fail="1 19 loss")  # all processes look after 20 steps
+    assert (code, err) == (0, "")
+    assert len(epochs(RunFolder(Path("logs/experiment1")))) == 2
+
+
+@pytest.mark.slow
+def test_all_processes_end_when_the_losses_of_one_stay_not_finite(program: Path, tiny_data: Path) -> None:
+    code, _, err = run(command(program, "train", settings(tiny_data)), fail="1 3 losses")
+    assert (code, err.count("\n")) == (3, 1)
+    assert "the loss was not finite at step 4, at a learning rate of " in err
+    assert "nan" not in err
+    assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "diverged"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="SLURM runs on POSIX")
+def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
+    code, _, err = run(arguments, fail="1 1 requeue")  # only rank 1 gets it
+    assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 2)
+    assert "SLURM has requeued job 77." in err
+    assert (tmp_path / "asked").read_text() == "requeue 77\n"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The exceptions that a user is meant to see."""
 
+import signal
 from typing import ClassVar
 
 
@@ -27,6 +28,6 @@ class Stopped(KeyboardInterrupt):
         signum: the signal.
     """
 
-    def __init__(self, message: str, signum: int) -> None:
+    def __init__(self, message: str, signum: int = signal.SIGINT) -> None:
         super().__init__(message)
         self.exit_status = 128 + signum

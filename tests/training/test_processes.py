@@ -1,4 +1,4 @@
-"""Which process is the first, and what the processes of a run do for each other."""
+"""Which process has rank 0, and how the processes of a run wait for each other."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
         ({**SLURM, **TORCHRUN, "SLURM_PROCID": "0", "RANK": "2", "LOCAL_RANK": "0"}, "TorchElastic", False),
     ],
 )
-def test_the_first_process_is_the_one_that_lightning_takes_for_it(
+def test_rank_zero_is_the_same_as_lightnings(
     variables: dict[str, str], launcher: str, first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -76,7 +76,7 @@ def test_tasks_that_lightning_cannot_place_get_one_line(monkeypatch: pytest.Monk
 
 @dataclass
 class FakeFabric:
-    """One process; `sent` is what the first one sends it."""
+    """One process; rank 0 sends it `sent`."""
 
     global_rank: int
     local_rank: int
@@ -100,7 +100,7 @@ class FakeFabric:
         (3, 1, ["broadcast", "barrier"]),
     ],
 )
-def test_each_machine_prepares_once_and_after_the_first(rank: int, local_rank: int, expected: list[str]) -> None:
+def test_each_machine_prepares_once_and_after_rank_zero(rank: int, local_rank: int, expected: list[str]) -> None:
     fabric: Any = FakeFabric(rank, local_rank, sent="data")
 
     def prepare() -> str:
@@ -111,7 +111,7 @@ def test_each_machine_prepares_once_and_after_the_first(rank: int, local_rank: i
     assert fabric.log == expected
 
 
-def test_a_mistake_of_the_first_process_ends_all_and_is_told_by_the_first() -> None:
+def test_a_mistake_of_rank_zero_ends_all_and_is_reported_once() -> None:
     def fail() -> None:
         raise UserError("the name is taken")
 

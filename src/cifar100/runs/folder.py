@@ -1,4 +1,4 @@
-"""The folder of one experiment, `logs/<experiment>/`: the name of every file in it, and how to find one again."""
+"""The folder of one experiment, `logs/<experiment>/`: the names of its files, and how to create and find it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from cifar100.errors import UserError
 
 LOGS = Path("logs")
-"""Where experiments go, below the working directory."""
+"""Folder of all experiments, below the working directory."""
 
 
 class RunFolder:
-    """Paths of one experiment's files. Reads and writes nothing itself."""
+    """The paths of one experiment's files. Reads and writes nothing."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,24 +35,24 @@ class RunFolder:
 
     @property
     def name(self) -> str:
-        """The experiment's name."""
+        """Name of the experiment."""
         return self.path.name
 
     def evaluation(self, split: str) -> Path:
-        """The result of `cifar100 evaluate` on a split."""
+        """Return the path of the result of `cifar100 evaluate` on a split."""
         return self.path / f"evaluation_{split}.json"
 
 
 def create_run_folder(experiment: str | None = None) -> RunFolder:
-    """Create `logs/<experiment>/`, or the next free `logs/experiment<N>/`. Never touches a folder that exists.
+    """Create `logs/<experiment>/`, or the next free `logs/experiment<N>/`. Never changes an existing folder.
 
     Raises:
-        UserError: the name is taken or cannot be a folder's name, or the folder cannot be written.
+        UserError: the name is taken or invalid, or the folder cannot be created.
     """
     if experiment is not None and not re.fullmatch(r"[\w][\w.+=-]*", experiment):
         raise UserError(
-            f"--experiment is {experiment!r}, but a name must begin with a letter or digit and hold only letters, "
-            "digits and . _ - + ="
+            f"--experiment is {experiment!r}, but a name must start with a letter or digit and contain only "
+            "letters, digits and . _ - + ="
         )
     names = [experiment] if experiment is not None else (f"experiment{number}" for number in count(1))
     for name in names:
@@ -62,27 +62,29 @@ def create_run_folder(experiment: str | None = None) -> RunFolder:
             continue
         except OSError as error:
             raise UserError(
-                f"{(LOGS / name).absolute()} cannot be created ({error.strerror}); change to a folder you can write to."
+                f"{(LOGS / name).absolute()} cannot be created ({error.strerror}); change to a writable folder."
             ) from error
         return RunFolder(LOGS / name)
     raise UserError(
         f"{LOGS / str(experiment)} exists already and is never overwritten; choose another --experiment, "
-        f"or continue it: cifar100 train --resume {experiment}"
+        f"or resume it: cifar100 train --resume {experiment}"
     )
 
 
 def find_run_folder(run: str | Path) -> RunFolder:
-    """Find an experiment by its folder or by its name below `logs/`.
+    """Return an experiment by its folder or by its name below `logs/`.
 
     Raises:
-        UserError: there is none; the message lists those that exist.
+        UserError: there is no such experiment; the message lists those that exist.
     """
     for path in (Path(run), LOGS / run):
         if (path / "config.yaml").is_file():
             return RunFolder(path)
     known = sorted(path.parent.name for path in LOGS.glob("*/config.yaml"))
-    listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; make one: cifar100 train"
-    raise UserError(f"no run {str(run)!r} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}")
+    listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
+    raise UserError(
+        f"found no run {str(run)!r} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
+    )
 
 
 def read_parts(run: RunFolder) -> dict[str, str]:

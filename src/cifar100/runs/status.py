@@ -1,7 +1,7 @@
-"""What has become of a run, `status.json`, and the lock that keeps a second process out of its folder.
+"""The status of a run, `status.json`, and the lock that keeps a second process out of its folder.
 
-The lock belongs to the process, not to the file: the operating system frees it when the process has ended, however that
-came. A run that says it is running while nobody holds its lock was killed.
+The operating system releases the lock when its process ends, for whatever reason. A run whose status is `running` while
+no process holds its lock was killed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from cifar100.runs.folder import RunFolder
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 DIVERGED, FAILED, KILLED = "diverged", "failed", "killed"
 UNKNOWN = "unknown"
-"""Of a folder without a readable `status.json`."""
+"""Status of a folder without a readable `status.json`."""
 
 
 @contextmanager
 def occupied(run: RunFolder) -> Iterator[None]:
-    """Hold the run's lock, and write down how the block ends.
+    """Hold the run's lock and record how the block ends.
 
     Raises:
-        UserError: another process is at work in the folder; the message has its process id.
+        UserError: another process uses the folder; the message names its process id.
     """
     lock = FileLock(run.lock)
     try:
@@ -47,14 +47,14 @@ def occupied(run: RunFolder) -> Iterator[None]:
         yield
         write_status(run, FINISHED)
     except BaseException as error:
-        _write_how_it_ended(run, error)
+        _record_end(run, error)
         raise
     finally:
         lock.release()
 
 
 def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
-    """Write `status.json`; `started` is kept while the run goes on.
+    """Write `status.json`; a resumed run keeps `started`.
 
     Raises:
         UserError: the file cannot be written.
@@ -73,7 +73,7 @@ def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
 
 
 def read_status(run: RunFolder) -> dict[str, Any]:
-    """Return what `status.json` holds, with `killed` for a run that cannot say so itself; empty where it is damaged."""
+    """Return the content of `status.json`, with `killed` for a run that was; empty if the file is damaged."""
     try:
         content = json.loads(run.status.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -93,14 +93,14 @@ def _is_locked(run: RunFolder) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a folder that may only be read
+    except OSError:  # a read-only folder
         return False
 
 
-def _write_how_it_ended(run: RunFolder, error: BaseException) -> None:
+def _record_end(run: RunFolder, error: BaseException) -> None:
     endings = {KeyboardInterrupt: STOPPED, Diverged: DIVERGED}
     status = next((status for kind, status in endings.items() if isinstance(error, kind)), FAILED)
     try:
         write_status(run, status, message=" ".join(str(error).split())[:500])
-    except UserError:  # the disk is full, which the error at hand may say already
+    except UserError:  # the disk is full, which `error` may report already
         return

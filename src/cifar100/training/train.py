@@ -33,6 +33,7 @@ from cifar100.runs.history import History
 from cifar100.runs.status import occupied
 from cifar100.settings import setting_names, write_config
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
+from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
@@ -58,6 +59,7 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """No space left, quota exceeded, read-only file system."""
 
 
+@in_every_process
 def start_run(
     config: Config,
     *,
@@ -114,14 +116,18 @@ def resume_run(
     """
     parts = parts or CustomParts()
     check_parts(parts.names(), run)
-    config = changed_config(run, changes or {})
+    return _resume(changed_config(run, changes or {}), run, changed=bool(changes), parts=parts)
+
+
+@in_every_process
+def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts) -> RunFolder:
     with _processes(config) as processes, StopSignal() as signal:
         info = parts.describe_data() or _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split) if parts.datamodule is None else None
         with _occupied(run, processes), _full_disk_as_user_error(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
-            if processes.is_rank_zero and changes:
+            if processes.is_rank_zero and changed:
                 _write_config(config, run, info)
             if checkpoint is None:
                 _begin(run, config, info, split, processes, signal, parts=parts)
@@ -131,6 +137,7 @@ def resume_run(
     return run
 
 
+@in_every_process
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
     """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder."""
     replace(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from cifar100 import __version__
 from cifar100.config import Config
@@ -26,23 +28,23 @@ LOOK_EVERY_STEPS = 20
 are synchronisation points. A single process on a CPU looks after every step."""
 
 OWN_STATE = "cifar100"
-"""Key of our own part of a checkpoint."""
+"""Key of this project's part of a checkpoint."""
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
-    """Ends Lightning's loops after a signal, when the state is saved."""
+    """Leaves Lightning's loops after a signal; the state is saved."""
 
 
 class StateSaver(Checkpoint):
-    """Saves the state of a run, also mid-epoch, and ends the run on a signal or a divergence.
+    """Saves the state of a run, also mid-epoch, and ends the run at a signal or a divergence.
 
-    The state is saved after `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch
-    stay in memory until then, because a run that is killed in between repeats that epoch anyway.
+    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch stay in
+    memory until then: a run that is killed in between repeats that epoch anyway. All processes take the same decisions.
 
     Args:
-        run: its folder.
+        run: where to save.
         config: saved in every checkpoint, as numbers and text.
-        history: knows the best epoch.
+        history: names the best epoch.
         signal: checked after every step.
     """
 
@@ -87,13 +89,13 @@ class StateSaver(Checkpoint):
         often = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
         looks = often or (batch_idx + 1) % LOOK_EVERY_STEPS == 0
         if looks:
-            self.losses.check()
+            self.losses.check(partial(_maximum, trainer))
         if looks or trainer.world_size == 1:
             self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the best weights; save if it is time to. Runs after the epoch is in the history."""
-        self.losses.check()
+        self.losses.check(partial(_maximum, trainer))
         if self._is_best(trainer):
             self._best = weights_only_checkpoint(trainer, pl_module)
         last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
@@ -130,17 +132,22 @@ class StateSaver(Checkpoint):
         return best is not None and best["epoch"] == trainer.current_epoch + 1
 
     def _save_or_stop(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        stop = _any_process(trainer, self.signal.received is not None)
-        if stop or _any_process(trainer, time.monotonic() - self.last_save >= self.interval_seconds):
+        is_due = time.monotonic() - self.last_save >= self.interval_seconds
+        wanted = torch.tensor([self.signal.received or 0, int(is_due)])
+        received, due = _maximum(trainer, wanted).tolist()
+        if received or due:
             self._save(trainer, pl_module)
-        if stop:
+        if received:
+            self.signal.received = received
             raise StopTraining
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.losses.check()
-        if not self.losses.is_clean:
+        if not self.losses.check(partial(_maximum, trainer)):
             return  # possibly the start of a divergence
-        check_weights(pl_module.state_dict().values(), step=trainer.global_step - 1, learning_rate=self.learning_rate)
+        step = trainer.global_step - 1
+        check_weights(
+            pl_module.state_dict().values(), partial(_maximum, trainer), step=step, learning_rate=self.learning_rate
+        )
         if self._best is not None:
             write_checkpoint(self._best, self.run.checkpoints / BEST)
             self._best = None
@@ -185,7 +192,9 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(generator, device)
 
 
-def _any_process(trainer: L.Trainer, decision: bool) -> bool:
+def _maximum(trainer: L.Trainer, values: Tensor) -> Tensor:
+    """Return the elementwise maximum over all processes."""
     if trainer.world_size == 1:
-        return decision
-    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
+        return values
+    largest: Tensor = trainer.strategy.reduce(values.to(trainer.strategy.root_device, copy=True), reduce_op="max")
+    return largest

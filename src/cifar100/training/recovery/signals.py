@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SLURM's SIGUSR1: end a run in order."""
+"""Save and stop on Ctrl-C, SIGTERM and SLURM's SIGUSR1."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from types import FrameType
 from typing import Any
 
 from cifar100.errors import Stopped
+from cifar100.training.processes import is_rank_zero
 
 REQUEUE_SIGNAL = getattr(signal, "SIGUSR1", None)
-"""What `sbatch --signal=USR1@90` sends before the time is up. Windows has none."""
+"""What `sbatch --signal=USR1@90` sends before the time limit. Windows has no such signal."""
+
+
+def stop_signals() -> list[int]:
+    """Return the signals that end a run in order."""
+    requeue = [REQUEUE_SIGNAL] if REQUEUE_SIGNAL is not None and "SLURM_JOB_ID" in os.environ else []
+    return [signal.SIGINT, signal.SIGTERM, *requeue]
 
 
 class StopSignal:
-    """Notes a signal until the training step is finished; outside of training, and the second time, it ends the run.
+    """Defers a signal to the end of a training step. A second signal, or one outside of training, ends the run at once.
 
-    A context manager, within which the handlers are set; none in other threads than the main one.
+    A context manager that sets the handlers and restores the earlier ones. Does nothing outside of the main thread.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.deferring = False
-        self._signals = [signal.SIGINT, signal.SIGTERM]
-        if REQUEUE_SIGNAL is not None and "SLURM_JOB_ID" in os.environ:
-            self._signals.append(REQUEUE_SIGNAL)
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
-        self._before = {number: signal.getsignal(number) for number in self._signals}
+        self._before = {number: signal.getsignal(number) for number in stop_signals()}
         self.install()
         return self
 
@@ -40,18 +44,21 @@ class StopSignal:
                 signal.signal(number, handler)
 
     def install(self) -> None:
-        """Set the handlers; again after Lightning has set its own, which do not wait for the end of a step."""
+        """Set the handlers. Call it again after Lightning has set its own, which do not wait for the end of a step."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, before in self._before.items():
-            if before is not signal.SIG_IGN:  # a process that another one ends
+            if before is not signal.SIG_IGN:  # as nohup and background jobs do
                 signal.signal(number, self._handle)
 
-    def message(self, go_on: str) -> str:
-        """Return what to tell about the signal; at SLURM's, the job is put back into the queue."""
-        if self.received is None or self.received != REQUEUE_SIGNAL:
-            return f"Go on with: {go_on}"
-        return f"{requeue()} It goes on by itself then, or with: {go_on}"
+    def message(self, resume: str) -> str:
+        """Return how to resume the run. After SLURM's signal, rank 0 also requeues the job.
+
+        resume: the command that resumes the run.
+        """
+        if self.received is None or self.received != REQUEUE_SIGNAL or not is_rank_zero():
+            return f"Resume with: {resume}"
+        return f"{requeue()} SLURM then resumes the run; to do so yourself: {resume}"
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.deferring and self.received is None:
@@ -61,12 +68,12 @@ class StopSignal:
 
 
 def requeue() -> str:
-    """Put this SLURM job back into the queue, and return what came of it."""
+    """Requeue this SLURM job; return a sentence that says whether it worked."""
     job = os.environ.get("SLURM_JOB_ID", "")
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
-        return f"SLURM could not put job {job} back into its queue ({error})."
-    return f"SLURM has put job {job} back into its queue."
+        return f"SLURM could not requeue job {job} ({error})."
+    return f"SLURM has requeued job {job}."

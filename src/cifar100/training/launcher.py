@@ -1,0 +1,176 @@
+"""Start the processes of a run on this machine with torch's elastic launcher.
+
+Importing this module imports neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial, wraps
+from multiprocessing import active_children, get_context
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+from cifar100.config import Config, TrainingConfig
+from cifar100.errors import Stopped, UserError
+from cifar100.training.processes import cluster_environment, is_rank_zero
+from cifar100.training.recovery.signals import stop_signals
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def in_every_process(
+    function: Callable[Concatenate[Config, Parameters], Result],
+) -> Callable[Concatenate[Config, Parameters], Result]:
+    """Decorate a function of a `Config` so that it runs in every process of the run.
+
+    If torchrun or srun has not started the processes, torch's elastic launcher does. The calling process waits. It
+    returns the result of rank 0 or raises the exception of the first rank that failed. The function must be at the top
+    level of a module, and its arguments must be picklable.
+    """
+
+    @wraps(function)
+    def call(config: Config, /, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
+        if config.training.num_processes == 1 or cluster_environment().creates_processes_externally:
+            return function(config, *arguments, **options)
+        return _launch(partial(call, config, *arguments, **options), config.training)
+
+    return call
+
+
+def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
+    """Run `work` in `training.devices` new processes; return the result of rank 0."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    if config.num_nodes > 1:
+        raise UserError(
+            f"--training.num_nodes is {config.num_nodes}, but no launcher has started the processes; start the "
+            "command with torchrun or srun on every machine."
+        )
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=config.devices,
+        run_id="cifar100",
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",  # any free port
+        local_addr="127.0.0.1",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(os.devnull),
+    )
+    pickled = _pickled(work)
+    errors: Any = get_context("spawn").SimpleQueue()
+    # The launcher runs in a thread: the main thread handles the signals, and a blocked SIGINT stays blocked in the new
+    # processes until they can handle it.
+    with (
+        _elastic_silenced(),
+        _signals_forwarded() as received,
+        ThreadPoolExecutor(1, initializer=_block_sigint) as pool,
+    ):
+        try:
+            results = pool.submit(elastic_launch(settings, _work), pickled, errors).result()
+        except ChildFailedError as failed:
+            error = _first_error(failed, errors, received)
+        else:
+            return results[0]  # type: ignore[no-any-return]
+    raise error
+
+
+def _pickled(work: Callable[[], Any]) -> bytes:
+    try:
+        return pickle.dumps(work)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"an argument cannot be sent to the processes of the run ({error}); define its class or function at the "
+            "top level of a module, or start the script with torchrun."
+        ) from error
+
+
+def _work(pickled: bytes, errors: Any) -> Any:
+    """Do the work in a new process; return its result in rank 0.
+
+    If the launcher is killed, torch sends SIGINT to this process (on Linux), which then stops.
+    """
+    import torch
+
+    try:
+        if os.name == "posix":
+            os.setsid()  # Ctrl-C on the terminal reaches only the launcher, which forwards it
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
+        result = pickle.loads(pickled)()
+    except (Exception, KeyboardInterrupt) as error:
+        errors.put(error if isinstance(error, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip())
+        sys.exit(1)
+    return result if is_rank_zero() else None
+
+
+def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> BaseException:
+    """Return what the first rank that failed has raised, or what ended it."""
+    error = None if errors.empty() else errors.get()
+    if isinstance(error, BaseException):
+        return error
+    if received:
+        return Stopped("", received[0])
+    rank, failure = failed.get_first_failure()
+    if failure.exitcode < 0:  # the text of another rank only says that its connection broke
+        return UserError(
+            f"the process of rank {rank} was killed ({signal.Signals(-failure.exitcode).name}), perhaps because memory "
+            "ran out, and the other processes were stopped; resume the run: cifar100 train --resume RUN"
+        )
+    return failed if error is None else RuntimeError(f"a process of the run failed:\n{error}")
+
+
+def _block_sigint() -> None:
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
+@contextmanager
+def _signals_forwarded() -> Iterator[list[int]]:
+    """Forward the signals that end a run to its processes, the third time as SIGKILL. Yields those received."""
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for process in active_children():
+            if process.pid is not None:
+                os.kill(process.pid, number if len(received) < 3 else signal.SIGKILL)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    heeded = [number for number in stop_signals() if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in heeded}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _elastic_silenced() -> Iterator[None]:
+    """Silence torch's launcher, which logs every failure at length in loggers of its own levels."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

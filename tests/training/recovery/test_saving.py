@@ -1,0 +1,64 @@
+"""What is saved beside Lightning's state, and how several processes decide."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torchmetrics import MeanMetric, MetricCollection
+
+from cifar100.training.recovery.saving import (
+    _maximum,
+    metric_sums,
+    random_state,
+    restore_metrics,
+    restore_random_state,
+)
+
+
+class TwoRanks:
+    """A strategy whose other rank holds `other`."""
+
+    root_device = torch.device("cpu")
+
+    def __init__(self, other: torch.Tensor) -> None:
+        self.other = other
+
+    def reduce(self, values: torch.Tensor, *, reduce_op: str) -> torch.Tensor:
+        return torch.maximum(values, self.other) if reduce_op == "max" else values + self.other
+
+
+def test_the_maximum_of_one_process_is_its_own() -> None:
+    trainer: Any = SimpleNamespace(world_size=1)
+    values = torch.tensor([15, 0])
+    assert _maximum(trainer, values) is values
+
+
+def test_the_maximum_over_two_processes_leaves_their_own_values() -> None:
+    trainer: Any = SimpleNamespace(world_size=2, strategy=TwoRanks(torch.tensor([0, 1])))
+    values = torch.tensor([15, 0])
+    assert _maximum(trainer, values).tolist() == [15, 1]
+    assert values.tolist() == [15, 0]
+
+
+def test_the_random_state_is_restored() -> None:
+    torch.manual_seed(3)
+    state = random_state()
+    expected = torch.rand(4)
+    restore_random_state(state)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_the_sums_of_metrics_are_those_of_all_processes() -> None:
+    def module() -> Any:
+        return SimpleNamespace(train_metrics=MetricCollection({"loss": MeanMetric()}, prefix="train/"))
+
+    saved, restored = module(), module()
+    saved.train_metrics.update(torch.tensor([1.0, 3.0]))
+    trainer: Any = SimpleNamespace(strategy=TwoRanks(torch.tensor(2.0)))  # adds 2 to the sum and to the count
+    sums = metric_sums(trainer, saved)
+    restore_metrics(restored, sums)
+    assert restored.train_metrics.compute()["train/loss"].item() == pytest.approx((4 + 2) / (2 + 2))
+    assert saved.train_metrics.compute()["train/loss"].item() == 2.0
