@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from lightning.pytorch.strategies import Strategy
-from torch import Tensor, nn
+from torch import Tensor
 
 
-class MetricSums(nn.Module):
+class MetricSums:
     """Sums the metrics and counts the images. An update does not wait for the device.
 
-    The sums are not in the state dict: `ImageClassifier` saves those of all processes together.
+    `ImageClassifier` saves the sums of all processes together.
 
     Args:
         names: the names of the metrics.
@@ -22,13 +22,13 @@ class MetricSums(nn.Module):
     """float32 (number of metrics + 1,): the sum of each metric, then the number of images."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
         self.names = tuple(names)
-        self.register_buffer("sums", torch.zeros(len(names) + 1), persistent=False)
+        self.sums = torch.zeros(len(names) + 1)  # no buffer: DDP would overwrite it with that of rank 0
 
     def update(self, values: Mapping[str, Tensor], num_images: int) -> None:
         """Add a batch. values: name -> mean over the images, a scalar."""
         batch = torch.stack([values[name].detach().float() * num_images for name in self.names])
+        self.sums = self.sums.to(batch.device)
         self.sums[:-1] += batch
         self.sums[-1] += num_images
 
@@ -39,7 +39,7 @@ class MetricSums(nn.Module):
 
     def reduced(self, strategy: Strategy) -> Tensor:
         """Return the sums over all processes, on the CPU. A collective operation."""
-        total = strategy.reduce(self.sums.clone(), reduce_op="sum")
+        total = strategy.reduce(self.sums.to(strategy.root_device, copy=True), reduce_op="sum")
         assert isinstance(total, Tensor)
         return total.cpu()
 
