@@ -5,15 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
-from torchmetrics import MeanMetric, MetricCollection
 
 from cifar100.training.recovery.saving import (
     _maximum,
-    metric_sums,
     random_state,
-    restore_metrics,
     restore_random_state,
 )
 
@@ -49,16 +45,3 @@ def test_the_random_state_is_restored() -> None:
     expected = torch.rand(4)
     restore_random_state(state)
     assert torch.equal(torch.rand(4), expected)
-
-
-def test_the_sums_of_metrics_are_those_of_all_processes() -> None:
-    def module() -> Any:
-        return SimpleNamespace(train_metrics=MetricCollection({"loss": MeanMetric()}, prefix="train/"))
-
-    saved, restored = module(), module()
-    saved.train_metrics.update(torch.tensor([1.0, 3.0]))
-    trainer: Any = SimpleNamespace(strategy=TwoRanks(torch.tensor(2.0)))  # adds 2 to the sum and to the count
-    sums = metric_sums(trainer, saved)
-    restore_metrics(restored, sums)
-    assert restored.train_metrics.compute()["train/loss"].item() == pytest.approx((4 + 2) / (2 + 2))
-    assert saved.train_metrics.compute()["train/loss"].item() == 2.0
