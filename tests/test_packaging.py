@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from cifar100.__main__ import COMMANDS, build_parser
 
@@ -30,6 +34,34 @@ def test_the_malicious_releases_of_lightning_are_shut_out(version: str) -> None:
 def test_albumentations_stays_at_its_last_mit_release() -> None:
     assert str(DEPENDENCIES["albumentations"].specifier) == "==2.0.8"
     assert "albumentationsx" not in DEPENDENCIES
+
+
+def imported_distributions() -> set[str]:
+    found: set[str] = set()
+    for module in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+    distributions = metadata.packages_distributions()
+    third_party = found - set(sys.stdlib_module_names) - {"cifar100"}
+    return {canonicalize_name(distribution) for name in third_party for distribution in distributions[name]}
+
+
+def test_the_dependencies_are_what_the_package_imports() -> None:
+    loaded_by_name = {"tensorboard"}  # by Lightning's TensorBoardLogger
+    assert imported_distributions() | loaded_by_name == set(DEPENDENCIES)
+
+
+def test_ci_runs_every_supported_python() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    versions = re.search(r"^for version in ([\d. ]+); do$", script, re.MULTILINE)
+    assert versions
+    supported = [
+        f"3.{minor}" for minor in range(30) if f"3.{minor}" in SpecifierSet(PROJECT["project"]["requires-python"])
+    ]
+    assert versions[1].split() == supported
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
@@ -71,9 +103,9 @@ def test_the_readme_names_every_command_and_the_first_two_lines_of_a_newcomer() 
     for name in COMMANDS:
         assert f"| `{name}` |" in README
     assert "pip install uv && uv run cifar100 train --recipe quickstart" in README
-    assert "pip install uv && uv run pytest" in README
+    assert "pip install uv && uv run pytest -n 2 " in README
     assert len(readme_commands()) >= 6
 
 
 def test_ci_calls_the_test_command_of_the_readme() -> None:
-    assert "\npip install uv && uv run pytest\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "\npip install uv && uv run pytest -n 2\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

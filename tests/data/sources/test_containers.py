@@ -75,7 +75,7 @@ OTHER_FILES = {
     "is empty and cannot be read as an archive": b"",
     "is a text file": b"apple,bear\n" * 100,
     "is a web page": b"<!DOCTYPE html>\n<html>",
-    "is a gzip file": gzip.compress(b"hello"),
+    "is a gzip file": gzip.compress(b"hello", mtime=0),
     "is a zip file": b"PK\x03\x04hello",
     "is a pickle, one file of the release": python_files(RELEASE)["meta"],
     "is a file of another kind": b"\x89PNG\r\n\x1a\n\0\0\0",

@@ -62,7 +62,7 @@ EFFECTIVE = {
         Call(eval, f"getattr(__import__('os'), 'sys' + 'tem')({sentinel_command(path)!r})"), 4
     ),
     "dotted name": lambda path: (
-        b"\x80\x04" + stack_global("pathlib", "os.system") + short_text(sentinel_command(path)) + b"\x85R."
+        b"\x80\x04" + stack_global("shutil", "os.system") + short_text(sentinel_command(path)) + b"\x85R."
     ),
     "after a harmless array": lambda path: (
         pickle.dumps(np.zeros(3, np.uint8), 4)[:-1] + b"0" + pickle.dumps(Call(os.system, sentinel_command(path)), 4)
