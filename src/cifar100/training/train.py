@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import copy
-import errno
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGINT
 from typing import Any
 
-import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from torch import nn
 
-from cifar100.config import Config, get
+from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, write_info
 from cifar100.data.folder.splits import Split, load_split, save_split
 from cifar100.data.prepare import ensure_prepared
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
-from cifar100.errors import Diverged, Stopped, UserError
+from cifar100.errors import Diverged, Stopped
 from cifar100.models.summary import model_table
 from cifar100.runs.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder
 from cifar100.runs.history import History
 from cifar100.runs.status import occupied
-from cifar100.settings import setting_names, write_config
+from cifar100.settings import write_config
+from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
-from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.processes import Processes, join_processes
+from cifar100.training.recovery.full_disk import full_disk_as_user_error
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -45,18 +41,28 @@ from cifar100.training.recovery.resuming import (
     remember_parts,
     requeued_run,
 )
-from cifar100.training.recovery.saving import OWN_STATE, StateSaver, StopTraining
+from cifar100.training.recovery.saving import OWN_STATE, StopTraining
 from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.reporting.announcements import announce_result, announce_run
-from cifar100.training.reporting.epoch_recorder import EpochRecorder
-from cifar100.training.reporting.loggers import build_loggers
-from cifar100.training.reporting.progress_bar import EpochProgress
+from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
-from cifar100.training.trainer import StopAtTheEnd, build_trainer
+from cifar100.training.trainer import build_trainer
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""No space left, quota exceeded, read-only file system."""
+
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """What stays the same while a run is trained."""
+
+    run: RunFolder
+    info: DatasetInfo
+    split: Split | None
+    """None with a custom data module."""
+    processes: Processes
+    signal: StopSignal
+    parts: CustomParts
+    started: float | None = None
+    """`time.monotonic()` at the start of the command; None: when training begins."""
 
 
 @in_every_process
@@ -89,14 +95,19 @@ def start_run(
         if config.optimization.teacher is not None:
             find_run_folder(config.optimization.teacher)  # a mistyped name must not leave a run folder behind
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _occupied(run, processes), _full_disk_as_user_error(run):
+        with _occupied(run, processes), full_disk_as_user_error(run):
             if processes.is_rank_zero:
                 if split is not None:
                     save_split(split, run.split)
                 write_info(info, run.dataset_info)
                 remember_parts(parts.names(), run)
                 _write_config(config, run, info)
-            _begin(run, config, info, split, processes, signal, started=started, parts=parts)
+            _begin(
+                _Session(
+                    run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
+                ),
+                config,
+            )
     return run
 
 
@@ -125,15 +136,15 @@ def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts
         info = parts.describe_data() or _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split) if parts.datamodule is None else None
-        with _occupied(run, processes), _full_disk_as_user_error(run):
+        with _occupied(run, processes), full_disk_as_user_error(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
             if processes.is_rank_zero and changed:
                 _write_config(config, run, info)
+            session = _Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
             if checkpoint is None:
-                _begin(run, config, info, split, processes, signal, parts=parts)
+                _begin(session, config)
             else:
-                experiment = assemble(config, info, split, parts=parts)
-                _fit(run, experiment, processes, signal, parts=parts, checkpoint=checkpoint)
+                _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
     return run
 
 
@@ -147,7 +158,7 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment))
-        with _occupied(run, processes), _full_disk_as_user_error(run):
+        with _occupied(run, processes), full_disk_as_user_error(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
             print(f"plot: {run.lr_finder_plot}")
@@ -156,36 +167,20 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
     return suggestion
 
 
-def _begin(
-    run: RunFolder,
-    config: Config,
-    info: DatasetInfo,
-    split: Split | None,
-    processes: Processes,
-    signal: StopSignal,
-    *,
-    started: float | None = None,
-    parts: CustomParts,
-) -> None:
+def _begin(session: _Session, config: Config) -> None:
     """Train from the first step."""
+    run, info, split, parts = session.run, session.info, session.split, session.parts
     if config.optimization.learning_rate == "auto":
-        found = _suggest_learning_rate(config, info, split, run, processes, parts)
+        found = _suggest_learning_rate(config, info, split, run, session.processes, parts)
         config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
-        if processes.is_rank_zero:
+        if session.processes.is_rank_zero:
             _write_config(config, run, info)
-    _fit(run, assemble(config, info, split, started=started, parts=parts), processes, signal, parts=parts)
+    _fit(session, assemble(config, info, split, started=session.started, parts=parts))
 
 
-def _fit(
-    run: RunFolder,
-    experiment: Experiment,
-    processes: Processes,
-    signal: StopSignal,
-    *,
-    parts: CustomParts,
-    checkpoint: Path | None = None,
-) -> None:
+def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
     """Train with Lightning, and report the result."""
+    run, processes, parts = session.run, session.processes, session.parts
     started = time.monotonic()
     teacher = experiment.module.teacher
     if teacher is not None:
@@ -203,7 +198,9 @@ def _fit(
     trainer = build_trainer(
         settings,
         run.path,
-        callbacks=_callbacks(run, experiment, history, run_log, signal, parts.callbacks, has_loggers=bool(loggers)),
+        callbacks=build_callbacks(
+            run, experiment, history, run_log, session.signal, parts.callbacks, has_loggers=bool(loggers)
+        ),
         loggers=loggers,
         distributed_sampler=parts.datamodule is not None,
     )
@@ -213,19 +210,22 @@ def _fit(
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
-            _describe_network(run, experiment, loggers)
+            table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
+            run.model_info.write_text(f"{table}\n", encoding="utf-8")
+            log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
             history.finish()
-            _log_hyperparameters(experiment.config, history, loggers)
+            best = history.best()
+            log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
     except StopTraining:
         run_log.write(f"stopped after step {trainer.global_step:,}, saved")
-        message = f"Saved after step {trainer.global_step:,}. {signal.message(resume_command)}"
-        raise Stopped(message, signal.received or SIGINT) from None
+        message = f"Saved after step {trainer.global_step:,}. {session.signal.message(resume_command)}"
+        raise Stopped(message, session.signal.received or SIGINT) from None
     except Diverged as error:
         run_log.write(str(error))
         raise
@@ -237,64 +237,6 @@ def _fit(
         run_log.close()
         for logger in loggers:
             logger.finalize("success")
-
-
-@contextmanager
-def _full_disk_as_user_error(run: RunFolder) -> Iterator[None]:
-    """Turn a full or read-only disk into a `UserError`; other failures keep their traceback.
-
-    TensorBoard writes in its own thread. Its failures are raised here as well, so the thread's report is suppressed.
-    """
-    report = threading.excepthook
-
-    def report_others(failure: threading.ExceptHookArgs) -> None:
-        if getattr(failure.exc_value, "errno", None) not in DISK_ERRORS:
-            report(failure)
-
-    threading.excepthook = report_others
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        resume = f"{this_program()} train --resume {run.name}"
-        raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then: {resume}") from error
-    finally:
-        threading.excepthook = report
-
-
-def _callbacks(
-    run: RunFolder,
-    experiment: Experiment,
-    history: History,
-    run_log: RunLog,
-    signal: StopSignal,
-    custom: Sequence[Callback],
-    *,
-    has_loggers: bool,
-) -> list[Callback]:
-    settings, module = experiment.config.optimization, experiment.module
-    learning_rates = [LearningRateMonitor(logging_interval="step")] if has_loggers else []  # it needs a logger
-    averaging: list[Callback] = []
-    if settings.ema_decay is not None:
-        averaging = [
-            WeightAveraging(
-                AveragedWeights(module.network),
-                experiment.clock,
-                decay=settings.ema_decay,
-                final_decay=settings.ema_final_decay,
-                start=settings.ema_start,
-            )
-        ]
-    return [
-        StopAtTheEnd(experiment.clock),
-        *averaging,
-        EpochRecorder(history, run_log, experiment.clock, train_metrics=module.train_metrics),
-        EpochProgress(run_log.console, metrics=module.train_sums.means),
-        *learning_rates,
-        *custom,
-        StateSaver(run, experiment.config, history=history, signal=signal),
-    ]
 
 
 def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
@@ -329,30 +271,6 @@ def _suggest_learning_rate(
         save_suggestion(suggestion, run)
         print(f"learning-rate finder: {suggestion.learning_rate:.3g}")
     return suggestion
-
-
-def _describe_network(run: RunFolder, experiment: Experiment, loggers: Sequence[Logger]) -> None:
-    """Write `model_info.txt`, and the graph of the network for TensorBoard."""
-    network, shape = experiment.module.network, experiment.image_shape
-    run.model_info.write_text(model_table(network, image_size=shape[1]) + "\n", encoding="utf-8")
-    was_training = network.training
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            with torch.no_grad(), quiet():
-                logger.experiment.add_graph(network.eval(), torch.zeros(1, *shape))
-    network.train(was_training)
-
-
-def _log_hyperparameters(config: Config, history: History, loggers: Sequence[Logger]) -> None:
-    """Log the settings, and for TensorBoard's comparison of runs the best accuracy."""
-    values = {name: get(config, name) for name in setting_names()}
-    plain = {name: value if isinstance(value, (bool, int, float)) else str(value) for name, value in values.items()}
-    best = history.best()
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(plain, {"best/val_accuracy": best["val/accuracy"]} if best else {})
-        else:
-            logger.log_hyperparams(plain)
 
 
 @contextmanager

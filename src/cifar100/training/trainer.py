@@ -79,6 +79,18 @@ def callbacks_of(trainer: L.Trainer) -> list[Callback]:
     return callbacks
 
 
+class StepLearningRate(Callback):
+    """Notes the learning rate of each step: after the step, the optimizer holds that of the next one."""
+
+    learning_rate = math.nan
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the learning rate of this step."""
+        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+
+
 class StopAtTheEnd(Callback):
     """Ends a run when its clock says so, also mid-epoch; that epoch is validated and saved."""
 

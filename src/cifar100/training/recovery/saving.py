@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from cifar100.settings import to_dict
 from cifar100.training.optimization.ema import WeightAveraging
 from cifar100.training.recovery.divergence import LossWatch, check_weights
 from cifar100.training.recovery.signals import StopSignal
-from cifar100.training.trainer import callbacks_of
+from cifar100.training.trainer import StepLearningRate, callbacks_of
 
 LOOK_EVERY_STEPS = 20
 """Steps between two looks at the losses on a GPU, and between two agreements of several processes to save or stop. Both
@@ -35,7 +34,7 @@ class StopTraining(Exception):  # noqa: N818  # no error
     """Leaves Lightning's loops after a signal; the state is saved."""
 
 
-class StateSaver(Checkpoint):
+class StateSaver(StepLearningRate, Checkpoint):
     """Saves the state of a run, also mid-epoch, and ends the run at a signal or a divergence.
 
     It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch stay in
@@ -56,7 +55,6 @@ class StateSaver(Checkpoint):
         self.losses = LossWatch(config.training.max_nonfinite_losses)
         self.interval_seconds = 60 * config.training.save_every_minutes
         self.last_save = time.monotonic()
-        self.learning_rate = math.nan
         self._best: dict[str, Any] | None = None
         self._restored: dict[str, Any] = {}
 
@@ -72,12 +70,6 @@ class StateSaver(Checkpoint):
         self.last_save = time.monotonic()
         if self._restored.get("mid_epoch"):
             restore_random_state(self._restored["random_state"])
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Record the learning rate of this step; afterwards the optimizer holds that of the next step."""
-        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

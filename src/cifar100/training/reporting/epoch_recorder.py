@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
 
 from cifar100.runs.history import Epoch, History
 from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.ema import WeightAveraging
 from cifar100.training.reporting.run_log import RunLog, format_seconds
-from cifar100.training.trainer import callbacks_of
+from cifar100.training.trainer import StepLearningRate, callbacks_of
 
 
-class EpochRecorder(Callback):
+class EpochRecorder(StepLearningRate):
     """Measures each epoch and records it in `metrics.json`, `training.log` and on the screen.
 
     Args:
@@ -35,7 +33,6 @@ class EpochRecorder(Callback):
         self.clock = clock
         self.train_metrics = train_metrics
         self.steps = self.images = 0
-        self.learning_rate = math.nan
         self.validated = False
         self.epoch_started = self.batches_ended = time.monotonic()
 
@@ -65,12 +62,6 @@ class EpochRecorder(Callback):
         self.epoch_started = time.monotonic()
         self.steps = self.images = 0
         self.validated = False
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Record the learning rate of this step; afterwards the optimizer holds that of the next step."""
-        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,0 +1,63 @@
+"""The callbacks of a run, in the order in which Lightning calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import History
+from cifar100.training.experiment import Experiment
+from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
+from cifar100.training.recovery.saving import StateSaver
+from cifar100.training.recovery.signals import StopSignal
+from cifar100.training.reporting.epoch_recorder import EpochRecorder
+from cifar100.training.reporting.progress_bar import EpochProgress
+from cifar100.training.reporting.run_log import RunLog
+from cifar100.training.trainer import StopAtTheEnd
+
+
+def build_callbacks(
+    run: RunFolder,
+    experiment: Experiment,
+    history: History,
+    run_log: RunLog,
+    signal: StopSignal,
+    custom: Sequence[Callback],
+    *,
+    has_loggers: bool,
+) -> list[Callback]:
+    """Return the callbacks of a run. Lightning moves the one that saves to the end, after `custom`.
+
+    Args:
+        run: its folder.
+        experiment: its parts.
+        history: records the epochs.
+        run_log: receives a line for each epoch.
+        signal: ends the run.
+        custom: callbacks of a Python caller.
+        has_loggers: whether the learning rate can be logged.
+    """
+    settings, module = experiment.config.optimization, experiment.module
+    learning_rates = [LearningRateMonitor(logging_interval="step")] if has_loggers else []
+    averaging: list[Callback] = []
+    if settings.ema_decay is not None:
+        averaging = [
+            WeightAveraging(
+                AveragedWeights(module.network),
+                experiment.clock,
+                decay=settings.ema_decay,
+                final_decay=settings.ema_final_decay,
+                start=settings.ema_start,
+            )
+        ]
+    return [
+        StopAtTheEnd(experiment.clock),
+        *averaging,
+        EpochRecorder(history, run_log, experiment.clock, train_metrics=module.train_metrics),
+        EpochProgress(run_log.console, metrics=module.train_sums.means),
+        *learning_rates,
+        *custom,
+        StateSaver(run, experiment.config, history=history, signal=signal),
+    ]
