@@ -35,7 +35,7 @@ from typing import Any
 from measure import data_settings, describe_hardware, describe_versions, run_benchmark, show_table
 
 # isort: split
-from cifar100.__main__ import build_parser
+from cifar100.cli.main import build_parser
 from cifar100.config import SECTIONS, Config
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder

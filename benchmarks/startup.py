@@ -45,7 +45,7 @@ FIRST_STEP = "train --recipe quickstart, to the first training step"
 
 TRAIN_ONE_STEP = """
 import os, sys, time
-from cifar100.__main__ import run_command_line
+from cifar100.cli.main import run_command_line
 from cifar100.training.lit_module import ImageClassifier
 
 def end(self, outputs, batch, batch_idx):

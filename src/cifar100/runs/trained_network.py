@@ -57,8 +57,8 @@ class TrainedNetwork:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
-        batches = [self.logits(batch).softmax(dim=1).to(images.device) for batch in images.split(BATCH_SIZE)]
-        return torch.cat(batches)
+        batches = torch.split(images, BATCH_SIZE)
+        return torch.cat([self.logits(batch).softmax(dim=1).to(images.device) for batch in batches])
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
