@@ -35,7 +35,7 @@ from typing import Any
 from measure import data_settings, describe_hardware, describe_versions, run_benchmark, show_table
 
 # isort: split
-from cifar100.__main__ import build_parser
+from cifar100.cli.main import build_parser
 from cifar100.config import Config
 from cifar100.config import settings as known_settings
 from cifar100.config.conversion import convert

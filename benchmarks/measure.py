@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 import time
@@ -12,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cifar100.__main__, before torch is loaded
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+import cifar100  # noqa: F401  # first: sets what torch reads when it is loaded
+
+# isort: split
 
 import torch
 from rich.console import Console

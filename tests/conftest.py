@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in cifar100.__main__, before torch is loaded
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+import cifar100  # noqa: F401  # sets what torch reads when it is loaded
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -26,7 +26,8 @@ LAYERS = (
     {"training", "results"},
     {"search"},
     {"commands"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 )
 """Top-level modules and packages, lowest first. A module imports from lower layers and from its own package only."""
 

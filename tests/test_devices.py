@@ -1,35 +1,71 @@
-"""Devices and arithmetic that are not there are refused by name."""
+"""Devices and precisions that are missing or broken: `auto` uses the next device, an explicit wish is a UserError."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 
+from cifar100 import devices
 from cifar100.config import TrainingConfig
-from cifar100.devices import check_device, choose_accelerator, choose_precision
+from cifar100.devices import Accelerator, check_device, choose_accelerator, choose_precision, find_failure
+from cifar100.environment import describe_devices
 from cifar100.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def forget_probes() -> Iterator[None]:
+    devices.find_failure.cache_clear()
+    devices._warn_once.cache_clear()
+    yield
+    devices.find_failure.cache_clear()
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, *, cuda: int = 0, mps: bool = False) -> None:
+    """Let torch report `cuda` CUDA devices, none of which works in these tests."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU number {index}")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def break_devices(monkeypatch: pytest.MonkeyPatch, *broken: str) -> list[str]:
+    """Let the first operation on the broken types fail as a driver does; return the list of probed devices.
+
+    All other devices compute on the CPU.
+    """
+    probed: list[str] = []
+    real_ones = torch.ones
+
+    def ones(*size: int, device: torch.device) -> torch.Tensor:
+        probed.append(str(device))
+        if device.type in broken:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCompile with ...")
+        return real_ones(*size)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    return probed
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"accelerator": "cuda"}, r"--training\.accelerator is cuda, but this machine has only .*cpu; use auto"),
+        ({"accelerator": "cuda"}, r"--training\.accelerator is cuda, but this machine has only cpu; use auto"),
         ({"accelerator": "cuda", "devices": 2}, r"--training\.accelerator is cuda"),
         ({"precision": "16-mixed"}, r"--training\.precision 16-mixed needs a GPU"),
         ({"precision": "bf16-mixed", "compile": "default"}, r"--training\.compile with bf16-mixed does not work"),
     ],
 )
 def test_what_a_cpu_cannot_do_is_refused(given: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    pretend(monkeypatch)
     with pytest.raises(UserError, match=message):
         check_device(TrainingConfig(**{"accelerator": "cpu", **given}))
 
 
-def test_a_cpu_computes_in_32_bits_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+def test_a_cpu_uses_32_bits_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
     assert choose_accelerator("auto") == "cpu"
     assert choose_precision("auto", "cpu") == "32-true"
     check_device(TrainingConfig(precision="bf16-mixed"))
@@ -38,11 +74,88 @@ def test_a_cpu_computes_in_32_bits_unless_told_otherwise(monkeypatch: pytest.Mon
 
 
 def test_a_gpu_with_bf16_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    pretend(monkeypatch, cuda=1)
+    break_devices(monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert choose_accelerator("auto") == "cuda"
     assert choose_precision("auto", "cuda") == "bf16-mixed"
     check_device(TrainingConfig(compile="default"))
     with pytest.raises(UserError, match=r"--training\.devices is 2, but this machine has 1 \(cuda\)"):
         check_device(TrainingConfig(devices=2))
+
+
+def test_auto_replaces_a_broken_gpu_by_the_cpu_and_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, cuda=1)
+    probed = break_devices(monkeypatch, "cuda")
+    assert [choose_accelerator("auto") for _ in range(3)] == ["cpu"] * 3
+    assert capsys.readouterr().err == (
+        "cifar100: cuda is present, but its first operation failed (CUDA error: no kernel image is available for "
+        "execution on the device); using cpu.\n"
+    )
+    assert probed == ["cuda:0"]
+    check_device(TrainingConfig())
+
+
+def test_auto_tries_every_device(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(monkeypatch, cuda=1, mps=True)
+    break_devices(monkeypatch, "cuda")
+    assert choose_accelerator("auto") == "mps"
+    assert capsys.readouterr().err.endswith("using mps.\n")
+    devices.find_failure.cache_clear()
+    break_devices(monkeypatch, "cuda", "mps")
+    assert choose_accelerator("auto") == "cpu"
+
+
+def test_a_broken_gpu_that_was_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend(monkeypatch, cuda=1)
+    break_devices(monkeypatch, "cuda")
+    with pytest.raises(UserError, match=r"is cuda, but its first operation failed \(CUDA error: .*\); use cpu\.$"):
+        choose_accelerator("cuda")
+    assert choose_accelerator("cpu") == "cpu"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_gpu_that_computes_nonsense_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=1)
+    monkeypatch.setattr(torch, "ones", lambda *size, device: torch.zeros(*size))
+    assert find_failure("cuda") == "the result is 0.0, expected 216.0"
+    assert choose_accelerator("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("variables", "device"),
+    [
+        ({}, "cuda:0"),
+        ({"LOCAL_RANK": "3"}, "cuda:3"),
+        ({"SLURM_LOCALID": "2"}, "cuda:2"),
+        ({"LOCAL_RANK": "5"}, "cuda:1"),
+    ],
+)
+def test_each_rank_probes_its_own_gpu(variables: dict[str, str], device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=4)
+    probed = break_devices(monkeypatch)
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert find_failure("cuda") == ""
+    assert set(probed) == {device}
+
+
+def test_a_further_accelerator_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    break_devices(monkeypatch)
+    monkeypatch.setitem(devices.ACCELERATORS, "xpu", Accelerator(lambda: 2, lambda index: f"Arc {index}"))
+    assert choose_accelerator("auto") == "xpu"
+    assert describe_devices()["xpu"] == "Arc 0, Arc 1"
+    with pytest.raises(UserError, match=r"--training\.devices is 3, but this machine has 2 \(xpu\)"):
+        check_device(TrainingConfig(devices=3))
+
+
+@pytest.mark.gpu
+def test_the_probe_works_on_a_real_gpu() -> None:
+    assert find_failure("cuda") == ""

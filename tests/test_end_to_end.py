@@ -20,7 +20,7 @@ from small_runs import small_config
 from torch.nn import functional as F
 
 from cifar100 import commands
-from cifar100.__main__ import main, run_command_line
+from cifar100.cli.main import main, run_command_line
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
@@ -313,7 +313,7 @@ def test_evaluation_agrees_with_training_and_writes_its_file(settings: Callable[
     assert validation.epoch == best["epoch"]
     test = commands.evaluate(run.path, checkpoint="last")
     assert (test.split, test.num_images, test.epoch) == ("test", 200, 3)
-    assert json.loads(run.evaluation("test").read_text())["top1"] == test.top1
+    assert json.loads(run.evaluation("test").read_text())["metrics"]["accuracy"] == test.top1
 
 
 def test_flip_augmentation_averages_the_logits_of_both_views(
@@ -329,9 +329,11 @@ def test_flip_augmentation_averages_the_logits_of_both_views(
     run_command_line(["evaluate", run.name, "--checkpoint", "last", "--flip-tta"])
     assert "with flip TTA" in capsys.readouterr().out
     written = json.loads(run.evaluation("test").read_text())
-    assert (written["top1"], written["loss"]) == (plain.top1, plain.loss)
-    assert written["flip_tta"]["top1"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
-    assert written["flip_tta"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+    assert written["metrics"] == plain.metrics
+    assert written["flip_tta"]["metrics"]["accuracy"] == pytest.approx(
+        (logits.argmax(1) == labels).float().mean().item()
+    )
+    assert written["flip_tta"]["metrics"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
 
 
 def test_predictions_are_those_of_the_evaluated_network(settings: Callable[..., Config], tiny_data: Path) -> None:

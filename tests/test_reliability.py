@@ -317,7 +317,7 @@ def test_a_longer_schedule_is_stretched(settings: Callable[..., Config]) -> None
 def test_every_run_is_listed_with_what_became_of_it(
     settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert commands.runs() == []
+    assert commands.list_runs() == []
     commands.train(settings(), experiment="whole")
     stop_at(20, settings(), name="broken")
     Path("logs/mess").mkdir()

@@ -73,7 +73,7 @@ def test_a_written_configuration_reads_back_as_the_same(name: str, tmp_path: Pat
 
 
 def test_every_setting_has_a_description() -> None:
-    from cifar100.__main__ import build_parser
+    from cifar100.cli.main import build_parser
 
     parser = build_parser("train")
     described = {action.dest for action in parser._actions if action.help}

@@ -14,25 +14,25 @@ from typing import Any
 import pytest
 from torch import nn
 
-from cifar100 import commands
+from cifar100 import commands, models
 from cifar100.data.folder.layout import DataFolder
-from cifar100.runs import trained_network as trained
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import read_status
 from cifar100.settings import load_config
-from cifar100.training import lit_module
+
+BUILD_MODEL = models.build_model
 
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
-from cifar100.training import lit_module
+from cifar100 import models
 from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
 from cifar100.__main__ import main
 
-lit_module.build_model = build_plain_network
+models.build_model = build_plain_network
 begin = EpochProgress.on_train_epoch_start
 
 def fail(self, trainer, module):
@@ -76,8 +76,7 @@ def build_plain_network(config: Any, num_classes: int) -> nn.Module:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(lit_module, "build_model", build_plain_network)
-    monkeypatch.setattr(trained, "build_model", build_plain_network)
+    monkeypatch.setattr(models, "build_model", build_plain_network)
     path = tmp_path / "program.py"
     path.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
     return path
@@ -145,7 +144,7 @@ def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, progra
     assert two.training_log.read_text().count("val accuracy") == 2
 
     evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
-    assert evaluation.top1 == pytest.approx(epochs(two)[-1]["val/accuracy"], abs=1e-6)
+    assert evaluation.metrics["accuracy"] == pytest.approx(epochs(two)[-1]["val/accuracy"], abs=1e-6)
     image = next((DataFolder(tiny_data).images / "test").glob("*.png"))
     assert len(commands.predict("experiment1", [image], top=2)[0].classes) == 2
 
@@ -156,13 +155,11 @@ def test_batch_statistics_of_rank_zero_are_validated_and_saved(tiny_data: Path) 
     code, _, err = run(["-m", "cifar100", *command(Path(), "train", given)[1:]])
     assert (code, err) == (0, "")
     with pytest.MonkeyPatch.context() as patch:
-        from cifar100.models import build_model
-
-        patch.setattr(trained, "build_model", build_model)
+        patch.setattr(models, "build_model", BUILD_MODEL)
         evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
     last = epochs(RunFolder(Path("logs/experiment1")))[-1]
-    assert evaluation.top1 == pytest.approx(last["val/accuracy"], abs=1e-6)
-    assert evaluation.loss == pytest.approx(last["val/loss"], rel=1e-4)
+    assert evaluation.metrics["accuracy"] == pytest.approx(last["val/accuracy"], abs=1e-6)
+    assert evaluation.metrics["loss"] == pytest.approx(last["val/loss"], rel=1e-4)
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""The commands as plain Python functions: what the command line calls, and what a notebook or a script imports.
+"""The commands as plain Python functions, for the command line, notebooks and scripts.
 
-Each imports what it needs when it is called, so that importing this module and asking for `--help` stay quick.
+Each function imports what it needs when it is called, which keeps importing this module and `--help` fast.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from cifar100.data.folder.layout import DatasetInfo
+    from cifar100.models import NetworkSource
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.predict import Prediction
     from cifar100.runs.listing import RunSummary
-    from cifar100.training.lit_module import NetworkSource
+    from cifar100.runs.trained_network import TrainedNetwork
     from cifar100.training.loss import Loss
     from cifar100.training.lr_finder import LearningRateSuggestion
 
@@ -110,6 +111,7 @@ def evaluate(
     split: Literal["test", "validation"] = "test",
     checkpoint: str = "best",
     flip_tta: bool = False,
+    network: NetworkSource | None = None,
 ) -> Evaluation:
     """Measure a trained network on the test or validation images.
 
@@ -117,39 +119,65 @@ def evaluate(
         run: a run folder or an experiment's name.
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
-        flip_tta: measure with flip test-time augmentation, too; its figures stand apart.
+        flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
+        network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
+            a function of the number of classes that returns one.
     """
     with _loading():
         from cifar100.results.evaluate import evaluate
 
-    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta)
+    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta, network=network)
 
 
 def predict(
-    run: str | Path, images: Sequence[str | Path], *, top: int = 5, checkpoint: str = "best"
+    run: str | Path,
+    images: Sequence[str | Path],
+    *,
+    top: int = 5,
+    checkpoint: str = "best",
+    network: NetworkSource | None = None,
 ) -> list[Prediction]:
     """Classify image files.
 
     Args:
         run: a run folder or an experiment's name.
         images: files of any size and format.
-        top: how many classes to return for each image, the most probable first.
+        top: number of classes to return for each image, the most probable first.
         checkpoint: `best`, `last` or a path.
+        network: see `evaluate`.
     """
     with _loading():
-        from cifar100.results.predict import predict
+        from cifar100.results.predict import classify
 
-    return predict(find_run_folder(run), [Path(image) for image in images], top=top, checkpoint=checkpoint)
+    trained = load_model(run, checkpoint=checkpoint, network=network)
+    return list(classify(trained, [Path(image) for image in images], top=top))
 
 
-def runs() -> list[RunSummary]:
-    """List the runs below `logs/` and what has become of them."""
+def load_model(run: str | Path, *, checkpoint: str = "best", network: NetworkSource | None = None) -> TrainedNetwork:
+    """Load a trained network, to call with images.
+
+    Returns a callable on the best device that works. It maps images, uint8 (N, 3, 32, 32), RGB, to probabilities,
+    float32 (N, num_classes). The probabilities are on the device of the images.
+
+    Args:
+        run: a run folder or an experiment's name.
+        checkpoint: `best`, `last` or a path.
+        network: see `evaluate`.
+    """
+    with _loading():
+        from cifar100.runs.trained_network import load_trained
+
+    return load_trained(find_run_folder(run), checkpoint, network=network)
+
+
+def list_runs() -> list[RunSummary]:
+    """List the runs below `logs/` with their status."""
     from cifar100.runs.listing import list_runs
 
     return list_runs()
 
 
-def recipes() -> list[dict[str, str]]:
+def list_recipes() -> list[dict[str, str]]:
     """List the recipes: name, purpose, measured time and accuracy."""
     from cifar100.settings import read_recipe, recipe_names
 
@@ -169,7 +197,7 @@ def info(root: str | Path = "dataset") -> dict[str, Any]:
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """On a terminal, say what the seconds of loading PyTorch are for, and take the words back."""
+    """On a terminal, say that PyTorch is being loaded, and erase the line afterwards."""
     speaks = sys.stderr.isatty() and "torch" not in sys.modules
     if speaks:
         print("loading PyTorch ...", end="", file=sys.stderr, flush=True)

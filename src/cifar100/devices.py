@@ -1,46 +1,100 @@
-"""Which device and which precision a command uses."""
+"""Choose the device and the precision of a command."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
 import torch
+from torch.nn import functional as F
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
 
 
+@dataclass(frozen=True)
+class Accelerator:
+    """A kind of device."""
+
+    count: Callable[[], int]
+    """Return the number of devices on this machine."""
+
+    name: Callable[[int], str]
+    """Return the product name of a device."""
+
+
+ACCELERATORS: dict[str, Accelerator] = {
+    "cuda": Accelerator(
+        lambda: torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        lambda index: torch.cuda.get_device_name(index),
+    ),
+    "mps": Accelerator(lambda: int(torch.backends.mps.is_available()), lambda index: "Apple silicon"),
+}
+"""torch's name of a device type -> accelerator, in the order in which `auto` prefers them. The CPU follows last."""
+
+
 def choose_accelerator(wanted: str) -> str:
-    """Return `cuda`, `mps` or `cpu`; `auto` takes the first of them that is there.
+    """Return `cuda`, `mps` or `cpu`; `auto` selects the first that is present and works.
 
     Raises:
-        UserError: the wanted device is not there.
+        UserError: the wanted device is missing, or its first operation fails.
     """
-    available = [
-        name
-        for name, is_available in (
-            ("cuda", torch.cuda.is_available()),
-            ("mps", torch.backends.mps.is_available()),
-            ("cpu", True),
-        )
-        if is_available
-    ]
-    if wanted == "auto":
-        return available[0]
-    if wanted not in available:
+    present = [*(name for name, accelerator in ACCELERATORS.items() if accelerator.count()), "cpu"]
+    if wanted != "auto" and wanted not in present:
         raise UserError(
-            f"--training.accelerator is {wanted}, but this machine has only {' and '.join(available)}; use auto."
+            f"--training.accelerator is {wanted}, but this machine has only {' and '.join(present)}; use auto."
         )
-    return wanted
+    for position, name in enumerate(present):
+        if wanted not in ("auto", name):
+            continue
+        problem = find_failure(name)
+        if not problem:
+            return name
+        if wanted != "auto":
+            raise UserError(f"--training.accelerator is {wanted}, but its first operation failed ({problem}); use cpu.")
+        _warn_once(f"{name} is present, but its first operation failed ({problem}); using {present[position + 1]}.")
+    raise AssertionError("the CPU always works")
+
+
+@cache
+def find_failure(accelerator: str) -> str:
+    """Return why a convolution and a matrix product fail on an accelerator, in one line; empty if they work.
+
+    Runs once per process and accelerator, on the device of this process: a rank on GPU 3 allocates nothing on GPU 0.
+    """
+    if accelerator == "cpu":
+        return ""
+    try:
+        local_rank = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+        device = torch.device(accelerator, local_rank % ACCELERATORS[accelerator].count())
+        features = F.conv2d(
+            torch.ones(1, 3, 4, 4, device=device), torch.ones(2, 3, 3, 3, device=device)
+        )  # (1, 2, 2, 2)
+        product = features.flatten(1) @ torch.ones(8, 1, device=device)
+        result = product.item()  # waits for the device
+    except Exception as error:  # drivers and torch raise several kinds
+        return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    expected = 8 * 27.0
+    return "" if result == expected else f"the result is {result}, expected {expected}"
+
+
+@cache
+def _warn_once(line: str) -> None:
+    print(f"cifar100: {line}", file=sys.stderr)
 
 
 def choose_precision(wanted: str, accelerator: str) -> str:
-    """Return Lightning's name of the arithmetic.
+    """Return Lightning's name of the precision.
 
-    `auto` is bf16 on CUDA devices that compute in it. On MPS it gains nothing. On a CPU with AVX-512 BF16 it is up to
-    twice as quick while the machine is idle, but its convolutions wait actively for each other, and so it is ten and
-    more times slower beside any other busy process (docs/results.md).
+    `auto` is bf16 on CUDA devices that support it. On MPS bf16 gains nothing. On an idle CPU with AVX-512 BF16 it is up
+    to twice as fast. Its convolutions spin while they wait for each other, which makes it more than ten times slower
+    beside any other busy process (docs/results.md).
 
     Raises:
-        UserError: 16-mixed on a device that has no such arithmetic.
+        UserError: 16-mixed on the CPU, which does not support it.
     """
     if wanted == "auto":
         return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
@@ -50,7 +104,7 @@ def choose_precision(wanted: str, accelerator: str) -> str:
 
 
 def check_device(config: TrainingConfig) -> None:
-    """Refuse devices or arithmetic that are not there.
+    """Refuse devices that are missing and a precision that the device does not support.
 
     Raises:
         UserError: names the setting.
@@ -58,10 +112,10 @@ def check_device(config: TrainingConfig) -> None:
     accelerator = choose_accelerator(config.accelerator)
     precision = choose_precision(config.precision, accelerator)
     if config.compile != "none" and (accelerator, precision) == ("cpu", "bf16-mixed"):
-        # torch 2.13's compiled backward pass gave gradients that are no numbers.
+        # The compiled backward pass of torch 2.13 returns gradients that are not finite.
         raise UserError(
             "--training.compile with bf16-mixed does not work on the CPU; use --training.precision 32-true."
         )
-    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator, config.devices)
+    available = ACCELERATORS[accelerator].count() if accelerator in ACCELERATORS else config.devices
     if config.devices > available:
         raise UserError(f"--training.devices is {config.devices}, but this machine has {available} ({accelerator}).")

@@ -1,4 +1,4 @@
-"""What this machine is: versions, devices, and the state of the data. For `info`, logs and results."""
+"""Describe this machine and the data for `info`, logs and results: versions, devices, the data folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-pyth
 
 
 def describe_versions() -> dict[str, str]:
-    """Return package name to version, ours and Python's first."""
+    """Return the version of each package by name, this program's and Python's first."""
     versions = {"cifar100": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -26,21 +26,23 @@ def describe_versions() -> dict[str, str]:
 
 
 def describe_devices() -> dict[str, str]:
-    """Return accelerator name to what it is here, `cpu`, `cuda`, `mps`."""
+    """Return what each accelerator is on this machine, by name: `cpu`, `cuda`, `mps`."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    has_mps = torch.backends.mps.is_available()
+    from cifar100.devices import ACCELERATORS, find_failure
+
     processors, threads = _count(usable_processors(), "processor"), _count(torch.get_num_threads(), "thread")
-    return {
-        "cpu": f"{processor_name()}, {processors}, {threads}",
-        "cuda": ", ".join(gpus) or "none",
-        "mps": "Apple silicon" if has_mps else "none",
-    }
+    devices = {"cpu": f"{processor_name()}, {processors}, {threads}"}
+    for kind, accelerator in ACCELERATORS.items():
+        count = accelerator.count()
+        problem = find_failure(kind) if count else ""
+        names = "" if problem else ", ".join(map(accelerator.name, range(count)))
+        devices[kind] = f"unusable: {problem}" if problem else names or "none"
+    return devices
 
 
 def describe_data(root: Path) -> dict[str, str]:
-    """Return facts about a data folder; one that is missing or damaged is said to be so."""
+    """Return facts about a data folder, or that it is missing or damaged."""
     folder = DataFolder(root)
     if not folder.is_prepared():
         return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
@@ -58,7 +60,7 @@ def describe_data(root: Path) -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """Return the processor's model name, or its architecture where the system does not tell."""
+    """Return the processor's model name, or its architecture if the system does not report a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

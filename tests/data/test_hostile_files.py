@@ -25,12 +25,12 @@ from PIL import Image
 from torch import nn
 
 from cifar100.data.folder.csv_labels import read_rows
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import read_info
 from cifar100.data.folder.splits import Split, load_split, save_split
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.pickles import load_pickle
 from cifar100.errors import UserError
-from cifar100.results.predict import load_image
 from cifar100.runs.checkpoints import load_weights, read_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
@@ -161,9 +161,9 @@ KINDS = [
     Kind("release.zip", zip_archive, read_release),
     Kind("train.csv", lambda: CSV, read_rows),
     Kind("mine.yaml", lambda: YAML, lambda path: load_config(files=[path])),
-    Kind("image.png", image_file("PNG"), load_image),
-    Kind("image.gif", image_file("GIF"), load_image),
-    Kind("image.jpg", image_file("JPEG"), load_image),
+    Kind("image.png", image_file("PNG"), read_image),
+    Kind("image.gif", image_file("GIF"), read_image),
+    Kind("image.jpg", image_file("JPEG"), read_image),
     Kind("last.ckpt", checkpoint_file, read_weights),
     Kind("split.npz", split_file, load_split),
     Kind("dataset.json", lambda: json.dumps(INFO).encode(), lambda path: read_info(path).describe()),

@@ -1,46 +1,30 @@
-"""The figures of an evaluation against worked examples; whole evaluations are in tests/test_end_to_end.py."""
+"""The metrics of an evaluation against worked examples, and what `evaluate` refuses."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from small_folder import make_folder
+from torch import Tensor, nn
+from trained_networks import ColourNetwork, stub, write_run
 
-from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo
-from cifar100.results.evaluate import Evaluation, measure, measure_flip_tta, show_evaluation, wilson_interval
+from cifar100 import metrics
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.folder.splits import Split, save_split
+from cifar100.errors import UserError
+from cifar100.results.evaluate import Evaluation, describe, evaluate, measure, wilson_interval
 from cifar100.runs.folder import RunFolder
-from cifar100.runs.trained_network import TrainedNetwork
-
-INFO = DatasetInfo(
-    name="Six things",
-    origin="custom",
-    class_names=("a", "b", "c", "d", "e", "f"),
-    superclass_names=("first", "second"),
-    class_to_superclass=(0, 0, 0, 1, 1, 1),
-    num_train=6,
-    num_test=4,
-    sha256={},
-    mean=(0.5, 0.5, 0.5),
-    std=(0.25, 0.25, 0.25),
-)
+from cifar100.runs.trained_network import load_trained
 
 
-def evaluate(logits: torch.Tensor, labels: torch.Tensor) -> Evaluation:
-    trained = TrainedNetwork(
-        network=nn.Identity(),
-        config=Config(),
-        info=INFO,
-        checkpoint=Path("best.ckpt"),
-        averaged=False,
-        epoch=3,
-        device=torch.device("cpu"),
-    )
-    return measure(logits, labels, INFO, run=RunFolder(Path("logs/x")), trained=trained, split="test")
+def described(logits: Tensor, labels: Tensor) -> Evaluation:
+    return describe(logits, labels, stub(nn.Identity()), run=RunFolder(Path("logs/x")), split="test")
 
 
 def test_a_worked_example() -> None:
@@ -49,12 +33,28 @@ def test_a_worked_example() -> None:
     logits[1] = torch.tensor([5.0, 4, 3, 2, 1, 0])  # label b: second choice, right superclass
     logits[2] = torch.tensor([5.0, 4, 3, 2, 1, 0])  # label f: last of six, wrong superclass
     logits[3, 3] = 9.0  # label d: right
-    result = evaluate(logits, torch.tensor([0, 1, 5, 3]))
+    result = described(logits, torch.tensor([0, 1, 5, 3]))
     assert (result.top1, result.top5, result.superclass, result.num_images) == (0.5, 0.75, 0.75, 4)
+    assert result.metrics == {"loss": result.loss, "accuracy": 0.5, "top5_accuracy": 0.75}
     assert result.per_class == {"a": 1.0, "b": 0.0, "d": 1.0, "f": 0.0}  # c and e have no image
     total = math.log(sum(math.exp(value) for value in range(6)))
     sure = math.log(math.exp(9) + 5) - 9
     assert result.loss == pytest.approx((2 * sure + (total - 4) + total) / 4, rel=1e-5)
+
+
+def test_the_accuracy_is_an_exact_fraction() -> None:
+    labels = torch.arange(10_000) % 6
+    logits = nn.functional.one_hot(labels.roll(1) * (torch.arange(10_000) >= 8242) + labels * 1, 20).float()
+    correct = int((logits.argmax(1) == labels).sum())
+    measurement = measure(logits, labels)
+    assert measurement.top1 == correct / 10_000
+    assert measurement.top1_interval == wilson_interval(correct, 10_000)
+
+
+def test_a_metric_takes_one_entry_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(metrics.METRICS, "confidence", lambda logits, labels: logits.softmax(1).amax(1))
+    result = described(torch.zeros(4, 6), torch.tensor([0, 1, 5, 3]))
+    assert result.metrics["confidence"] == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(
@@ -65,21 +65,51 @@ def test_the_interval_is_wilsons(correct: int, total: int, low: float, high: flo
     assert wilson_interval(correct, total) == pytest.approx((low, high), abs=1e-4)
 
 
-def test_what_is_shown_names_the_data_the_figures_and_the_hardest_class(capsys: pytest.CaptureFixture[str]) -> None:
-    show_evaluation(evaluate(torch.eye(6)[:4], torch.tensor([0, 1, 2, 5])))
-    shown = capsys.readouterr().out
-    assert "Six things, custom data, 6 classes" in shown
-    assert "75.00%" in shown
-    assert "f 0%" in shown
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of a custom network on 60 training images, of which 20 are for validation, and 10 test images."""
+    info = make_folder(tmp_path / "data")
+    torch.manual_seed(0)
+    run = write_run(tmp_path / "run", ColourNetwork(5), info=info, data_root=tmp_path / "data")
+    save_split(Split(train=np.arange(40), validation=np.arange(40, 60)), run.split)
+    return run
 
 
-def test_flip_augmentation_is_shown_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    logits, labels = torch.eye(6)[:4], torch.tensor([0, 1, 2, 5])
-    plain = evaluate(logits, labels)
-    better = logits.clone()
-    better[3, 5] = 2.0
-    both = replace(plain, flip_tta=measure_flip_tta(better, labels))
-    show_evaluation(both)
-    shown = capsys.readouterr().out
-    assert "75.00%" in shown.split("with flip TTA")[0]
-    assert "top-1 100.00%" in shown.split("with flip TTA")[1]
+@pytest.mark.parametrize(("split", "part", "first"), [("test", "test", 0), ("validation", "train", 40)])
+def test_an_evaluation_is_that_of_the_networks_logits_and_is_written(
+    run: RunFolder, split: str, part: str, first: int
+) -> None:
+    result = evaluate(run, split=split, checkpoint="best", flip_tta=True, network=ColourNetwork)  # type: ignore[arg-type]
+    images, labels = DataFolder(run.path.parent / "data").load(part)  # type: ignore[arg-type]
+    pixels, truth = torch.from_numpy(images[first:]), torch.from_numpy(labels[first:])
+    trained = load_trained(run, "best", network=ColourNetwork)
+    expected = describe(trained.logits(pixels), truth, trained, run=run, split=split)
+    assert replace(result, flip_tta=None) == expected
+    assert result.flip_tta is not None
+    assert result.flip_tta.metrics == pytest.approx(expected.metrics)  # a mean colour is the same in the mirror
+    written = json.loads(run.evaluation(split).read_text())
+    assert written["metrics"] == result.metrics
+    assert written["flip_tta"]["metrics"] == result.flip_tta.metrics
+    assert (written["epoch"], written["num_images"], written["superclass"]) == (5, len(truth), None)
+
+
+def test_a_module_serves_as_well_as_a_function(run: RunFolder) -> None:
+    by_function = evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
+    assert evaluate(run, split="test", checkpoint="best", network=ColourNetwork(5)) == by_function
+
+
+def test_data_that_are_gone_or_others_are_refused(run: RunFolder) -> None:
+    info_file = run.path.parent / "data" / "dataset.json"
+    content = json.loads(info_file.read_text())
+    info_file.write_text(json.dumps({**content, "sha256": {"test": "0"}}))
+    with pytest.raises(UserError, match=r"the test images in .* are not those of the run"):
+        evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
+    info_file.unlink()
+    with pytest.raises(UserError, match="holds no prepared data; the run was trained on small, custom data, 5 classes"):
+        evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
+
+
+def test_a_run_without_validation_images_is_refused(run: RunFolder) -> None:
+    save_split(Split(train=np.arange(60), validation=np.arange(0)), run.split)
+    with pytest.raises(UserError, match="has no validation images"):
+        evaluate(run, split="validation", checkpoint="best", network=ColourNetwork)

@@ -1,95 +1,79 @@
-"""Any image file a person may have; whole predictions are tested in tests/test_end_to_end.py."""
+"""Predictions in batches; how an image is read is tested in tests/data/folder/test_image_files.py."""
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trained_networks import ColourNetwork, stub
 
 from cifar100.errors import UserError
-from cifar100.results.predict import load_image
-
-RED = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 32, 32)
-
-
-def test_a_32_pixel_image_is_read_pixel_by_pixel(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    assert torch.equal(load_image(tmp_path / "image.png"), torch.from_numpy(pixels).permute(2, 0, 1))
+from cifar100.results import predict
+from cifar100.results.predict import classify
+from cifar100.runs import trained_network
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (640, 480), (32, 33)])
-def test_any_size(size: tuple[int, int], tmp_path: Path) -> None:
-    Image.new("RGB", size, (255, 0, 0)).save(tmp_path / "image.png")
-    assert torch.equal(load_image(tmp_path / "image.png"), RED)
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Ten images of different colours and sizes."""
+    generator = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (20 + number, 30), tuple(generator.integers(0, 256, 3).tolist())).save(path)
+    return paths
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
-def test_any_mode(mode: str, tmp_path: Path) -> None:
-    white = {"1": 1, "I;16": 65535, "I": 65535, "F": 255.0, "LA": (255, 255), "RGBA": (255, 255, 255, 255)}
-    white |= {"CMYK": (0, 0, 0, 0), "YCbCr": (255, 128, 128), "RGB": (255, 255, 255)}
-    image = (
-        Image.new("L", (40, 40), 255).convert("P") if mode == "P" else Image.new(mode, (40, 40), white.get(mode, 255))
-    )
-    path = tmp_path / ("image.png" if mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "image.tiff")
-    image.save(path)
-    assert load_image(path).float().mean() > 250
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> ColourNetwork:
+    monkeypatch.setattr(predict, "BATCH_SIZE", 4)
+    torch.manual_seed(0)
+    return ColourNetwork(6)
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
-    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
-    pixels[:32] = (255, 0, 0)  # red above; turned by 90 degrees it is on the right
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels).save(tmp_path / "image.png", exif=exif)
-    image = load_image(tmp_path / "image.png")
-    assert image[0, :, 20:].float().mean() > 250
-    assert image[0, :, :12].float().mean() < 5
+def test_batches_are_limited_and_predictions_are_those_of_single_images_in_order(
+    files: list[Path], network: ColourNetwork
+) -> None:
+    together = list(classify(stub(network), files, top=6))
+    assert network.batch_sizes == [4, 4, 2]
+    assert [prediction.image for prediction in together] == [str(file) for file in files]
+    for file, prediction in zip(files, together, strict=True):
+        (alone,) = classify(stub(network), [file], top=6)
+        assert [entry.name for entry in alone.classes] == [entry.name for entry in prediction.classes]
+        probabilities = [entry.probability for entry in prediction.classes]
+        assert probabilities == pytest.approx([entry.probability for entry in alone.classes], abs=1e-6)
+    assert len({tuple(entry.probability for entry in prediction.classes) for prediction in together}) == 10
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
-    Image.new("RGBA", (32, 32), (255, 0, 0, 0)).save(tmp_path / "image.png")
-    assert load_image(tmp_path / "image.png").min() == 255
+def test_probabilities_are_the_softmax_of_the_logits(files: list[Path], network: ColourNetwork) -> None:
+    (prediction,) = classify(stub(network), files[:1], top=2)
+    with Image.open(files[0]) as image:
+        colour = torch.tensor(image.getpixel((0, 0))) / 255
+    expected = network.head(colour).softmax(0).topk(2)
+    assert [entry.probability for entry in prediction.classes] == pytest.approx(expected.values.tolist(), rel=1e-5)
+    assert [entry.name for entry in prediction.classes] == ["abcdef"[index] for index in expected.indices.tolist()]
+    for entry in prediction.classes:
+        assert entry.superclass == ("first" if entry.name in "abc" else "second")
 
 
-def test_what_is_no_image_gets_one_line(tmp_path: Path) -> None:
-    text = tmp_path / "text.png"
-    text.write_text("no image")
-    cut = tmp_path / "cut.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(cut)
-    cut.write_bytes(cut.read_bytes()[:2000])
-    for path, message in [(text, "cannot be read as an image"), (cut, "cannot be read as an image")]:
-        with pytest.raises(UserError, match=message) as caught:
-            load_image(path)
-        assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="there is no file"):
-        load_image(tmp_path / "missing.png")
-    with pytest.raises(UserError, match="cannot be read as an image"):
-        load_image(tmp_path)
+def test_predictions_arrive_before_later_files_are_read(files: list[Path], network: ColourNetwork) -> None:
+    files[9].write_text("no image")
+    stream = classify(stub(network), files, top=1)
+    assert [prediction.image for prediction in itertools.islice(stream, 8)] == [str(file) for file in files[:8]]
+    assert network.batch_sizes == [4, 4]
+    with pytest.raises(UserError, match=r"9\.png is damaged or not an image \(8 bytes\)"):
+        next(stream)
 
 
-@pytest.mark.parametrize("side", [15_000, 60_000])
-def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side: int, tmp_path: Path) -> None:
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    path = tmp_path / "bomb.png"
-    path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-    )
-    with pytest.raises(UserError, match="pixels; scale it down"):
-        load_image(path)
+def test_the_largest_batch_is_that_of_a_trained_network() -> None:
+    assert predict.BATCH_SIZE == trained_network.BATCH_SIZE == 256
 
 
-def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "float.tiff"
-    Image.fromarray(np.random.default_rng(0).random((40, 40), dtype=np.float32)).save(path)
-    with pytest.raises(UserError, match="floating-point numbers; save it with 8 or 16 bits"):
-        load_image(path)
+def test_top_must_be_positive_and_is_at_most_the_number_of_classes(files: list[Path], network: ColourNetwork) -> None:
+    with pytest.raises(UserError, match="--top is 0, but it must be at least 1"):
+        list(classify(stub(network), files, top=0))
+    (prediction,) = classify(stub(network), files[:1], top=99)
+    assert len(prediction.classes) == 6

@@ -37,6 +37,17 @@ def networks() -> dict[str, Component]:
     return components("models", "network")
 
 
+NetworkSource = nn.Module | Callable[[int], nn.Module]
+"""A network, or a function from the number of classes to one."""
+
+
+def make_network(source: NetworkSource | None, config: ModelConfig, num_classes: int) -> nn.Module:
+    """Return the network of a Python caller, or build the one that `config` names if there is none."""
+    if source is None:
+        return build_model(config, num_classes)
+    return source if isinstance(source, nn.Module) else source(num_classes)
+
+
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
     """Build the network that `config` names, with random parameters from torch's global generator."""
     component = networks()[config.name]

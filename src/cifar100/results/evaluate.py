@@ -1,4 +1,4 @@
-"""Measure a trained network. This is the only place that opens the test split."""
+"""Measure a trained network. No other module opens the test split."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
-from torch.nn import functional as F
 
 from cifar100.atomic_files import write_json
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
+from cifar100.metrics import METRICS
+from cifar100.models import NetworkSource
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
@@ -26,18 +26,34 @@ BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipAveraged:
-    """What the mean logits of an image and of its mirror image give: twice the arithmetic, so always told apart."""
+class Measurement:
+    """The metrics of one set of logits."""
 
-    top1: float
+    metrics: dict[str, float]
+    """The mean of each metric of `cifar100.metrics.METRICS`. Accuracies are fractions, 0 to 1."""
+
     top1_interval: tuple[float, float]
-    top5: float
-    loss: float
+    """95 % confidence interval of the accuracy over the choice of images (Wilson score interval)."""
+
+    @property
+    def top1(self) -> float:
+        """The accuracy, 0 to 1."""
+        return self.metrics["accuracy"]
+
+    @property
+    def top5(self) -> float:
+        """The top-5 accuracy, 0 to 1."""
+        return self.metrics["top5_accuracy"]
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats, without label smoothing."""
+        return self.metrics["loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """How a trained network does on one split. Accuracies are shares, 0 to 1."""
+class Evaluation(Measurement):
+    """The performance of a trained network on one split. Written as `evaluation_<split>.json`."""
 
     run: str
     checkpoint: str
@@ -48,26 +64,25 @@ class Evaluation:
     data: str
     split: str
     num_images: int
-    top1: float
-    top1_interval: tuple[float, float]
-    """95 % confidence interval of `top1` over the choice of images (Wilson score interval)."""
-
-    top5: float
-    loss: float
-    """Mean cross-entropy in nats, without label smoothing."""
-
     superclass: float | None
-    """Share of images whose predicted class lies in the right superclass; None without superclasses."""
+    """Fraction of images whose predicted class has the right superclass; None without superclasses."""
 
     per_class: dict[str, float]
-    """Class name to the share of its images that were recognised."""
+    """Accuracy by class name; classes without images are left out."""
 
-    flip_tta: FlipAveraged | None = None
-    """The same figures with flip test-time augmentation; None unless asked for."""
+    flip_tta: Measurement | None = None
+    """Flip test-time augmentation: the mean logits of each image and its mirror image; None unless asked for.
+
+    It needs twice the computation, so its metrics are always reported separately."""
 
 
 def evaluate(
-    run: RunFolder, *, split: Literal["test", "validation"], checkpoint: str, flip_tta: bool = False
+    run: RunFolder,
+    *,
+    split: Literal["test", "validation"],
+    checkpoint: str,
+    flip_tta: bool = False,
+    network: NetworkSource | None = None,
 ) -> Evaluation:
     """Measure a run's network and write `evaluation_<split>.json` into the run folder.
 
@@ -75,37 +90,43 @@ def evaluate(
         run: the run folder.
         split: `test`, or the run's own `validation` images.
         checkpoint: `best`, `last` or a path.
-        flip_tta: measure with flip test-time augmentation, too.
+        flip_tta: also measure with flip test-time augmentation.
+        network: see `load_trained`.
 
     Raises:
         UserError: the run or its data are missing, damaged or have changed.
     """
-    trained = load_trained(run, checkpoint)
+    trained = load_trained(run, checkpoint, network=network)
     images, labels = _images(trained, run, split)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)
     logits = _all_logits(trained, pixels)
-    evaluation = measure(logits, truth, trained.info, run=run, trained=trained, split=split)
+    evaluation = describe(logits, truth, trained, run=run, split=split)
     if flip_tta:
-        # Logits, not probabilities: where one of the two views is sure, it then weighs more; usual in the speed runs.
+        # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + _all_logits(trained, pixels.flip(3))) / 2
-        evaluation = replace(evaluation, flip_tta=measure_flip_tta(mean, truth))
+        evaluation = replace(evaluation, flip_tta=measure(mean, truth))
     write_json(asdict(evaluation), run.evaluation(split))
     return evaluation
 
 
-def measure(
-    logits: Tensor, labels: Tensor, info: DatasetInfo, *, run: RunFolder, trained: TrainedNetwork, split: str
-) -> Evaluation:
-    """Compute all figures from logits float (N, C) and labels int64 (N,)."""
-    ranked = logits.topk(min(5, logits.shape[1])).indices  # (N, 5)
-    hits = ranked == labels[:, None]
-    predicted = ranked[:, 0]
+def measure(logits: Tensor, labels: Tensor) -> Measurement:
+    """Compute all metrics of logits, float (N, num_classes), and labels, int64 (N,)."""
+    metrics = {name: metric(logits, labels).double().mean().item() for name, metric in METRICS.items()}
+    correct = round(metrics["accuracy"] * len(labels))
+    return Measurement(metrics=metrics, top1_interval=wilson_interval(correct, len(labels)))
+
+
+def describe(logits: Tensor, labels: Tensor, trained: TrainedNetwork, *, run: RunFolder, split: str) -> Evaluation:
+    """Return the evaluation of logits, float (N, num_classes), against labels, int64 (N,)."""
+    measurement = measure(logits, labels)
+    info, predicted = trained.info, logits.argmax(dim=1)
     superclass = None
     if info.class_to_superclass:
         to_superclass = torch.tensor(info.class_to_superclass)
         superclass = (to_superclass[predicted] == to_superclass[labels]).float().mean().item()
-    correct = int(hits[:, 0].sum())
     return Evaluation(
+        metrics=measurement.metrics,
+        top1_interval=measurement.top1_interval,
         run=run.name,
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
@@ -113,56 +134,17 @@ def measure(
         data=info.describe(),
         split=split,
         num_images=len(labels),
-        top1=correct / len(labels),
-        top1_interval=wilson_interval(correct, len(labels)),
-        top5=hits.any(dim=1).float().mean().item(),
-        loss=F.cross_entropy(logits, labels).item(),
         superclass=superclass,
         per_class=_per_class(predicted, labels, info.class_names),
     )
 
 
-def measure_flip_tta(logits: Tensor, labels: Tensor) -> FlipAveraged:
-    """Compute the figures from mean logits float (N, C) and labels int64 (N,)."""
-    hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-    correct = int(hits[:, 0].sum())
-    return FlipAveraged(
-        top1=correct / len(labels),
-        top1_interval=wilson_interval(correct, len(labels)),
-        top5=hits.any(dim=1).float().mean().item(),
-        loss=F.cross_entropy(logits, labels).item(),
-    )
-
-
 def wilson_interval(correct: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a share (Wilson, 1927); it stays within 0 and 1."""
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    """Return the 95 % confidence interval of a fraction (Wilson, 1927); it stays within 0 and 1."""
+    fraction = correct / total
+    centre = (fraction + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(fraction * (1 - fraction) / total + z * z / (4 * total * total))
     return centre - half, centre + half
-
-
-def show_evaluation(evaluation: Evaluation) -> None:
-    """Print the figures, and the classes that are recognised best and worst."""
-    low, high = evaluation.top1_interval
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_row("data", evaluation.data)
-    table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
-    table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged)
-    table.add_row("top-1 accuracy", f"[bold]{evaluation.top1:.2%}[/]  (95 % interval {low:.2%} to {high:.2%})")
-    table.add_row("top-5 accuracy", f"{evaluation.top5:.2%}")
-    if evaluation.superclass is not None:
-        table.add_row("superclass accuracy", f"{evaluation.superclass:.2%}")
-    table.add_row("loss", f"{evaluation.loss:.4f}")
-    augmented = evaluation.flip_tta
-    if augmented is not None:
-        low, high = augmented.top1_interval
-        table.add_row("with flip TTA", f"top-1 {augmented.top1:.2%}  (95 % interval {low:.2%} to {high:.2%})")
-        table.add_row("", f"top-5 {augmented.top5:.2%}, loss {augmented.loss:.4f}; test-time augmentation")
-    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1], reverse=True)
-    table.add_row("best classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:3]))
-    table.add_row("worst classes", ", ".join(f"{name} {share:.0%}" for name, share in ordered[:-4:-1]))
-    Console(highlight=False).print(table)
 
 
 def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -170,10 +152,10 @@ def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArra
     part: Literal["train", "test"] = "test" if split == "test" else "train"
     if not folder.is_prepared():
         generated = " --source generated" if trained.info.origin == "generated" else ""
-        mend = f"prepare it again: cifar100 prepare{generated} --root {folder.root}"
+        fix = f"prepare it again: cifar100 prepare{generated} --root {folder.root}"
         raise UserError(
             f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained.info.describe()}. "
-            f"Change to the folder where it was trained, or {mend}"
+            f"Change to the folder where it was trained, or {fix}"
         )
     if folder.info().sha256.get(part) != trained.info.sha256.get(part):
         raise UserError(f"the {part} images in {folder.root} are not those of the run {run.path}; prepare them again.")

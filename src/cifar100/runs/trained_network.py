@@ -1,4 +1,4 @@
-"""A trained network, read back from its run folder."""
+"""Load a trained network from its run folder."""
 
 from __future__ import annotations
 
@@ -13,32 +13,48 @@ from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.image_batches import normalize
 from cifar100.devices import choose_accelerator
-from cifar100.models import build_model, use_channels_last
+from cifar100.errors import UserError
+from cifar100.models import NetworkSource, make_network, use_channels_last
 from cifar100.runs.checkpoints import load_weights, open_checkpoint
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_config
+
+BATCH_SIZE = 256
+"""Maximum number of images in one forward pass of a prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network with the weights of a checkpoint, in evaluation mode on the best device."""
+    """A network with the weights of a checkpoint, in evaluation mode on the best device.
+
+    Call it with images, uint8 (N, 3, 32, 32), RGB, on any device. It returns the probabilities, float32
+    (N, num_classes), on the device of the images. Memory does not grow with N beyond the images and the result.
+    """
 
     network: nn.Module
     config: Config
     info: DatasetInfo
     checkpoint: Path
     epoch: int
-    """How many epochs the weights were trained."""
+    """Number of epochs of training behind the weights."""
 
     averaged: bool
-    """Whether they are the moving average of the trained weights."""
+    """Whether the weights are the moving average of the trained ones."""
 
     device: torch.device
 
     @property
     def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-        """Mean and standard deviation of each channel, pixels in 0..1, that the network was trained with."""
+        """Mean and standard deviation of each channel in training, pixels in 0..1."""
         return self.config.data.mean or self.info.mean, self.config.data.std or self.info.std
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
+        batches = torch.split(images, BATCH_SIZE)
+        return torch.cat([self.logits(batch).softmax(dim=1).to(images.device) for batch in batches])
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
@@ -51,13 +67,17 @@ class TrainedNetwork:
         return logits.float()
 
 
-def load_trained(run: RunFolder, checkpoint: str, *, device: torch.device | None = None) -> TrainedNetwork:
+def load_trained(
+    run: RunFolder, checkpoint: str, *, device: torch.device | None = None, network: NetworkSource | None = None
+) -> TrainedNetwork:
     """Build a run's network and load its weights.
 
     Args:
         run: the run folder.
         checkpoint: `best`, `last` or a path.
-        device: where to; None is the best there is.
+        device: device of the network; the default is the best that works.
+        network: replaces the network that config.yaml names, for a run that was trained with a custom one. A module is
+            changed in place: its weights, mode and device.
 
     Raises:
         UserError: a file of the run is missing or damaged, or the checkpoint is of another architecture.
@@ -65,19 +85,24 @@ def load_trained(run: RunFolder, checkpoint: str, *, device: torch.device | None
     config = load_config(files=[run.config])
     info = read_info(run.dataset_info)
     path, content = open_checkpoint(run, checkpoint, tell=lambda line: print(line, file=sys.stderr))
-    network = build_model(config.model, info.num_classes)
-    load_weights(network, content, path)
+    custom = read_parts(run).get("network")
+    if network is None and custom is not None:
+        raise UserError(
+            f"{run.path} was trained from Python with network={custom}, which config.yaml cannot name; load it from "
+            f"there: load_model({run.name!r}, network=...), or evaluate and predict likewise."
+        )
+    module = make_network(network, config.model, info.num_classes)
+    load_weights(module, content, path)
     device = device or torch.device(choose_accelerator("auto"))
-    network = network.eval().to(device)
+    module = module.eval().to(device)
     if config.training.channels_last:
-        use_channels_last(network)
-    epoch = int(content.get("epoch", -1)) + 1
+        use_channels_last(module)
     return TrainedNetwork(
-        network=network,
+        network=module,
         config=config,
         info=info,
         checkpoint=path,
-        epoch=epoch,
+        epoch=int(content.get("epoch", -1)) + 1,
         averaged=bool(content.get("averaged")),
         device=device,
     )

@@ -19,8 +19,8 @@ from cifar100.data.folder.splits import Split, stratified_split
 from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
-from cifar100.models import use_channels_last
-from cifar100.training.lit_module import ImageClassifier, NetworkSource, make_network
+from cifar100.models import NetworkSource, make_network, use_channels_last
+from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.loss import Loss
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
@@ -130,7 +130,7 @@ def assemble(
             raise UserError("--optimization.teacher needs the data of a data folder, not a custom data module.")
         teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
-    network = make_network(parts.network, config, info.num_classes)
+    network = make_network(parts.network, config.model, info.num_classes)
     _prepare_network(network, config, data)
     module = ImageClassifier(config, info.num_classes, network=network, loss=parts.loss, clock=clock, teacher=teacher)
     return Experiment(config, info, split, data, module, clock, steps_per_epoch, image_shape)

@@ -6,18 +6,18 @@ It works with any `Trainer`, with `EarlyStopping("val/accuracy")` or `("train/lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
 from cifar100.metrics import METRICS, accuracy
-from cifar100.models import build_model
+from cifar100.models import NetworkSource, make_network
 from cifar100.settings import config_from_dict, to_dict
 from cifar100.training.loss import Loss, build_loss
 from cifar100.training.metric_sums import MetricSums
@@ -29,9 +29,6 @@ from cifar100.training.optimization.schedules import build_scheduler, set_learni
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,), or float (N, num_classes) if images are mixed."""
-
-NetworkSource = nn.Module | Callable[[int], nn.Module]
-"""A network, or a function from the number of classes to one."""
 
 
 class ImageClassifier(L.LightningModule):
@@ -60,7 +57,7 @@ class ImageClassifier(L.LightningModule):
         super().__init__()
         self.config = config if isinstance(config, Config) else config_from_dict(config)
         self.num_classes = num_classes
-        self.network = make_network(network, self.config, num_classes)
+        self.network = make_network(network, self.config.model, num_classes)
         self.loss = loss or build_loss(self.config.optimization)
         self.clock = clock
         self.teacher = teacher
@@ -193,10 +190,3 @@ class ImageClassifier(L.LightningModule):
     def _means(self, sums: MetricSums, prefix: str) -> dict[str, float]:
         *totals, count = sums.reduced(self.trainer.strategy).tolist()
         return {f"{prefix}{name}": total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
-
-
-def make_network(source: NetworkSource | None, config: Config, num_classes: int) -> nn.Module:
-    """Return the custom network; without one, build the network that `config.model` names."""
-    if source is None:
-        return build_model(config.model, num_classes)
-    return source if isinstance(source, nn.Module) else source(num_classes)

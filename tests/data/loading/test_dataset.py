@@ -6,8 +6,9 @@ from small_folder import make_folder
 
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.loading.dataset import CsvImageDataset, read_image
+from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.errors import UserError
 
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
@@ -52,31 +53,19 @@ def test_labels_out_of_range_are_refused(folder):
         make(folder, num_classes=4)
 
 
-@pytest.mark.parametrize(("size", "mode"), [((32, 32), "L"), ((32, 32), "RGBA"), ((64, 64), "P"), ((50, 20), "RGB")])
-def test_other_sizes_and_modes_become_32_by_32_rgb(tmp_path, size, mode):
-    picture = Image.new("RGB", size, (204, 102, 51)).convert(mode)
-    picture.save(tmp_path / "image.png")
-    image = read_image(tmp_path / "image.png")
-    assert (image.shape, image.dtype) == ((32, 32, 3), np.uint8)
-    assert np.abs(image.astype(int) - np.array(picture.convert("RGB").getpixel((0, 0)))).max() <= 1
-
-
-def test_larger_image_is_averaged_not_sampled(tmp_path):
-    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))  # one pixel wide
-    Image.fromarray(stripes).save(tmp_path / "stripes.png")
-    assert set(np.unique(read_image(tmp_path / "stripes.png"))) <= {127, 128}
-
-
-def test_missing_image_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"gone\.png cannot be read \(No such file or directory\)\.$"):
-        read_image(tmp_path / "gone.png")
+def test_the_pixels_are_those_that_preparation_and_predict_read(folder):
+    """All of them call `read_image`; tests/data/folder/test_image_files.py compares it with Pillow."""
+    path = folder.images / "train" / "000.png"
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 256, (60, 120, 4), dtype=np.uint8), "RGBA").save(path)
+    assert torch.equal(make(folder)[0][0], torch.from_numpy(read_image(path)).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("keep", [0, 5, 40, 1000])
 def test_damaged_image_is_named(folder, keep, capfd):
     path = folder.images / "train" / "000.png"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=rf"000\.png is damaged or no image \({keep} bytes\)"):
+    with pytest.raises(UserError, match=rf"000\.png is damaged or not an image \({keep} bytes\)"):
         make(folder)[0]
 
 
@@ -85,5 +74,5 @@ def test_altered_image_is_named(folder):
     content = bytearray(path.read_bytes())
     content[1500] ^= 0xFF
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"000\.png is damaged or no image"):
+    with pytest.raises(UserError, match=r"000\.png is damaged or not an image"):
         make(folder)[0]

@@ -85,7 +85,7 @@ def test_damaged_image_is_one_line(folder, num_workers):
     (folder.images / "train" / "030.png").write_bytes(b"no image")
     with pytest.raises(UserError) as caught:
         epoch_of(make(folder, num_workers=num_workers), 0) + epoch_of(make(folder, num_workers=num_workers), 1)
-    assert str(caught.value).endswith("030.png is damaged or no image (8 bytes); restore it or remove its row.")
+    assert str(caught.value).endswith("030.png is damaged or not an image (8 bytes); restore it or leave it out.")
     assert "\n" not in str(caught.value)
 
 

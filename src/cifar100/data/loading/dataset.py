@@ -1,4 +1,4 @@
-"""Images in files, listed in a CSV file, read and augmented one at a time with Albumentations."""
+"""The dataset of the `images` pipeline: reads image files and augments them one at a time with Albumentations."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from cifar100.data.folder.csv_labels import read_labels
-from cifar100.data.image_batches import IMAGE_SIDE
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.sampler import Key, place_generator
-from cifar100.errors import UserError
 
 if TYPE_CHECKING:
     import albumentations as A
 
-# OpenCV's own threads can hang a worker process that was forked while they ran, and gain nothing on a 32x32 image.
-# Set here, it holds in every process that reads images: the main one before it starts workers, and each worker.
+# OpenCV's own threads can hang a worker process that was forked while they ran. They gain nothing on a 32x32 image.
+# Every process that reads images imports this module: the main process before it starts workers, and each worker.
 cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is a UserError instead
 
@@ -29,9 +28,9 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged f
 class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
     """The images of a CSV file, each as (uint8 (3, 32, 32) RGB, label).
 
-    `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The draws depend on
-    (seed, epoch, index) alone, so on no worker; Albumentations left to itself repeats its draws in every worker and
-    every epoch.
+    `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The random parameters
+    depend only on (seed, epoch, index), not on the worker. Albumentations by itself repeats its random parameters in
+    every worker and every epoch.
     """
 
     def __init__(
@@ -61,35 +60,11 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def augment_image(image: NDArray[np.uint8], transform: A.Compose, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Apply `transform` with all its draws from `generator`.
+    """Apply `transform` with random parameters from `generator`, which all transforms share.
 
-    All transforms share it. Albumentations' own `set_random_seed` would start each of them at the same number, and an
-    image would be flipped exactly when it is rotated.
+    Albumentations' own `set_random_seed` gives each transform the same seed: an image would be flipped exactly when it
+    is rotated.
     """
     transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))
     augmented: NDArray[np.uint8] = transform(image=image)["image"]
     return augmented
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as uint8 (32, 32, 3) RGB; another size is scaled, whatever its aspect ratio.
-
-    Raises:
-        UserError: the file is missing, or damaged, or no image.
-    """
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    except cv2.error:  # an empty file
-        image = None
-    if image is None:
-        raise UserError(f"{path} is damaged or no image ({content.size} bytes); restore it or remove its row.")
-    if image.shape[:2] != (IMAGE_SIDE, IMAGE_SIDE):
-        shrinks = min(image.shape[:2]) > IMAGE_SIDE
-        image = cv2.resize(
-            image, (IMAGE_SIDE, IMAGE_SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cifar100 import __version__
-from cifar100.__main__ import COMMANDS, main, overview
+from cifar100.cli.main import COMMANDS, main, overview
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -60,7 +60,7 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["train", "--recipe", "quick"], "no recipe 'quick'"),
         (["train", "--config", "none.yaml"], "configuration file none.yaml cannot be read"),
         (["train", "--resume", "x"], "no run 'x'"),
-        (["train", "--resume", "x", "--experiment", "y"], "--resume goes on in the run's own folder; give no --recipe"),
+        (["train", "--resume", "x", "--experiment", "y"], "--resume continues in the run's own folder"),
         (["train", "--data"], "--data"),
         (["evaluate"], "RUN"),
         (["evaluate", "x"], "no run 'x'"),
@@ -85,7 +85,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cifar100.commands.recipes", broken)
+    monkeypatch.setattr("cifar100.commands.list_recipes", broken)
     with pytest.raises(ZeroDivisionError):
         run("recipes", monkeypatch=monkeypatch)
 
@@ -98,19 +98,3 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_python_dash_m_is_the_same_program() -> None:
     shown = subprocess.run([sys.executable, "-m", "cifar100", "--help"], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == overview()
-
-
-def test_recipes_lists_every_recipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("recipes", monkeypatch=monkeypatch) == 0
-    shown = capsys.readouterr().out
-    assert "original" in shown
-    assert "quickstart" in shown
-
-
-def test_info_tells_versions_devices_and_that_there_are_no_data(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("info", monkeypatch=monkeypatch) == 0
-    shown = capsys.readouterr().out
-    assert " ".join(["cifar100", __version__]) in " ".join(shown.split())
-    assert "nothing prepared" in shown

@@ -1,0 +1,39 @@
+"""An entry of the command table, and its parser."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from cifar100.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One entry of the command table."""
+
+    function: Callable[..., Any]
+    """The function of `cifar100.commands`; the first line of its docstring is the summary in the help."""
+
+    run: Callable[[Namespace], None]
+    """Call the function with the parsed options and print what it returns."""
+
+    add_options: Callable[[ArgumentParser], None] = lambda parser: None
+
+    has_settings: bool = False
+    """Whether every setting of `Config` is an option; the help then shows the values of `--recipe` as defaults."""
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (self.function.__doc__ or "").splitlines()[0]
+
+
+class Parser(ArgumentParser):
+    """Raises a `UserError` for a mistake, instead of printing the usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as one line."""
+        raise UserError(f"{message}; --help shows the options.")

@@ -1,0 +1,39 @@
+"""`prepare` and `info`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from cifar100 import commands
+from cifar100.cli.command import Command
+
+
+def _add_prepare_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--source",
+        default="download",
+        help="`download`, `generated` (Shapes-100), or the path of an official folder or archive",
+    )
+    parser.add_argument("--root", default="dataset", help="folder to write to")
+
+
+def _prepare(options: Namespace) -> None:
+    commands.prepare(options.source, options.root)
+
+
+def _add_info_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--root", default="dataset", help="data folder to describe")
+
+
+def _info(options: Namespace) -> None:
+    for title, facts in commands.info(options.root).items():
+        print(title)
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            print(f"  {name:<{width}}  {value}")
+
+
+COMMANDS = {
+    "prepare": Command(commands.prepare, _prepare, _add_prepare_options),
+    "info": Command(commands.info, _info, _add_info_options),
+}

@@ -1,0 +1,95 @@
+"""The command table and the way from `sys.argv` to a command. Turns a user's mistake into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cifar100 import __version__
+from cifar100.cli import data, results, training
+from cifar100.cli.command import Command, Parser
+from cifar100.errors import UserError
+from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
+from cifar100.training.processes import is_rank_zero
+
+EXIT_INTERRUPTED = 130
+
+_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS
+
+COMMANDS: dict[str, Command] = {
+    name: _BY_NAME[name] for name in ("prepare", "find-lr", "train", "evaluate", "predict", "runs", "recipes", "info")
+}
+"""Command name -> command, in the order of `cifar100 --help`."""
+
+
+def main() -> None:
+    """Run the command line and exit; a bug keeps its traceback.
+
+    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM.
+    """
+    try:
+        run_command_line(sys.argv[1:])
+    except UserError as error:
+        print(f"cifar100: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt as error:
+        if is_rank_zero():
+            print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
+        sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
+    except BrokenPipeError:  # the reader has closed the pipe, as in `cifar100 recipes | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run_command_line(arguments: Sequence[str]) -> None:
+    """Parse and run one command.
+
+    Raises:
+        UserError: a mistake on the command line, or one that the command found.
+    """
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return
+    name, *rest = arguments
+    if name == "--version":
+        print(f"cifar100 {__version__}")
+        return
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
+    options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(rest)
+    if unknown:
+        raise UserError(unknown_option(unknown[0]))
+    COMMANDS[name].run(options)
+
+
+def overview() -> str:
+    """Return the text of `cifar100 --help`."""
+    table = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "usage: cifar100 COMMAND [options]\n\nTrain, evaluate and use CIFAR-100 classifiers.\n\n"
+        f"commands:\n{table}\n\n"
+        "'cifar100 COMMAND --help' lists a command's options. A first look, in two minutes and without a download:\n"
+        "  cifar100 train --recipe quickstart"
+    )
+
+
+def build_parser(name: str, recipe: str | None = None) -> Parser:
+    """Return the parser of one command; with a recipe, `--help` shows that recipe's values as the defaults."""
+    command = COMMANDS[name]
+    parser = Parser(prog=f"cifar100 {name}", description=command.summary, allow_abbrev=False)
+    command.add_options(parser)
+    if command.has_settings:
+        add_settings(parser, recipe=recipe if recipe in recipe_names() else DEFAULT_RECIPE)
+        parser.usage = (
+            f"cifar100 {name} [--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
+        )
+    return parser
+
+
+def _named_recipe(arguments: Sequence[str]) -> str | None:
+    for position, argument in enumerate(arguments):
+        if argument == "--recipe":
+            return "".join(arguments[position + 1 : position + 2])
+        if argument.startswith("--recipe="):
+            return argument.partition("=")[2]
+    return None

@@ -1,0 +1,107 @@
+"""`evaluate` and `predict`."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from cifar100 import commands
+from cifar100.cli.command import Command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cifar100.results.evaluate import Evaluation, Measurement
+    from cifar100.results.predict import Prediction
+
+
+def _add_run_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="which weights to use")
+
+
+def _add_evaluate_options(parser: ArgumentParser) -> None:
+    _add_run_options(parser)
+    parser.add_argument("--split", choices=["test", "validation"], default="test", help="which images to measure on")
+    parser.add_argument(
+        "--flip-tta", action="store_true", help="also average each image with its mirror image; reported separately"
+    )
+
+
+def _evaluate(options: Namespace) -> None:
+    show_evaluation(
+        commands.evaluate(options.run, split=options.split, checkpoint=options.checkpoint, flip_tta=options.flip_tta)
+    )
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print every metric, and the classes with the highest and the lowest accuracy."""
+    from rich.console import Console
+
+    table = _plain_table()
+    table.add_row("data", evaluation.data)
+    table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
+    table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged)
+    _add_metrics(table, evaluation)
+    if evaluation.superclass is not None:
+        table.add_row("superclass accuracy", f"{evaluation.superclass:.2%}")
+    if evaluation.flip_tta is not None:
+        table.add_row("with flip TTA", "test-time augmentation: mean logits of the image and its mirror image")
+        _add_metrics(table, evaluation.flip_tta, indent="  ")
+    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1], reverse=True)
+    table.add_row("best classes", ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in ordered[:3]))
+    table.add_row("worst classes", ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in ordered[:-4:-1]))
+    Console(highlight=False).print(table)
+
+
+def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:
+    for name, value in measurement.metrics.items():
+        shown = f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+        if name == "accuracy":
+            low, high = measurement.top1_interval
+            shown = f"[bold]{shown}[/]  (95 % interval {low:.2%} to {high:.2%})"
+        table.add_row(indent + name.replace("top5_", "top-5 ").replace("_", " "), shown)
+
+
+def _add_predict_options(parser: ArgumentParser) -> None:
+    _add_run_options(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+
+
+def _predict(options: Namespace) -> None:
+    predictions = commands.predict(options.run, options.images, top=options.top, checkpoint=options.checkpoint)
+    if options.json:
+        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
+    else:
+        show_predictions(predictions)
+
+
+def show_predictions(predictions: Sequence[Prediction]) -> None:
+    """Print a table for each image."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for prediction in predictions:
+        table = _plain_table()
+        for entry in prediction.classes:
+            bar = "█" * max(1, round(30 * entry.probability))
+            table.add_row(f"  {entry.probability:7.2%}", entry.name, f"[dim]{entry.superclass or ''}[/]", bar)
+        console.print(prediction.image, style="bold", markup=False)
+        console.print(table)
+
+
+def _plain_table() -> Table:
+    from rich.table import Table
+
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+COMMANDS = {
+    "evaluate": Command(commands.evaluate, _evaluate, _add_evaluate_options),
+    "predict": Command(commands.predict, _predict, _add_predict_options),
+}

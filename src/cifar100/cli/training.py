@@ -1,0 +1,101 @@
+"""`find-lr`, `train`, `runs` and `recipes`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime, timedelta
+
+from cifar100 import commands
+from cifar100.cli.command import Command
+from cifar100.config import Config
+from cifar100.errors import UserError
+from cifar100.runs.folder import LOGS
+from cifar100.settings import given_settings, load_config, recipe_names
+
+
+def _add_training_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--recipe", help=f"settings to start from: {', '.join(recipe_names())} (default: original)")
+    parser.add_argument(
+        "--config", action="append", default=None, metavar="FILE", help="YAML file with settings; may be repeated"
+    )
+    parser.add_argument("--experiment", metavar="NAME", help="folder below logs/ (default: the next experiment<N>)")
+
+
+def _add_train_options(parser: ArgumentParser) -> None:
+    _add_training_options(parser)
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="continue an interrupted run, or a finished one with a larger --training.max_epochs",
+    )
+
+
+def _config(options: Namespace) -> Config:
+    files = options.config or []
+    return load_config(options.recipe, files=files, overrides=given_settings(options))
+
+
+def _find_lr(options: Namespace) -> None:
+    commands.find_lr(_config(options), experiment=options.experiment)
+
+
+def _train(options: Namespace) -> None:
+    resume = options.resume
+    if resume is None:
+        commands.train(_config(options), experiment=options.experiment)
+        return
+    if any(getattr(options, name) for name in ("recipe", "config", "experiment")):
+        raise UserError(
+            "--resume continues in the run's own folder with its own settings; remove --recipe, --config and "
+            "--experiment."
+        )
+    commands.train(resume=resume, changes=given_settings(options))
+
+
+def _runs(options: Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    runs = commands.list_runs()
+    if not runs:
+        print(f"no runs below {LOGS.absolute()}; make one: cifar100 train --recipe quickstart")
+        return
+    table = Table("run", "recipe", "data", box=None, header_style="bold", pad_edge=False)
+    table.add_column("epochs", justify="right")
+    table.add_column("best val", justify="right")
+    table.add_column("status")
+    table.add_column("age", justify="right")
+    for run in runs:
+        best = f"{run.best:.2%}" if isinstance(run.best, float) else ""
+        table.add_row(run.name, run.recipe, run.data, str(run.epochs), best, run.status, format_age(run.updated))
+    Console(highlight=False).print(table)
+
+
+def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
+    """Return the time since a moment, in the largest unit; empty for None."""
+    if moment is None:
+        return ""
+    age = (now or datetime.now(UTC)) - moment
+    for unit, length in (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("min", timedelta(minutes=1))):
+        if age >= length:
+            return f"{age // length} {unit}"
+    return f"{max(0, int(age.total_seconds()))} s"
+
+
+def _recipes(options: Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("recipe", "purpose", "time", "accuracy", box=None, header_style="bold", pad_edge=False)
+    for recipe in commands.list_recipes():
+        table.add_row(recipe["name"], recipe["purpose"], recipe["time"], recipe["accuracy"])
+    Console().print(table)
+    print("\nUse one: cifar100 train --recipe NAME")
+
+
+COMMANDS = {
+    "find-lr": Command(commands.find_lr, _find_lr, _add_training_options, has_settings=True),
+    "train": Command(commands.train, _train, _add_train_options, has_settings=True),
+    "runs": Command(commands.list_runs, _runs),
+    "recipes": Command(commands.list_recipes, _recipes),
+}

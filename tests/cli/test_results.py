@@ -1,0 +1,100 @@
+"""`evaluate` and `predict`: their options, and what is printed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from trained_networks import stub
+
+from cifar100 import commands, metrics
+from cifar100.cli.main import run_command_line
+from cifar100.cli.results import show_evaluation
+from cifar100.results.evaluate import Evaluation, describe, measure
+from cifar100.results.predict import ClassProbability, Prediction
+from cifar100.runs.folder import RunFolder
+
+LABELS = torch.tensor([0, 1, 2, 5])
+
+
+def evaluation() -> Evaluation:
+    return describe(torch.eye(6)[:4], LABELS, stub(nn.Identity()), run=RunFolder(Path("logs/x")), split="test")
+
+
+def test_what_is_shown_names_the_data_every_metric_and_the_hardest_class(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(metrics.METRICS, "brier_score", lambda logits, labels: torch.full((len(labels),), 0.25))
+    show_evaluation(evaluation())
+    rows = {line[:21].strip(): line[21:].strip() for line in capsys.readouterr().out.splitlines()}
+    assert rows["data"] == "Six things, custom data, 6 classes"
+    assert rows["images"] == "4, test"
+    assert rows["weights"] == "best.ckpt, epoch 3"
+    assert rows["accuracy"] == "75.00%  (95 % interval 30.06% to 95.44%)"
+    assert rows["top-5 accuracy"] == "100.00%"
+    assert rows["superclass accuracy"] == "100.00%"
+    assert rows["brier score"] == "0.2500"
+    assert rows["worst classes"].startswith("f 0%")
+
+
+def test_flip_augmentation_is_shown_separately(capsys: pytest.CaptureFixture[str]) -> None:
+    better = torch.eye(6)[:4]
+    better[3, 5] = 2.0
+    show_evaluation(replace(evaluation(), flip_tta=measure(better, LABELS)))
+    accuracies = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[0] == "accuracy"]
+    assert accuracies == ["75.00%", "100.00%"]  # below the line "with flip TTA"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"split": "test", "checkpoint": "best", "flip_tta": False}),
+        (
+            ["--split", "validation", "--checkpoint", "last", "--flip-tta"],
+            {"split": "validation", "checkpoint": "last", "flip_tta": True},
+        ),
+    ],
+)
+def test_evaluate_passes_its_options(
+    arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def fake(run: str, **options: Any) -> Evaluation:
+        calls.append((run, options))
+        return evaluation()
+
+    monkeypatch.setattr(commands, "evaluate", fake)
+    run_command_line(["evaluate", "x", *arguments])
+    assert calls == [("x", expected)]
+
+
+def test_predictions_are_shown_as_tables_and_as_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = [
+        ClassProbability(name="apple", probability=0.75, superclass="fruit"),
+        ClassProbability(name="bear", probability=0.001, superclass=None),
+    ]
+    calls: list[Any] = []
+
+    def fake(run: str, images: list[str], **options: Any) -> list[Prediction]:
+        calls.append((run, images, options))
+        return [Prediction(image=image, classes=classes) for image in images]
+
+    monkeypatch.setattr(commands, "predict", fake)
+    run_command_line(["predict", "x", "a[1].png", "b.png", "--top", "2"])
+    assert calls == [("x", ["a[1].png", "b.png"], {"top": 2, "checkpoint": "best"})]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "a[1].png"
+    assert lines[1].split() == ["75.00%", "apple", "fruit", "█" * 22]
+    assert lines[2].split() == ["0.10%", "bear", "█"]
+    run_command_line(["predict", "x", "a.png", "--json"])
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry["image"] == "a.png"
+    assert entry["classes"][0] == {"name": "apple", "probability": 0.75, "superclass": "fruit"}

@@ -1,0 +1,302 @@
+"""`read_image` against an independent Pillow computation in every place that reads images; the files of a release."""
+
+from __future__ import annotations
+
+import csv
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from small_folder import make_folder
+from torch import nn
+
+from cifar100.config import Config
+from cifar100.data.folder import image_files
+from cifar100.data.folder.custom_images import prepare_custom
+from cifar100.data.folder.image_files import (
+    encode_png,
+    has_all_images,
+    image_file_names,
+    labels_csv,
+    read_image,
+    write_images,
+)
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.loading.dataset import CsvImageDataset
+from cifar100.data.sources.release import ReleaseSplit
+from cifar100.errors import UserError
+from cifar100.results.predict import classify
+from cifar100.runs.trained_network import TrainedNetwork
+
+ORIENTATION = 0x0112
+
+
+def noise(*shape: int, largest: int = 255) -> NDArray[np.int64]:
+    """Smooth enough that a wrong resampling filter, and rough enough that a wrong crop, changes the result."""
+    return np.random.default_rng(0).integers(0, largest + 1, shape)
+
+
+def picture(width: int, height: int, mode: str) -> Image.Image:
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,), "LA": (2,), "CMYK": (4,)}[mode]
+    return Image.fromarray(noise(height, width, *channels).astype(np.uint8), mode)
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> None:
+    image.save(path, **options)  # type: ignore[arg-type]
+
+
+def wide(path: Path) -> NDArray[np.uint8]:
+    image = picture(120, 60, "RGB")
+    saved(image, path)
+    return np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, box=(30, 0, 90, 60)))
+
+
+def tall(path: Path) -> NDArray[np.uint8]:
+    image = picture(20, 50, "RGB")
+    saved(image, path)
+    return np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC, box=(0, 15, 20, 35)))
+
+
+def transparent(path: Path) -> NDArray[np.uint8]:
+    image = picture(32, 32, "RGBA")
+    saved(image, path)
+    pixels = np.asarray(image).astype(float)
+    alpha = pixels[:, :, 3:] / 255
+    return (pixels[:, :, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+
+
+def transparent_colour(path: Path) -> NDArray[np.uint8]:
+    """RGB in which one colour is declared transparent; the header is that of a plain image."""
+    pixels = np.full((32, 32, 3), 40, dtype=np.uint8)
+    pixels[:16] = (200, 10, 30)
+    saved(Image.fromarray(pixels), path, transparency=(200, 10, 30))
+    pixels[:16] = 255
+    return pixels
+
+
+def palette(path: Path) -> NDArray[np.uint8]:
+    image = picture(32, 32, "RGB").quantize(64)
+    saved(image, path)
+    colours = np.array(image.getpalette(), dtype=np.uint8).reshape(-1, 3)
+    return colours[np.asarray(image)]
+
+
+def grey(path: Path) -> NDArray[np.uint8]:
+    image = picture(32, 32, "L")
+    saved(image, path)
+    return np.stack([np.asarray(image)] * 3, axis=2)
+
+
+def sixteen_bits(path: Path) -> NDArray[np.uint8]:
+    values = noise(32, 32, largest=65535).astype(np.uint16)
+    saved(Image.fromarray(values), path)
+    return np.stack([(values / 257).round().astype(np.uint8)] * 3, axis=2)
+
+
+def rotated(path: Path) -> NDArray[np.uint8]:
+    """The camera was turned by 90 degrees; also in a file of our own size, which has a quick path."""
+    image = picture(32, 32, "RGB")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    saved(image, path, exif=exif)
+    return np.rot90(np.asarray(image), -1)
+
+
+def rotated_photograph(path: Path) -> NDArray[np.uint8]:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    saved(picture(64, 48, "RGB"), path, exif=exif, format="JPEG", quality=95)
+    with Image.open(path) as image:
+        upright = image.transpose(Image.Transpose.ROTATE_270)
+    return np.asarray(upright.resize((32, 32), Image.Resampling.BICUBIC, box=(0, 8, 48, 56)))
+
+
+def plain(path: Path) -> NDArray[np.uint8]:
+    image = picture(32, 32, "RGB")
+    saved(image, path)
+    return np.asarray(image)
+
+
+CASES: list[Callable[[Path], NDArray[np.uint8]]] = [
+    wide,
+    tall,
+    transparent,
+    transparent_colour,
+    palette,
+    grey,
+    sixteen_bits,
+    rotated,
+    rotated_photograph,
+    plain,
+]
+
+
+class Echo(nn.Module):
+    """Keeps the images that it receives."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.images = images
+        return torch.zeros(len(images), 5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_all_who_read_an_image_get_the_pixels_that_pillow_computes(
+    case: Callable[[Path], NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    path = tmp_path / "image.png"
+    expected = case(path)
+    tolerance = 1 if case is transparent else 0  # Pillow composes in 8 bits
+    assert np.abs(read_image(path).astype(int) - expected).max() <= tolerance
+
+    (tmp_path / "other.png").write_bytes(encode_png(noise(3, 32, 32).astype(np.uint8)))
+    (tmp_path / "train.csv").write_text("file,fine_label\nimage.png,0\nother.png,1\n")
+    prepare_custom(tmp_path)
+    packed = DataFolder(tmp_path).load("train")[0][0]
+    from_file, _ = CsvImageDataset(tmp_path / "train.csv", tmp_path)[0]
+    network = Echo()
+    info = replace(make_folder(tmp_path / "small"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    trained = TrainedNetwork(
+        network=network,
+        config=Config(),
+        info=info,
+        checkpoint=Path("best.ckpt"),
+        epoch=1,
+        averaged=False,
+        device=torch.device("cpu"),
+    )
+    list(classify(trained, [path], top=1))
+    predicted = (network.images[0] * 255).round().byte().numpy()
+    for pixels in (packed, from_file.numpy(), predicted):
+        assert np.array_equal(pixels, read_image(path).transpose(2, 0, 1))
+
+
+def test_plain_files_take_the_quick_path_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick: list[str] = []
+    decode = image_files._decode_plain_png
+
+    def spy(content: bytes) -> NDArray[np.uint8] | None:
+        quick.append("")
+        return decode(content)
+
+    monkeypatch.setattr(image_files, "_decode_plain_png", spy)
+    for case in CASES:
+        case(tmp_path / "image.png")
+        before = len(quick)
+        read_image(tmp_path / "image.png")
+        assert (len(quick) > before) == (case is plain)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (640, 480), (32, 33), (64, 64)])
+def test_any_size(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size, (255, 0, 0)).save(tmp_path / "image.png")
+    assert np.array_equal(read_image(tmp_path / "image.png"), np.tile(np.array([255, 0, 0], np.uint8), (32, 32, 1)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16", "I"])
+def test_any_mode(mode: str, tmp_path: Path) -> None:
+    white = {"1": 1, "I;16": 65535, "I": 65535, "LA": (255, 255), "RGBA": (255, 255, 255, 255)}
+    white |= {"CMYK": (0, 0, 0, 0), "YCbCr": (255, 128, 128), "RGB": (255, 255, 255)}
+    image = (
+        Image.new("L", (40, 40), 255).convert("P") if mode == "P" else Image.new(mode, (40, 40), white.get(mode, 255))
+    )
+    path = tmp_path / ("image.png" if mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16") else "image.tiff")
+    image.save(path)
+    assert read_image(path).mean() > 250
+
+
+def test_a_larger_image_is_filtered_not_sampled(tmp_path: Path) -> None:
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (64, 32))  # one pixel wide
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    inner = read_image(tmp_path / "stripes.png")[:, 2:-2]
+    assert np.abs(inner.astype(int) - 127).max() <= 1
+
+
+def test_what_is_not_an_image_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("no image")
+    cut = tmp_path / "cut.png"
+    picture(64, 64, "RGB").save(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    changed = tmp_path / "changed.png"
+    plain(changed)
+    content = bytearray(changed.read_bytes())
+    content[1500] ^= 0xFF
+    changed.write_bytes(content)
+    for path in (tmp_path / "empty.png", tmp_path / "text.png", cut, changed):
+        with pytest.raises(UserError) as caught:
+            read_image(path)
+        size = path.stat().st_size
+        assert str(caught.value) == f"{path} is damaged or not an image ({size} bytes); restore it or leave it out."
+    with pytest.raises(UserError, match=r"missing\.png cannot be read \(No such file or directory\)\.$"):
+        read_image(tmp_path / "missing.png")
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)\.$"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("side", [15_000, 60_000])
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side: int, tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UserError, match="has more than 178,956,970 pixels; scale it down"):
+        read_image(path)
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "float.tiff"
+    Image.fromarray(np.random.default_rng(0).random((40, 40), dtype=np.float32)).save(path)
+    with pytest.raises(UserError, match="floating-point pixels; save it with 8 or 16 bits per channel"):
+        read_image(path)
+
+
+def test_names_are_safe_on_every_file_system() -> None:
+    names = image_file_names(np.array([1, 0]), ("apple", "a/b: ü"))
+    assert names == ["00000_a_b___.png", "00001_apple.png"]
+
+
+def test_written_images_are_read_back_and_others_are_removed(tmp_path: Path) -> None:
+    info = replace(make_folder(tmp_path), superclass_names=("all",), class_to_superclass=(0,) * 5)
+    images = noise(4, 3, 32, 32).astype(np.uint8)
+    labels = np.array([0, 3, 3, 1])
+    split = ReleaseSplit(images=images, fine_labels=labels, coarse_labels=np.zeros(4, dtype=np.int64))
+    folder = tmp_path / "train"
+    folder.mkdir()
+    for name in ("00007_class_1.png", "notes.txt"):
+        (folder / name).touch()
+    write_images(split, info, folder)
+    names = image_file_names(labels, info.class_names)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "notes.txt"])
+    for name, image in zip(names, images, strict=True):
+        assert np.array_equal(read_image(folder / name).transpose(2, 0, 1), image)
+    assert has_all_images(labels, info, folder)
+    rows = list(csv.DictReader(labels_csv(labels, info, split="train").decode().splitlines()))
+    assert [row["file"] for row in rows] == [f"train/{name}" for name in names]
+    assert rows[1] == {
+        "file": "train/00001_class_3.png",
+        "fine_label": "3",
+        "fine_name": "class_3",
+        "superclass_label": "0",
+        "superclass_name": "all",
+    }
+    path = folder / names[2]
+    path.write_bytes(path.read_bytes()[:-1])
+    assert not has_all_images(labels, info, folder)
+    path.unlink()
+    assert not has_all_images(labels, info, folder)
+
+
+def test_the_oracle_agrees_with_pillows_own_fit(tmp_path: Path) -> None:
+    expected = np.asarray(ImageOps.fit(picture(120, 60, "RGB"), (32, 32), method=Image.Resampling.BICUBIC))
+    assert np.array_equal(wide(tmp_path / "image.png"), expected)

@@ -1,0 +1,75 @@
+"""A network from a run folder: its weights, its mode, its probabilities, and a custom network in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from trained_networks import INFO, ColourNetwork, stub, write_run
+
+from cifar100.errors import UserError
+from cifar100.models import build_model
+from cifar100.runs import trained_network
+from cifar100.runs.trained_network import load_trained
+from cifar100.settings import load_config
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(256, (7, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+def test_the_network_of_the_configuration_gets_the_weights(tmp_path: Path, images: Tensor) -> None:
+    original = build_model(load_config("quickstart").model, 6)
+    run = write_run(tmp_path / "run", original)
+    trained = load_trained(run, "best", device=torch.device("cpu"))
+    assert not trained.network.training
+    assert (trained.epoch, trained.averaged, trained.info) == (5, False, INFO)
+    assert trained.checkpoint == run.checkpoints / "best.ckpt"
+    with torch.inference_mode():
+        expected = original.eval()(images / 255)
+    assert torch.allclose(trained.logits(images), expected, atol=1e-4)
+
+
+def test_a_call_returns_probabilities_in_limited_batches(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained_network, "BATCH_SIZE", 3)
+    network = ColourNetwork(6)
+    probabilities = stub(network)(images)
+    assert (probabilities.shape, probabilities.dtype) == ((7, 6), torch.float32)
+    assert network.batch_sizes == [3, 3, 1]
+    expected = network.head((images / 255).mean(dim=(2, 3))).softmax(dim=1)
+    assert torch.allclose(probabilities, expected, atol=1e-6)
+    assert stub(network)(images[:0]).shape == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (torch.zeros(2, 3, 32, 32), r"float32 \(2, 3, 32, 32\)"),
+        (torch.zeros(3, 32, 32, dtype=torch.uint8), r"uint8 \(3, 32, 32\)"),
+        (torch.zeros(2, 32, 32, 3, dtype=torch.uint8), r"uint8 \(2, 32, 32, 3\)"),
+    ],
+)
+def test_other_images_are_refused(wrong: Tensor, found: str) -> None:
+    with pytest.raises(UserError, match=rf"the images are {found}, expected uint8 \(N, 3, 32, 32\)"):
+        stub(ColourNetwork(6))(wrong)
+
+
+def test_a_custom_network_replaces_that_of_the_configuration(tmp_path: Path, images: Tensor) -> None:
+    original = ColourNetwork(6)
+    run = write_run(tmp_path / "run", original)
+    with pytest.raises(UserError, match="is of another architecture"):
+        load_trained(run, "best")
+    module = ColourNetwork(6)
+    for network in (ColourNetwork, module):
+        trained = load_trained(run, "best", network=network)
+        assert torch.allclose(trained(images), stub(original)(images), atol=1e-6)
+    assert trained.network is module
+
+
+def test_normalization_of_the_configuration_goes_before_that_of_the_data() -> None:
+    config = load_config("quickstart", overrides={"data.mean": [0.1, 0.2, 0.3], "data.std": [0.4, 0.5, 0.6]})
+    assert stub(ColourNetwork(6)).normalization == (INFO.mean, INFO.std)
+    assert stub(ColourNetwork(6), config=config).normalization == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))

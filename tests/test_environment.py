@@ -1,0 +1,60 @@
+"""What `info` and the logs report about this machine and its data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from small_folder import make_folder
+
+from cifar100 import __version__, devices, environment
+from cifar100.environment import describe_data, describe_devices, describe_versions, processor_name, this_program
+
+
+def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PACKAGES", ("torch", "no-such-package"))
+    versions = describe_versions()
+    assert list(versions) == ["cifar100", "python", "torch", "no-such-package"]
+    assert versions["cifar100"] == __version__
+    assert versions["torch"] == torch.__version__.split("+")[0] or versions["torch"] == torch.__version__
+    assert versions["no-such-package"] == "not installed"
+
+
+def test_devices_that_are_missing_present_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.setattr(devices, "find_failure", lambda accelerator: "")
+    monkeypatch.setattr(environment, "usable_processors", lambda: 1)
+    described = describe_devices()
+    assert described["cuda"] == "GPU 0, GPU 1"
+    assert described["mps"] == "none"
+    assert described["cpu"].startswith(f"{processor_name()}, 1 processor, ")
+    monkeypatch.setattr(devices, "find_failure", lambda accelerator: "CUDA error: out of order")
+    assert describe_devices()["cuda"] == "unusable: CUDA error: out of order"
+
+
+def test_data_that_are_prepared_missing_and_damaged(tmp_path: Path) -> None:
+    make_folder(tmp_path / "data")
+    described = describe_data(tmp_path / "data")
+    assert described[str(tmp_path / "data")] == "small, custom data, 5 classes"
+    assert described["images"] == "60 training, 10 test, 5 classes"
+    assert described["std"] == "0.2000000, 0.2500000, 0.3000000"
+    assert "nothing prepared; run: " in describe_data(tmp_path)[str(tmp_path)]
+    (tmp_path / "data" / "dataset.json").write_text("{")
+    assert "cannot be read" in describe_data(tmp_path / "data")[str(tmp_path / "data")]
+
+
+def test_a_printed_command_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    assert this_program() == "cifar100"
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert this_program() == "uv run cifar100"
+
+
+def test_processors_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 4}, raising=False)
+    assert environment.usable_processors() == 3
