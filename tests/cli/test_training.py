@@ -41,7 +41,7 @@ def test_the_command_line_goes_before_files_and_files_before_the_recipe(command:
 
 def test_resume_takes_changes_alone(calls: Calls) -> None:
     run_command_line(["train", "--resume", "logs/x", "--training.max_epochs", "12"])
-    assert calls == [((), {"resume": "logs/x", "changes": {"training.max_epochs": 12}})]
+    assert calls == [((), {"resume": "logs/x", "changes": {"training.max_epochs": "12"}})]
     for more in (["--recipe", "fast"], ["--config", "a.yaml"], ["--experiment", "y"]):
         with pytest.raises(UserError, match="--resume continues in the run's own folder with its own settings; remove"):
             run_command_line(["train", "--resume", "logs/x", *more])

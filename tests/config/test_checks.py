@@ -13,7 +13,7 @@ import pytest
 from cifar100.config import SECTIONS, Config, ModelConfig, OptimizationConfig, settings
 from cifar100.config.checks import _metadata, without_effect
 from cifar100.config.declarations import Setting
-from cifar100.config.types import Needs, Range
+from cifar100.config.types import Needs, NeedsAny, Range
 from cifar100.errors import UserError
 
 
@@ -57,13 +57,22 @@ def other_value(setting: Setting) -> Any:
     return next(value for value in candidates(setting) if value != setting.default and fits(value, setting))
 
 
-def unmet_value(need: Needs) -> Any:
+def unmet(need: Needs) -> dict[str, Any]:
+    """Return values of other settings with which a prerequisite does not hold."""
+    if isinstance(need, NeedsAny):
+        return {name: value for each in need.alternatives for name, value in unmet(each).items()}
     needed = settings()[need.setting]
     values = [needed.default, *candidates(needed), 0, 0.0, "none"]
-    return next(
-        value for value in values if not need.is_met(value) and (value == needed.default or fits(value, needed))
-    )
+    return {
+        need.setting: next(
+            value
+            for value in values
+            if not need.is_met({need.setting: value}) and (value == needed.default or fits(value, needed))
+        )
+    }
 
+
+DEFAULTS = {name: setting.default for name, setting in settings().items()}
 
 PREREQUISITES = [(name, need) for name, setting in settings().items() for need in _metadata(setting.annotation, Needs)]
 RANGES = [(name, limits) for name, setting in settings().items() for limits in _metadata(setting.annotation, Range)]
@@ -72,17 +81,14 @@ RANGES = [(name, limits) for name, setting in settings().items() for limits in _
 @pytest.mark.parametrize(("name", "need"), PREREQUISITES, ids=lambda value: str(value))
 def test_a_changed_setting_without_its_prerequisite_is_refused_by_name(name: str, need: Needs) -> None:
     setting = settings()[name]
-    values = {other: each.default for other, each in settings().items()}
-    values |= {need.setting: unmet_value(need), name: other_value(setting)}
-    found = without_effect(values, {name: setting, need.setting: settings()[need.setting]}, {})
+    values = {**DEFAULTS, **unmet(need), name: other_value(setting)}
+    found = without_effect(values, {name: setting}, {})
     assert "needs --" in found[name]
-    met = [each for each in _metadata(setting.annotation, Needs) if each.is_met(values[each.setting])]
+    met = [each for each in _metadata(setting.annotation, Needs) if each.is_met(values)]
     assert need not in met
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, need in PREREQUISITES if not need.is_met(settings()[need.setting].default)]
-)
+@pytest.mark.parametrize("name", [name for name, need in PREREQUISITES if not need.is_met(DEFAULTS)])
 def test_a_config_refuses_it(name: str) -> None:
     with pytest.raises(UserError, match=rf"--{name} .* has no effect: it needs --.*; leave it out\.$") as caught:
         with_value(Config(), name, other_value(settings()[name]))

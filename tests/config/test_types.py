@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cifar100.config.types import Needs, Range
+from cifar100.config.types import Needs, NeedsAny, Range
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,26 @@ def test_a_truth_value_is_no_number() -> None:
 
 def test_a_prerequisite_without_values_is_that_the_setting_is_on() -> None:
     need = Needs("optimization.sam")
-    assert [value for value in (None, False, 0, 0.0, "none", "sam", 3, True) if need.is_met(value)] == ["sam", 3, True]
+    assert [value for value in (None, False, 0, 0.0, "none", "sam", 3, True) if need.is_met({need.setting: value})] == [
+        "sam",
+        3,
+        True,
+    ]
     assert str(need) == "--optimization.sam"
 
 
 def test_a_prerequisite_with_values_is_one_of_them() -> None:
     need = Needs("optimization.optimizer", "sgd", "adamw")
-    assert need.is_met("adamw")
-    assert not need.is_met("muon")
+    assert need.is_met({need.setting: "adamw"})
+    assert not need.is_met({need.setting: "muon"})
     assert str(need) == "--optimization.optimizer sgd or adamw"
     assert need == Needs("optimization.optimizer", "sgd", "adamw")
     assert need != Needs("optimization.optimizer", "sgd")
     assert len({need, Needs("optimization.optimizer", "sgd", "adamw")}) == 1
+
+
+def test_one_of_several_prerequisites_is_enough() -> None:
+    need = NeedsAny("augmentation.shift", "augmentation.rotate")
+    assert need.is_met({"augmentation.shift": 0.0, "augmentation.rotate": 5.0})
+    assert not need.is_met({"augmentation.shift": 0.0, "augmentation.rotate": 0.0})
+    assert str(need) == "--augmentation.shift or --augmentation.rotate"

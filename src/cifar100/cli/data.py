@@ -12,9 +12,9 @@ def _add_prepare_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         default="download",
-        help="`download`, `generated` (Shapes-100), or the path of an official folder or archive",
+        help="`download`, `generated` (Shapes-100), or the path of an official folder or archive (default: download)",
     )
-    parser.add_argument("--root", default="dataset", help="folder to write to")
+    parser.add_argument("--root", default="dataset", help="folder to write to (default: dataset)")
 
 
 def _prepare(options: Namespace) -> None:
@@ -22,7 +22,7 @@ def _prepare(options: Namespace) -> None:
 
 
 def _add_info_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--root", default="dataset", help="data folder to describe")
+    parser.add_argument("--root", default="dataset", help="data folder to describe (default: dataset)")
 
 
 def _info(options: Namespace) -> None:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 def _add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="which weights to use")
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
     _add_run_options(parser)
-    parser.add_argument("--split", choices=["test", "validation"], default="test", help="which images to measure on")
+    parser.add_argument(
+        "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
+    )
     parser.add_argument(
         "--flip-tta", action="store_true", help="also average each image with its mirror image; reported separately"
     )
@@ -69,7 +71,7 @@ def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") ->
 def _add_predict_options(parser: ArgumentParser) -> None:
     _add_run_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
-    parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image")
+    parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image (default: 5)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
