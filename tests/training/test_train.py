@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from cifar100 import commands
-from cifar100.__main__ import run_command_line
+from cifar100.cli.main import run_command_line
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.runs.folder import read_parts
