@@ -1,11 +1,11 @@
-"""The exceptions that a user is meant to see."""
+"""The exceptions that are meant for the user."""
 
 import signal
 from typing import ClassVar
 
 
 class UserError(Exception):
-    """A mistake or a circumstance outside the program that the user can mend.
+    """A mistake or a circumstance outside the program that the user can fix.
 
     The message is one line that says what was found, what was expected and what to do next. The command line prints it
     without a traceback and exits with `exit_status`. Anything else that is raised is a bug and keeps its traceback.
@@ -15,16 +15,16 @@ class UserError(Exception):
 
 
 class Diverged(UserError):  # noqa: N818  # the status of the run is "diverged"
-    """The loss or the weights are no longer finite numbers."""
+    """The loss or the weights are no longer finite."""
 
     exit_status: ClassVar[int] = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the run. The command line exits with 128 and the signal's number, as shells do.
+    """A signal ended the run. The command line exits with 128 and the signal's number, as shells do.
 
     Args:
-        message: what was saved, and how to go on.
+        message: what was saved, and how to resume.
         signum: the signal.
     """
 

@@ -1,7 +1,7 @@
 """A small network for very short runs: a frozen whitening convolution, then six 3x3 convolutions.
 
-The ideas are those of K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, arXiv:2404.00498, and of the
-CIFAR-100 speed runs after it.
+It follows K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, arXiv:2404.00498, and later CIFAR-100
+speed runs.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from cifar100.models import network
 PATCH_SIDE = 2
 PATCH_SIZE = 3 * PATCH_SIDE**2
 WHITENING_EPSILON = 5e-4
-"""Added to the variance of each direction of patch space (images normalised), so that flat directions, which hold
-nothing but rounding, are not blown up. The paper's value."""
+"""Added to the variance of each direction of patch space (images normalised), so that directions without variance,
+which hold only rounding errors, are not amplified. The paper's value."""
 
 LOGIT_SCALE = 1 / 3
-"""Keeps the first logits small and slows the head down, whose effective learning rate goes with the square of this.
+"""Keeps the first logits small and slows down the head, whose effective learning rate grows with its square.
 Chosen for one learning rate for all layers: with SGD at 0.1 and 0.3, widths 32/64/128, 3 epochs of 20,000 CIFAR-100
-training images gave 36.6 and 41.6 % on 5,000 others; the paper's 1/9, for a head with its own rate, 20.8 and 33.5; no
-scale 34.6 and 31.0 (one seed)."""
+training images gave 36.6 and 41.6 % on 5,000 others; the paper's 1/9, for a head with a separate rate, 20.8 and 33.5;
+no scale 34.6 and 31.0 (one seed)."""
 
 
 class FastNet(nn.Module):
     """Whitening, three stages at 1/2, 1/4 and 1/8 of the resolution, and a linear head on pooled features.
 
-    widths: channels of the three stages. Images may have any side from 16 pixels up, and it may change while training.
+    widths: channels of the three stages. Images have sides of at least 16 pixels, which may change during training.
     """
 
     def __init__(self, widths: tuple[int, int, int], *, num_classes: int) -> None:

@@ -1,13 +1,12 @@
 """ResNet-18, -34 and -50 (He et al., 2016), with torchvision's layers, names and initialisation.
 
-Written out here so that torchvision is no dependency, and so that the first layers can be chosen: `imagenet` is the
-original stem, which leaves layer4 a single pixel of a 32x32 image; `cifar` keeps the full resolution up to layer1.
-Weights saved by torchvision load with `load_state_dict`.
+Written out here to avoid the dependency on torchvision, and to make the stem a choice. `imagenet` is the original stem;
+it reduces a 32x32 image to a single pixel in layer4. `cifar` keeps the full resolution up to layer1. Weights saved by
+torchvision load with `load_state_dict`.
 
-With `shortcut="average_pool"` the network is one of the ResNet-D kind in its shortcuts (He et al., "Bag of Tricks for
-Image Classification with Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187): where a stage halves the
-resolution, the shortcut averages 2x2 pixels, of which a 1x1 convolution with stride 2 sees only one. It has no more
-parameters.
+`shortcut="average_pool"` gives the shortcuts of ResNet-D (He et al., "Bag of Tricks for Image Classification with
+Convolutional Neural Networks", CVPR 2019, arXiv:1812.01187). If a stage halves the resolution, the shortcut averages
+2x2 pixels, whereas a 1x1 convolution with stride 2 uses only one of them. The number of parameters is the same.
 """
 
 from __future__ import annotations

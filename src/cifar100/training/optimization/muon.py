@@ -1,8 +1,8 @@
-"""Muon: momentum whose update, for each weight matrix, is replaced by the nearest orthogonal matrix, roughly.
+"""Muon: momentum, with the update of each weight matrix replaced by an approximation of the nearest orthogonal matrix.
 
-K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. torch has a `Muon` for matrices only;
-this one takes convolutions, works on all matrices of one shape at once, and steps the other parameters too, because
-Lightning's automatic optimization knows one optimizer.
+K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. torch's `Muon` takes matrices only.
+This one takes convolutions and processes all matrices of one shape at once. It also updates the other parameters,
+because Lightning's automatic optimization supports a single optimizer.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x, x^3 and x^5, from the source above: they raise small singular values fastest, at the price of
-leaving all of them between about 0.7 and 1.2 instead of at 1."""
+"""Coefficients of x, x^3 and x^5, from the source above. They increase small singular values fastest, but leave all of
+them between about 0.7 and 1.2 instead of at 1."""
 
 
 class Muon(Optimizer):
-    """Muon for convolutions, stochastic gradient descent with Nesterov momentum for all else.
+    """Muon for convolutions, stochastic gradient descent with Nesterov momentum for all other parameters.
 
-    params: parameter groups. Those with `orthogonal` False are stepped as by torch's `SGD(nesterov=True)`. The others
-    hold filters (out_channels, in_channels, height, width), taken as matrices of out_channels rows, that batch
-    normalisation follows: before each update they are scaled to Frobenius norm sqrt(out_channels), which changes
-    nothing that the network computes and makes the learning rate a share of the weights. They have no weight decay.
-    compile_mode: of torch.compile for the many small matrix products; None runs them one by one.
+    Groups with `orthogonal` False are updated as by torch's `SGD(nesterov=True)`. The other groups hold filters
+    (out_channels, in_channels, height, width), treated as matrices of out_channels rows. Batch normalisation must
+    follow them: before each update they are scaled to Frobenius norm sqrt(out_channels). This does not change the output
+    of the network, and makes the learning rate relative to the weights. They have no weight decay.
+
+    Args:
+        params: parameter groups.
+        lr: learning rate of the filters, relative to their norm.
+        momentum: momentum of the filters.
+        weight_decay: L2 penalty of the other parameters.
+        newton_schulz_steps: iterations of the orthogonalisation.
+        compile_mode: mode of torch.compile for the many small matrix products; None does not compile them.
     """
 
     def __init__(
@@ -87,7 +94,7 @@ class Muon(Optimizer):
 def muon_groups(model: nn.Module, **others: Any) -> list[dict[str, Any]]:
     """Return two parameter groups: the trainable convolution filters of `model`, and its other trainable parameters.
 
-    others: settings of the second group, such as `lr` and `weight_decay`.
+    others: options of the second group, such as `lr` and `weight_decay`.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
@@ -97,7 +104,7 @@ def muon_groups(model: nn.Module, **others: Any) -> list[dict[str, Any]]:
 
 
 def orthogonalise_all(tensors: list[Tensor], *, num_steps: int) -> list[Tensor]:
-    """Orthogonalise tensors of any shapes, each as a matrix of as many rows as its first dimension has entries."""
+    """Orthogonalise tensors of any shapes, each as a matrix with its first dimension as the rows."""
     indices_of_shape: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, tensor in enumerate(tensors):
         indices_of_shape[len(tensor), tensor[0].numel()].append(index)
@@ -110,10 +117,10 @@ def orthogonalise_all(tensors: list[Tensor], *, num_steps: int) -> list[Tensor]:
 
 
 def orthogonalise(matrices: Tensor, *, num_steps: int) -> Tensor:
-    """Bring all singular values near 1 and keep the singular vectors, by Newton-Schulz iterations.
+    """Move all singular values close to 1 and keep the singular vectors, by Newton-Schulz iterations.
 
-    matrices: (N, rows, columns). Returns the same shape, bfloat16 on CUDA and float32 elsewhere, where bfloat16 is slow
-    or rounds by emulation; the result need not be accurate.
+    matrices: (N, rows, columns). Returns the same shape, bfloat16 on CUDA. Other devices use float32, because bfloat16
+    is slow or emulated there. The result need not be accurate.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x: Tensor = matrices.mT if tall else matrices  # the smaller Gram matrix
@@ -132,7 +139,7 @@ def _iterate(x: Tensor, num_steps: int) -> Tensor:
 
 
 def _iterate_on_gram(x: Tensor, num_steps: int) -> Tensor:
-    """Do the same with half the arithmetic for wide matrices; loses small singular values in bfloat16.
+    """Do the same with half the operations for wide matrices; loses small singular values in bfloat16.
 
     A step multiplies x by p = a + b g + c g^2, where g is the Gram matrix; that of the next step is p g p.
     """

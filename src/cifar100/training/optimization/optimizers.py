@@ -18,12 +18,16 @@ def build_optimizer(
 ) -> Optimizer:
     """Build the optimizer of all trainable parameters of `model`, which is already on its device.
 
-    learning_rate: the highest of the schedule. Given apart from `config` because there it may be `auto`.
-    compile_mode: of torch.compile for `muon`; the other optimizers are one kernel already. None is not to compile.
-    Frozen parameters are left out, so that weight decay cannot change them.
+    Frozen parameters are excluded, so that weight decay cannot change them.
+
+    Args:
+        model: the network.
+        config: optimizer, momentum and weight decay.
+        learning_rate: the maximum of the schedule; `config` may hold `auto` instead.
+        compile_mode: mode of torch.compile for `muon`; the other optimizers are a single kernel. None does not compile.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    # One kernel for all parameters. On the CPU it gains nothing, and torch's own choice is right there.
+    # A single kernel for all parameters on CUDA. It gains nothing on the CPU, so torch chooses there.
     fused = True if all(parameter.is_cuda for parameter in parameters) else None
     if config.optimizer == "muon":
         filters, others = muon_groups(model, lr=learning_rate, momentum=config.momentum)

@@ -66,14 +66,14 @@ class SharpnessAware(nn.Module):
         for part, *part_targets in zip(
             *(torch.split(rows, self.batch_size) for rows in (images, *targets)), strict=True
         ):
-            share = len(part) / len(images)
+            fraction = len(part) / len(images)
             logits = network(part)
             here = loss(logits, *part_targets)
             moved = self._moved(network, here)
             with _fixed_statistics(network):
                 there = loss(functional_call(network, moved, (part,)), *part_targets)
-            sharp.append(share * there)
-            plain.append(share * here.detach())
+            sharp.append(fraction * there)
+            plain.append(fraction * here.detach())
             all_logits.append(logits.detach())
         return torch.stack(sharp).sum(), torch.cat(all_logits), torch.stack(plain).sum()
 
