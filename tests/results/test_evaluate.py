@@ -102,7 +102,7 @@ def test_data_that_are_gone_or_others_are_refused(run: RunFolder) -> None:
     info_file = run.path.parent / "data" / "dataset.json"
     content = json.loads(info_file.read_text())
     info_file.write_text(json.dumps({**content, "sha256": {"test": "0"}}))
-    with pytest.raises(UserError, match="the test images in .* are not those of the run"):
+    with pytest.raises(UserError, match=r"the test images in .* are not those of the run"):
         evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
     info_file.unlink()
     with pytest.raises(UserError, match="holds no prepared data; the run was trained on small, custom data, 5 classes"):

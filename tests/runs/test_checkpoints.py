@@ -83,7 +83,7 @@ def test_a_truncated_checkpoint_gets_one_line(tmp_path: Path) -> None:
 
 def test_something_else_than_a_checkpoint_gets_one_line(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.ckpt")
-    with pytest.raises(UserError, match="no checkpoint of a training run"):
+    with pytest.raises(UserError, match="not a checkpoint of a training run"):
         read_checkpoint(tmp_path / "list.ckpt")
 
 
@@ -92,7 +92,7 @@ def test_something_else_than_a_checkpoint_gets_one_line(tmp_path: Path) -> None:
     [
         (nn.Linear(4, 2), r"weight is \(2, 4\) in it and \(2, 3\) in the network"),
         (nn.Linear(3, 2, bias=False), "bias is missing in it"),
-        (nn.Sequential(nn.Linear(3, 2)), "0.bias, which the network has not"),
+        (nn.Sequential(nn.Linear(3, 2)), "0.bias, which the network does not have"),
     ],
 )
 def test_another_architecture_is_named(network: nn.Module, difference: str, tmp_path: Path) -> None:

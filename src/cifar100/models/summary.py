@@ -1,4 +1,4 @@
-"""The layer table, the size and the arithmetic of a network."""
+"""The layer table, the number of parameters and the multiply-adds of a network."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 
 
 def model_table(model: nn.Module, *, image_size: int = 32, batch_size: int = 1) -> str:
-    """Return torchinfo's table of the layers of `model`, their output shapes and parameters.
+    """Return torchinfo's table of the layers of `model`, with output shapes and parameters.
 
-    The network is left as it is: weights, device, training mode, batch-norm statistics and the random state.
+    Does not change the network or the random state.
     """
     return str(_statistics(model, image_size=image_size, batch_size=batch_size))
 
 
 def mult_adds(model: nn.Module, *, image_size: int = 32) -> int:
-    """Return the multiply-and-adds of a forward pass of one image, as torchinfo counts them."""
+    """Return the multiply-adds of a forward pass of one image, as torchinfo counts them."""
     return int(_statistics(model, image_size=image_size, batch_size=1).total_mult_adds)
 
 
@@ -29,10 +29,10 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _statistics(model: nn.Module, *, image_size: int, batch_size: int) -> Any:
-    """Let torchinfo look at a copy that has shapes but no numbers.
+    """Run torchinfo on a copy on the meta device, which has shapes but no values.
 
-    torchinfo moves a network to another device unless told, puts all layers in the mode of the outermost, draws its
-    input from the global random state, and keeps the last network of each class alive. None of it matters to the copy.
+    By default torchinfo moves the network to another device, sets the mode of all layers to that of the outermost, uses
+    the global random state, and keeps the last network of each class alive. Only the copy is affected.
     """
     shapes_only = copy.deepcopy(model).to("meta")
     images = torch.empty(batch_size, 3, image_size, image_size, device="meta")

@@ -1,4 +1,4 @@
-"""The files of a run's checkpoints: how they are written and read back safely. When: see `saving.py`."""
+"""Write and read the checkpoint files of a run safely. `training/recovery/saving.py` decides when."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
 
 NETWORK_PREFIX = "network."
-"""The network's weights in a Lightning checkpoint carry the name of the attribute of `ImageClassifier`."""
-
+"""Prefix of the network's weights in a Lightning checkpoint: the name of the attribute of `ImageClassifier`."""
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-"""The state of the run when it was saved last, and the time before: all that is needed to go on. The weights of the
-epoch with the highest validation accuracy."""
+"""`last.ckpt` and `previous.ckpt`: the two newest saved states, each complete enough to resume from. `best.ckpt`: the
+weights of the epoch with the highest validation accuracy."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:
-    """Write a checkpoint beside its target, wait for the disk, then rename; and its sha256 beside it.
+    """Write a checkpoint and its sha256 atomically: beside the target, synchronised to disk, then renamed.
 
-    At every moment, also after a power cut, a checkpoint under one of these names is whole, and its sha256 is among
-    those in the file beside it: while a file is replaced, both the old and the new sum stand there.
+    At every moment, even after a power failure, a checkpoint under one of these names is complete, and its sha256 is in
+    the file beside it. While a checkpoint is replaced, that file holds both the old and the new sum.
 
-    previous: where what was at `path` goes to.
+    Args:
+        checkpoint: the content.
+        path: the target.
+        previous: new path of the file that is at `path` now.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full; what was there before is kept.
+        UserError: the folder cannot be written, or the disk is full. The old file is kept.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -56,24 +58,27 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
         partial.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
-        mend = "free some space or make the folder writable"
+        fix = "free some space or make the folder writable"
         if path.is_file():
-            mend = f"the previous one is kept; {mend}, then: cifar100 train --resume {path.parent.parent}"
-        raise UserError(f"checkpoint {path} cannot be written ({reason}); {mend}.") from error
+            fix = f"the previous one is kept; {fix}, then: cifar100 train --resume {path.parent.parent}"
+        raise UserError(f"checkpoint {path} cannot be written ({reason}); {fix}.") from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 def open_checkpoint(run: RunFolder, which: str, *, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
-    """Read `best`, `last` or a path; where that one of the run is damaged, the newest that is whole.
+    """Read `best`, `last` or a path. If `best` or `last` is damaged, read the newest intact one.
 
-    `best` is the last one where a run has no validation images.
+    `best` means `last` for a run without validation images.
 
-    tell: is given a line for each file that had to be passed over.
+    Args:
+        run: the run folder.
+        which: `best`, `last` or a path.
+        tell: called with one line for each damaged file.
 
     Raises:
-        UserError: there is no such file, or none is whole.
+        UserError: there is no such file, or none is intact.
     """
     order = {"last": (LAST, PREVIOUS), "best": (BEST, LAST, PREVIOUS)}
     if which not in order:
@@ -101,7 +106,7 @@ def _no_checkpoint(run: RunFolder, path: Path) -> UserError:
 
 
 def has_saved_state(run: RunFolder) -> bool:
-    """Whether there is anything to go on from."""
+    """Return whether the run can be resumed."""
     return any((run.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
 
 
@@ -116,7 +121,7 @@ def sums_file(path: Path) -> Path:
 
 
 def _known_sums(path: Path) -> set[str]:
-    """Return the sums in the file beside a checkpoint, none where there is no such file."""
+    """Return the sums in the file beside a checkpoint; the empty set if there is no such file."""
     try:
         lines = sums_file(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -125,37 +130,37 @@ def _known_sums(path: Path) -> set[str]:
 
 
 def _write_sums(path: Path, sums: set[str]) -> None:
-    """Write them in the format of `sha256sum -c`."""
+    """Write the sums in the format of `sha256sum -c`."""
     with replacing(sums_file(path), durable=True) as file:
         file.writelines(f"{digest}  {path.name}\n".encode() for digest in sorted(sums))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU, as data only: `weights_only=True`, so that it cannot run code.
+    """Read a checkpoint onto the CPU. `weights_only=True` keeps an untrusted file from running code.
 
     Raises:
-        UserError: the file is not what its sha256 says, cannot be read, or is no checkpoint of this program.
+        UserError: the sha256 differs, the file cannot be read, or it is not a checkpoint of this program.
     """
     try:
-        known = _known_sums(path)  # none beside a file of another program
+        known = _known_sums(path)  # empty for a file of another program
         if known and _sha256(path) not in known:
             raise UserError(f"checkpoint {path} is damaged: its sha256 is not the one in {sums_file(path).name}.")
     except OSError as error:
         raise UserError(f"checkpoint {path} cannot be read ({error.strerror}).") from error
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader of hostile files raises whatever it stumbles over
+    except Exception as error:  # torch raises several kinds on damaged files
         raise UserError(f"checkpoint {path} cannot be read: it is damaged or holds more than weights.") from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise UserError(f"{path} is no checkpoint of a training run: it has no 'state_dict'.")
+        raise UserError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
     return checkpoint
 
 
 def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights into a network, in place; their average where the run has averaged them.
+    """Load a checkpoint's weights into a network, in place. Prefers their moving average if the run has one.
 
     Raises:
-        UserError: they belong to another architecture; the message names the first difference.
+        UserError: the weights are of another architecture. The message names the first difference.
     """
     averaged = averaged_weights(checkpoint)
     if averaged is not None:
@@ -167,19 +172,19 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     expected = network.state_dict()
     difference = _first_difference(weights, expected)
     if difference:
-        raise UserError(f"checkpoint {path} is of another architecture than the run's config.yaml says: {difference}.")
+        raise UserError(f"checkpoint {path} is of another architecture than the run's network: {difference}.")
     network.load_state_dict(weights)
 
 
 def averaged_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor] | None:
-    """Return the averaged weights in a checkpoint, name -> tensor; None where there are none."""
+    """Return the averaged weights in a checkpoint, name -> tensor; None if the run has none."""
     averaged = checkpoint.get("averaged")
     weights = averaged.get("weights") if isinstance(averaged, dict) else None
     return weights if isinstance(weights, dict) else None
 
 
 def _plain_name(name: str) -> str:
-    """Remove what torch.compile and DDP put into the names of weights."""
+    """Remove what torch.compile and DDP add to the names of weights."""
     return name.replace("_orig_mod.", "").removeprefix("module.")
 
 
@@ -188,7 +193,7 @@ def _first_difference(weights: dict[str, Tensor], expected: dict[str, Tensor]) -
         if name not in weights:
             return f"{name} is missing in it"
         if name not in expected:
-            return f"it has {name}, which the network has not"
+            return f"it has {name}, which the network does not have"
         if weights[name].shape != expected[name].shape:
             return f"{name} is {tuple(weights[name].shape)} in it and {tuple(expected[name].shape)} in the network"
     return ""

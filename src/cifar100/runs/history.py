@@ -1,4 +1,4 @@
-"""The record of a run's epochs, `metrics.json`: complete and valid at every moment."""
+"""The metrics of a run's epochs, `metrics.json`. The file is complete and valid at every moment."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
 
 Epoch = dict[str, float]
-"""`epoch` counted from 1, `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second`, `seconds`, and, with
-validation images, `val/loss`, `val/accuracy`, `val/top5_accuracy`, and `val/averaged`, 1, where those are of the moving
-average of the weights."""
+"""`epoch` (from 1), `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second` and `seconds`. With validation
+images also `val/loss`, `val/accuracy` and `val/top5_accuracy`, and `val/averaged`, 1, if these are the metrics of the
+moving average of the weights."""
 
 
 class History:
-    """The epochs of a run, written after each of them.
+    """The epochs of a run. Writes the file after each epoch.
 
     Args:
-        path: the file; what an earlier part of the run left in it is read.
-        facts: what does not change from epoch to epoch, such as the data set's name.
+        path: the file. Reads the epochs that an earlier part of the run wrote.
+        facts: constant entries, such as the name of the data set.
     """
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ class History:
         self.finished: bool = earlier.get("finished", False)
 
     def keep(self, num_epochs: int) -> None:
-        """Drop the epochs after the first `num_epochs`: a resumed run does them again."""
+        """Drop all epochs after the first `num_epochs`, which a resumed run repeats."""
         self.epochs = self.epochs[:num_epochs]
         self.finished = False
 
@@ -42,16 +42,16 @@ class History:
         self.write()
 
     def finish(self) -> None:
-        """Note that the run has come to its end."""
+        """Mark the run as finished and write the file."""
         self.finished = True
         self.write()
 
     def write(self) -> None:
-        """Write the file beside itself, then rename it, so that a reader never sees half of it."""
+        """Write the file atomically."""
         write_json({**self.facts, "finished": self.finished, "best": self.best(), "epochs": self.epochs}, self.path)
 
     def best(self) -> Epoch | None:
-        """Return the epoch with the highest validation accuracy, the first of equals; None without validation."""
+        """Return the first epoch with the highest validation accuracy; None without validation images."""
         validated = [epoch for epoch in self.epochs if "val/accuracy" in epoch]
         return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
 
@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or not isinstance(content["epochs"], list):
             raise TypeError("no list of epochs")
         if not all(isinstance(epoch, dict) and _are_numbers(epoch.values()) for epoch in content["epochs"]):
-            raise TypeError("an epoch that holds something else than numbers")
+            raise TypeError("an epoch holds a value that is not a number")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
     return content

@@ -1,4 +1,4 @@
-"""What a prepared data folder holds: its paths, its `dataset.json`, its packed arrays, its channel statistics."""
+"""A prepared data folder: its paths, its `dataset.json`, its packed arrays and its channel statistics."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Origin = Literal["official", "altered", "generated", "custom"]
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
-    """The facts about a data set that training, evaluation and reports need. Stored as `dataset.json`."""
+    """Facts about a data set for training, evaluation and reports. Stored as `dataset.json`."""
 
     name: str
-    """`CIFAR-100`, `Shapes-100`, or the name of the user's own folder."""
+    """`CIFAR-100`, `Shapes-100`, or the name of the folder of custom data."""
 
     origin: Origin
     """`altered`: in CIFAR-100's format, but the content differs from the official release."""
@@ -44,15 +44,15 @@ class DatasetInfo:
 
     num_train: int
     num_test: int
-    """0 where there is no test split."""
+    """0 without a test split."""
 
     sha256: dict[str, str]
-    """Of each split's content in the official binary layout (coarse byte, fine byte, 3072 planar RGB bytes); for a
-    user's own data, of the CSV file."""
+    """Checksum of each split in the official binary layout (coarse byte, fine byte, 3072 planar RGB bytes). For custom
+    data, checksum of the CSV file."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    """Of each channel over all training images, pixels in 0..1."""
+    """Mean and standard deviation of each channel over all training images, pixels in 0..1."""
 
     @property
     def num_classes(self) -> int:
@@ -60,7 +60,7 @@ class DatasetInfo:
         return len(self.class_names)
 
     def describe(self) -> str:
-        """One phrase for people: which data set this is, and how far it can be trusted to be the official one."""
+        """Return a phrase that says which data set this is and whether it is the official one."""
         origin = {
             "official": "official",
             "altered": "not the official release: its content differs",
@@ -81,7 +81,7 @@ class DataFolder:
 
     @property
     def images(self) -> Path:
-        """Folder of `train.csv` and `test.csv`, to which their `file` column is relative; own data: `root` itself."""
+        """Folder of `train.csv` and `test.csv`, to which their column `file` is relative. Custom data: `root`."""
         return self.root if self.is_custom() else self.root / "cifar100_images"
 
     def csv(self, split: Split) -> Path:
@@ -97,11 +97,11 @@ class DataFolder:
         return self.packed / f"{split}_labels.npy"
 
     def is_custom(self) -> bool:
-        """Whether a user's own data are here: a `train.csv` in `root` itself."""
+        """Return whether this is custom data: a `train.csv` in `root` itself."""
         return (self.root / "train.csv").is_file()
 
     def is_prepared(self) -> bool:
-        """Whether preparation ran to its end; `dataset.json` is written last."""
+        """Return whether preparation has finished. It writes `dataset.json` last."""
         return self.info_file.is_file()
 
     def info(self) -> DatasetInfo:
@@ -118,33 +118,33 @@ class DataFolder:
         """Return images uint8 (N, 3, 32, 32) and labels int64 (N,) of a split, in memory.
 
         Raises:
-            UserError: the arrays are missing, damaged or of another shape than `dataset.json` says.
+            UserError: the arrays are missing, damaged or do not match `dataset.json`.
         """
         info = self.info()
         expected = info.num_train if split == "train" else info.num_test
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
         source = "--source generated " if info.origin == "generated" else ""
-        mend = f"run: cifar100 prepare {source}--root {self.root}"
+        fix = f"run: cifar100 prepare {source}--root {self.root}"
         try:
             images = np.load(self.packed_images(split), allow_pickle=False)
             labels = np.load(self.packed_labels(split), allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({error}); {mend}") from error
+            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({error}); {fix}") from error
         if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
             found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
-            raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {mend}")
+            raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {fix}")
         if labels.shape != (expected,) or labels.dtype != np.int64:
             found = f"{self.packed_labels(split)} holds {labels.dtype} {labels.shape}"
-            raise UserError(f"{found}, expected int64 ({expected},); {mend}")
+            raise UserError(f"{found}, expected int64 ({expected},); {fix}")
         if labels.min() < 0 or labels.max() >= info.num_classes:
             found = f"{self.packed_labels(split)} holds labels from {labels.min()} to {labels.max()}"
-            raise UserError(f"{found}, expected 0 to {info.num_classes - 1}; {mend}")
+            raise UserError(f"{found}, expected 0 to {info.num_classes - 1}; {fix}")
         return images, labels
 
 
 def write_info(info: DatasetInfo, path: Path) -> None:
-    """Write a `dataset.json`, whole or not at all."""
+    """Write a `dataset.json` atomically."""
     write_atomically(path, (json.dumps(asdict(info), indent=2) + "\n").encode())
 
 
@@ -159,7 +159,7 @@ def read_info(path: Path) -> DatasetInfo:
         tuples = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
         info = DatasetInfo(**(fields | tuples))
         if not _is_sound(info):
-            raise ValueError("a value of the wrong kind")
+            raise ValueError("a value of the wrong type")
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as a description of a data set ({reason}).") from error
@@ -167,7 +167,7 @@ def read_info(path: Path) -> DatasetInfo:
 
 
 def _is_sound(info: DatasetInfo) -> bool:
-    """Whether every value is of its kind, so that nobody has to look again."""
+    """Return whether every value has the expected type and range."""
 
     def are(kind: type, values: Any) -> bool:
         return isinstance(values, tuple) and all(type(value) is kind for value in values)
@@ -196,7 +196,7 @@ def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: D
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:
     """Return mean and standard deviation of each channel over all of uint8 (N, 3, H, W), scaled to 0..1.
 
-    Both come from exact integer sums, so no rounding error grows with the number of images.
+    Both come from exact integer sums, so that rounding errors do not grow with the number of images.
     """
     channels = [_mean_and_std(_histogram(images[:, channel])) for channel in range(3)]
     (r_mean, r_std), (g_mean, g_std), (b_mean, b_std) = channels
@@ -204,7 +204,7 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:
 
 
 def _histogram(values: NDArray[np.uint8]) -> list[int]:
-    """Count each of the 256 values. By parts, for `bincount` makes every value eight bytes long."""
+    """Count each of the 256 values. In parts, because `bincount` converts every value to eight bytes."""
     counts = np.zeros(256, dtype=np.int64)
     for start in range(0, len(values), 1000):
         counts += np.bincount(values[start : start + 1000].ravel(), minlength=256)

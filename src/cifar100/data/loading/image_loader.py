@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
     from cifar100.data.loading.dataset import CsvImageDataset
 
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 
 class ImageLoader(EpochLoader):
     """Yields images uint8 (N, 3, 32, 32) and labels int64 (N,), in the sampler's order, whatever `num_workers` is.
 
-    Wraps torch's DataLoader, so that it can start at any step, that Lightning leaves the sampler alone, and that a
-    worker's UserError arrives as one line.
+    Wraps torch's DataLoader for three reasons: it can start at any step, Lightning does not replace the sampler, and a
+    UserError in a worker arrives as one line.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ImageLoader(EpochLoader):
             pin_memory=pin_memory,
             multiprocessing_context=_context() if num_workers else None,
             worker_init_fn=_end_with_the_trainer,
-            # Each pass draws a number from this generator; from the global one, it would shift the network's draws.
+            # Each epoch takes a number from this generator. The global one would change the network's random numbers.
             generator=torch.Generator(),
         )
 
@@ -58,7 +58,7 @@ class ImageLoader(EpochLoader):
             yield images, labels
 
     def close(self) -> None:
-        """Stop the workers. Left to the garbage collector, torch can wait 5 s for each of them."""
+        """Stop the workers. In garbage collection torch can wait 5 s for each of them."""
         iterator, self._loader._iterator = self._loader._iterator, None
         if iterator is not None:
             iterator._shutdown_workers()  # type: ignore[attr-defined]  # as Lightning does; there is no public way
@@ -67,7 +67,7 @@ class ImageLoader(EpochLoader):
 class _BatchDataset(Dataset["Batch | UserError"]):
     """Batches of a dataset; runs in the workers.
 
-    A UserError is returned, not raised: torch would wrap its line in the worker's traceback.
+    Returns a UserError instead of raising it, because torch would wrap it in the worker's traceback.
     """
 
     def __init__(self, dataset: CsvImageDataset) -> None:
@@ -82,17 +82,17 @@ class _BatchDataset(Dataset["Batch | UserError"]):
 
 
 def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> int:
-    """Return the number of worker processes; `auto` shares this machine's processors among the training processes."""
+    """Return the number of worker processes; `auto` divides the processors among the training processes."""
     if num_workers != "auto":
         return int(num_workers)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(MOST_WORKERS, usable // num_processes))
+    return max(1, min(MAX_WORKERS, usable // num_processes))
 
 
 def _context() -> BaseContext:
-    """Return a way to start workers that never copies a process in which threads run, which can hang them.
+    """Return a start method that never forks a process with running threads, which can hang the workers.
 
-    On Linux a server process imports everything once and workers are copies of it; elsewhere each starts afresh.
+    On Linux a server process imports everything once, and the workers are forks of it. Elsewhere each starts anew.
     """
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
@@ -102,9 +102,9 @@ def _context() -> BaseContext:
 
 
 def _end_with_the_trainer(worker: int) -> None:
-    """End this worker when the process that it works for has ended, even if that was killed.
+    """End this worker when the training process has ended, even if it was killed.
 
-    torch watches the parent in the system's sense, which under `forkserver` is the server.
+    torch watches the operating system's parent process, which is the server under `forkserver`.
     """
     trainer = multiprocessing.parent_process()
     assert trainer is not None
