@@ -1,13 +1,12 @@
-"""How long a command takes to answer, and `train` to its first training step.
+"""Measure how long commands and imports take, and `train` to its first training step.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --data.root dataset      # data that are prepared already
 
-Each is a process of its own, timed from before it is started to its end, except the last: "to the first training step"
-ends when the first optimizer step of `train --recipe quickstart` has been done on the device (a hook in the process
-notes the clock and ends it), on prepared data; without `--data.root`, Shapes-100 is drawn and prepared in a temporary
-folder first, outside the clock. All take turns; medians over the rounds, of which one more is run first to warm the
-disk cache.
+Each row is a process of its own, timed from before its start to its end. The last row ends when the device has finished
+the first optimizer step of `train --recipe quickstart` on prepared data. A hook in that process reads the clock and
+ends it. Without `--data.root`, Shapes-100 is prepared in a temporary folder first, which is not timed. The rows take
+turns. The table shows medians over the rounds, after one more round that warms the disk cache.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import lightning": ["-c", "import lightning"],
     "import cifar100.training.train": ["-c", "import cifar100.training.train"],
+    "import cifar100.results.evaluate": ["-c", "import cifar100.results.evaluate"],
+    "import cifar100.results.predict": ["-c", "import cifar100.results.predict"],
 }
 
 FIRST_STEP = "train --recipe quickstart, to the first training step"

@@ -51,7 +51,7 @@ class History:
         write_json({**self.facts, "finished": self.finished, "best": self.best(), "epochs": self.epochs}, self.path)
 
     def best(self) -> Epoch | None:
-        """Return the epoch with the highest validation accuracy, the first of equals; None without validation."""
+        """Return the first epoch with the highest validation accuracy; None without validation images."""
         validated = [epoch for epoch in self.epochs if "val/accuracy" in epoch]
         return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
 
