@@ -25,8 +25,8 @@ class Muon(Optimizer):
 
     Groups with `orthogonal` False are updated as by torch's `SGD(nesterov=True)`. The other groups hold filters
     (out_channels, in_channels, height, width), treated as matrices of out_channels rows. Batch normalisation must
-    follow them: before each update they are scaled to Frobenius norm sqrt(out_channels). This does not change the output
-    of the network, and makes the learning rate relative to the weights. They have no weight decay.
+    follow them: before each update they are scaled to Frobenius norm sqrt(out_channels). This keeps the output
+    of the network and makes the learning rate relative to the weights. They have no weight decay.
 
     Args:
         params: parameter groups.
