@@ -9,11 +9,11 @@ images are opened once for each trained network; to choose settings, use `--spli
 
 Timed is `train` from its start to its end, on data that are prepared already; evaluation is not in it. Each trial is a
 command in a process of its own, started on the clock. With `--in-process` all trials run in this process: the first
-one, which pays for compilation and a cold device, is reported apart from the warm ones ("cold"); its accuracy counts
-like any other. Importing is then outside the clock.
+one, which pays for compilation and a cold device, is reported separately ("cold"); its accuracy counts like any other.
+Importing is then outside the clock.
 
-Each finished trial is a line of JSON in `--output`, appended at once. The same command goes on where it stopped: seeds
-that the file holds are skipped. A file with other settings is refused.
+Each finished trial is a line of JSON in `--output`, appended at once. The same command resumes: seeds
+that the file contains are skipped. A file with other settings is refused.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def as_read_back(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_trials(output: Path, facts: dict[str, Any]) -> list[Trial]:
-    """Read the trials of a file; none where there is no file.
+    """Read the trials of a file; none if there is no file.
 
     Raises:
         UserError: it is damaged, or its trials have other settings.
@@ -270,7 +270,7 @@ def show(trials: list[Trial], output: Path) -> None:
 
 
 def row_of(label: str, values: Sequence[float | None], factor: float, form: str) -> list[str]:
-    """Return a row of the table; empty where there is no value. Values are multiplied by `factor`."""
+    """Return a row of the table; empty if there is no value. Values are multiplied by `factor`."""
     known = [value * factor for value in values if value is not None]
     if not known:
         return []

@@ -4,7 +4,7 @@
     python benchmarks/loop_overhead.py --recipe fast --steps 400     # on a GPU
 
 Both sides train the same network on the same batches with the same optimizer and schedule: one through
-`cifar100.commands.train` as a user gets it, with its callbacks, metrics, progress bar (drawn into memory),
+`cifar100.commands.train` as a user gets it, with its callbacks, metrics, progress bar (written to memory),
 TensorBoard log and checkpoints, in a temporary folder; the other through the loop in this file. Both train on all
 training images, none held out, so neither validates, and both make the same run: `--steps` steps in one epoch, or as
 many whole epochs as fit into them.
@@ -196,7 +196,7 @@ def _copy_of_weights(network: Any) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def _own_folder_and_terminal() -> Iterator[None]:
-    """Work in a temporary folder, and write to a terminal that is nothing but memory, so that the bar is drawn."""
+    """Work in a temporary folder, and write to a terminal in memory, so that the bar is shown."""
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.chdir(folder),
@@ -207,7 +207,7 @@ def _own_folder_and_terminal() -> Iterator[None]:
 
 
 def relative_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """Return the norm of the difference of all floating-point weights, as a share of the norm of the weights."""
+    """Return the norm of the difference of all floating-point weights, as a fraction of the norm of the weights."""
     names = [name for name, value in one.items() if value.is_floating_point()]
     first, second = (torch.cat([weights[name].double().flatten() for name in names]) for weights in (one, other))
     return float((first - second).norm() / first.norm())
@@ -251,7 +251,7 @@ def configure(recipe: str, root: Path | None, steps: int) -> Config:
     """Return the recipe's settings for a run of `steps` steps on all training images.
 
     Raises:
-        UserError: too few steps, or an arithmetic that the bare loop has not.
+        UserError: too few steps, or a precision that the bare loop lacks.
     """
     if steps <= WARM_UP_STEPS:
         raise UserError(f"--steps is {steps}, but it must be more than the {WARM_UP_STEPS} of the warm-up.")

@@ -27,7 +27,7 @@ Sample = tuple[Tensor, int]
 
 
 class AlbumentationsImages(Dataset[Sample]):
-    """Albumentations on one image at a time, with its own draws, from PNG files or from an array.
+    """Albumentations on one image at a time, with its own random parameters, from PNG files or from an array.
 
     images: paths of PNG files, or uint8 (N, 3, 32, 32).
     """
@@ -97,7 +97,7 @@ class TorchvisionImages(Dataset[Sample]):
 
 
 def kornia_augmentation(augmentation: AugmentationConfig) -> nn.Module:
-    """Return kornia's augmentation of whole batches, each image with draws of its own.
+    """Return kornia's augmentation of whole batches, each image with its own random parameters.
 
     It maps float32 (N, 3, 32, 32) in 0..1 to the same.
     """

@@ -3,7 +3,7 @@
     python benchmarks/saving_cost.py --recipe laptop
 
 Both sides make the same run of `--minutes` minutes, in turns; it is longer than the interval, so that one side saves at
-least once in its midst. The save at the end of a run is on both sides. Ratios are taken within a round.
+least once mid-run. The save at the end of a run is on both sides. Ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ["state is saved", "steps/s", "time ratio"],
         [
             ["at the end only", f"{median(rates['never']):.3f}", "1"],
-            [f"every {interval:g} minutes, too", f"{median(rates['saving']):.3f}", f"{ratio:.4f}"],
+            [f"every {interval:g} minutes and at the end", f"{median(rates['saving']):.3f}", f"{ratio:.4f}"],
         ],
         notes=[f"Runs of {options.minutes:g} minutes, {options.repeats} rounds, medians."],
         versions=describe_versions(),

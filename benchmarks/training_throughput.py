@@ -1,13 +1,13 @@
-"""Training speed of every network, and the share of the machine's arithmetic that it uses.
+"""Training speed of every network, and the fraction of the machine's peak that it reaches.
 
     python benchmarks/training_throughput.py
 
 A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that lie on the
-device already, in the arithmetic that `train` chooses here. Images per second are the median of `--repeats` timings
+device already, in the precision that `train` chooses here. Images per second are the median of `--repeats` timings
 after one step to warm up. GFLOP/s count 6 operations for each multiply-and-add of the forward pass of an image (2
-forward, 4 backward). The peak is a large matrix product in the same arithmetic. The layouts `default` and
-`channels_last` and the product take turns; the share of the peak is the median of the ratios within a round. A share
-near or above 100 % is possible where a library computes 3x3 convolutions with fewer operations (Winograd).
+forward, 4 backward). The peak is a large matrix product in the same precision. The layouts `default` and
+`channels_last` and the product take turns; the fraction of the peak is the median of the ratios in a round. A value
+near or above 100 % is possible if a library computes 3x3 convolutions with fewer operations (Winograd).
 
 On a CPU the batch is made so small that a step takes about `SECONDS_PER_STEP`, so that large networks end as well.
 """
@@ -105,7 +105,7 @@ def choose_batch_size(flops: int, peak: float, device: torch.device) -> int:
 
 
 class MatrixProduct:
-    """A product of two square matrices: the most arithmetic that a machine does in a second.
+    """A product of two square matrices: the maximum operations per second of a machine.
 
     As `torch.mm` or as a convolution of 1x1 pixels, whichever is faster here. They are computed by different libraries:
     on an AMD EPYC with AVX-512 the first made 220 GFLOP/s and the second 440. side: a multiple of 8.
@@ -194,21 +194,21 @@ def rows_of(
     rows = []
     for layout in LAYOUTS:
         images_per_second = batch_size * count / median(seconds[layout])
-        share = median_ratio(seconds["product"], seconds[layout]) * flops * batch_size * count / product.flops
+        fraction = median_ratio(seconds["product"], seconds[layout]) * flops * batch_size * count / product.flops
         figures = [f"{flops / 6e6:,.1f}", f"{batch_size}", f"{images_per_second:,.1f}"]
-        figures += [f"{images_per_second * flops / 1e9:,.1f}", f"{share:.1%}"]
+        figures += [f"{images_per_second * flops / 1e9:,.1f}", f"{fraction:.1%}"]
         rows.append([name if layout == "default" else "", layout, *figures])
     return rows
 
 
 def show(rows: list[list[str]], product: MatrixProduct, *, bf16: bool, repeats: int) -> None:
     """Print the table."""
-    arithmetic = "bf16-mixed" if bf16 else "32-true"
+    precision = "bf16-mixed" if bf16 else "32-true"
     peak = product.flops_per_second() / 1e9
     form = "as torch.mm" if product.form == product._plain else "as a 1x1 convolution"
     kind = str(product.dtype).removeprefix("torch.")
     show_table(
-        f"Training throughput: forward, backward and optimizer step, 32x32 pixels, {arithmetic}, {this_device().type}",
+        f"Training throughput: forward, backward and optimizer step, 32x32 pixels, {precision}, {this_device().type}",
         ["network", "layout", "M mult-adds", "batch", "images/s", "GFLOP/s", "of peak"],
         rows,
         notes=[

@@ -62,7 +62,7 @@ def test_saving_cost(
     assert benchmark("saving_cost").main(options) == 0
     shown = capsys.readouterr().out
     assert_readable_table(shown)
-    assert "every 2 minutes, too" in shown
+    assert "every 2 minutes and at the end" in shown
     assert not any(Path().iterdir())
 
 

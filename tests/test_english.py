@@ -1,0 +1,56 @@
+"""Phrases that a native engineer would not write do not return. A small list, without false positives."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PLACES = ("README.md", "docs/*.md", "src/**/*.py", "src/**/*.yaml", "benchmarks/*.py", "notebooks/*.ipynb")
+FILES = sorted(path for place in PLACES for path in ROOT.glob(place))
+
+INSTEAD = {
+    r"in the midst|in its midst": "mid-epoch, mid-run",
+    r"told apart": "reported separately",
+    r"(?:of|by|from) strangers": "untrusted",
+    r"goes on (?:with|where|after)": "resumes",
+    r"the first process": "rank 0",
+    r"(?:no|not a) finite number": "not finite",
+    r"the house|this house|a wing|ten rooms|which room|only room": "package, module",
+    r"mend(?:s|ed|ing)?": "fix",
+    r", too[.:;]": "also",
+    r"by heart": "memorise, fit",
+    r"(?:in|the same|other) arithmetic": "precision",
+    r"(?:with|of|has) (?:its|their) own draws|draws of its own": "random parameters",
+    r"what (?:has )?be(?:came|come) of": "status",
+    r"Of what|Of which": "subject first",
+}
+"""Phrase, as a regular expression between word boundaries -> what to write instead."""
+
+
+def forbidden(text: str) -> list[str]:
+    """Return the forbidden phrases of a text, each with its replacement."""
+    joined = " ".join(text.split())
+    return [
+        f"{match[0]!r}: write {better!r}"
+        for pattern, better in INSTEAD.items()
+        for match in re.finditer(rf"\b(?:{pattern})(?!\w)", joined)
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_no_forbidden_phrase(path: Path) -> None:
+    assert not forbidden(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "text", ["It is saved in the\n midst of an epoch.", "Saved at the end, too.", "the loss is no finite number"]
+)
+def test_a_forbidden_phrase_is_found(text: str) -> None:
+    assert forbidden(text)
+
+
+def test_ordinary_words_are_allowed() -> None:
+    assert not forbidden("house, kangaroo; make room; recommended; too many, too large")
