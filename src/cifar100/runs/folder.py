@@ -88,7 +88,7 @@ def find_run_folder(run: str | Path) -> RunFolder:
 
 
 def read_parts(run: RunFolder) -> dict[str, str]:
-    """Return the parts that a Python caller brought along, each with its qualified name; empty for most runs."""
+    """Return the parts that a Python caller brought along, each with its name; empty for most runs."""
     try:
         content = json.loads(run.custom_parts.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -43,9 +43,9 @@ class CustomParts:
     loggers: Sequence[Logger] | None = None
 
     def names(self) -> dict[str, str]:
-        """Return the parts that affect the result, each with the qualified name of its class or function."""
+        """Return the parts that affect the result, each with the name of its class or function."""
         parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}
-        return {part: _qualified_name(value) for part, value in parts.items() if value is not None}
+        return {part: _name(value) for part, value in parts.items() if value is not None}
 
     def describe_data(self) -> DatasetInfo | None:
         """Return the description of a custom data module; None if there is none.
@@ -171,6 +171,7 @@ def _sample_images(data: CifarDataModule) -> Tensor:
     return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
 
 
-def _qualified_name(part: Any) -> str:
-    named = part if hasattr(part, "__qualname__") else type(part)
-    return f"{named.__module__}.{named.__qualname__}"
+def _name(part: Any) -> str:
+    """Return the name of a function, a class or an object's class, without its module: a script is `__main__`."""
+    name: str = getattr(part, "__name__", type(part).__name__)
+    return name
