@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,3 +83,21 @@ def test_loading_is_announced_on_a_terminal_only(
     with commands._loading():
         assert capsys.readouterr().err == "loading PyTorch ..."
     assert capsys.readouterr().err.startswith("\r")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"config": "quickstart"}, "config is 'quickstart', but it must be a Config"),
+        ({"network": 3}, "network is 3, but it must be a module or a function"),
+        ({"loggers": ["csv"]}, r"loggers is \['csv'\], but it must be a list of Lightning's Logger objects"),
+        ({"callbacks": "none"}, "callbacks is 'none', but it must be a list of Lightning's Callback objects"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(
+    arguments: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        commands.train(**arguments)
+    assert not (tmp_path / "logs").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from cifar100.metrics import METRICS
+from cifar100.metrics import METRICS, label, text
 
 
 @pytest.mark.parametrize("num_classes", [3, 20])
@@ -21,3 +21,12 @@ def test_against_torchmetrics(num_classes: int) -> None:
         assert found[name].mean().item() == pytest.approx(expected.item())
     probabilities = logits.softmax(1)[torch.arange(200), labels]
     torch.testing.assert_close(found["loss"], -probabilities.log())
+
+
+def test_labels_and_values_for_people() -> None:
+    assert [label(name) for name in ("loss", "top5_accuracy", "top3_accuracy")] == [
+        "loss",
+        "top-5 accuracy",
+        "top-3 accuracy",
+    ]
+    assert (text("loss", 1.23456), text("top5_accuracy", 0.5)) == ("1.2346", "50.00%")

@@ -202,3 +202,21 @@ def test_settings_of_a_recipe_that_lose_their_effect_return_to_their_defaults() 
     assert (plain.optimization.ema_final_decay, plain.optimization.ema_start) == (None, 0.0)
     with pytest.raises(UserError, match=r"--optimization.ema_start 0.3 has no effect"):
         load_config("strong", overrides={"optimization.ema_decay": None, "optimization.ema_start": 0.3})
+
+
+def test_a_length_that_is_given_replaces_the_recipes() -> None:
+    assert load_config("laptop").training.max_minutes == 9.9
+    by_epochs = load_config("laptop", overrides={"training.max_epochs": "1"}).training
+    assert (by_epochs.max_epochs, by_epochs.max_minutes) == (1.0, None)
+
+
+def test_an_empty_value_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no recipe ''"):
+        load_config("")
+    with pytest.raises(UserError, match=r"--data.root is '', but it must be a path"):
+        load_config("quickstart", overrides={"data.root": ""})
+
+
+def test_one_file_needs_no_list(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", "data: {batch_size: 32}")
+    assert load_config(files=file) == load_config(files=str(file)) == load_config(files=[file])

@@ -91,7 +91,9 @@ def train(
         UserError: a setting, the data or the run cannot be used; the message says what to do.
     """
     started = time.monotonic()  # before torch is loaded, which counts
-    if resume is None and changes is not None:
+    if config is not None and not isinstance(config, Config):
+        raise UserError(f"config is {config!r:.80}, but it must be a Config; make one with load_config.")
+    if resume is None and changes:
         raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
@@ -126,12 +128,14 @@ def evaluate(
     with _loading():
         from cifar100.results.evaluate import evaluate
 
+    if split not in ("test", "validation"):
+        raise UserError(f"split is {split!r}, but it must be test or validation.")
     return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta, network=network)
 
 
 def predict(
     run: str | Path,
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
     checkpoint: str = "best",
@@ -150,7 +154,8 @@ def predict(
         from cifar100.results.predict import classify
 
     trained = load_model(run, checkpoint=checkpoint, network=network)
-    return list(classify(trained, [Path(image) for image in images], top=top))
+    files = [images] if isinstance(images, (str, Path)) else images
+    return list(classify(trained, [Path(image) for image in files], top=top))
 
 
 def load_model(run: str | Path, *, checkpoint: str = "best", network: NetworkSource | None = None) -> TrainedNetwork:

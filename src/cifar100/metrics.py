@@ -6,6 +6,7 @@ float (N,). Its value over a data set is the mean. To add one, write the functio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from torch import Tensor
@@ -33,3 +34,13 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "accuracy": accuracy,
     "top5_accuracy": top5_accuracy,
 }
+
+
+def label(name: str) -> str:
+    """Return a metric's name for people: `top-5 accuracy`."""
+    return re.sub(r"^top(\d+)_", r"top-\1 ", name).replace("_", " ")
+
+
+def text(name: str, value: float) -> str:
+    """Return a metric's value for people: accuracies as percentages, other metrics as numbers."""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"

@@ -16,9 +16,18 @@ from typing import Any
 import yaml
 
 from cifar100.atomic_files import write_atomically
-from cifar100.config import SECTIONS, Config, chosen_components, section_settings, settings
+from cifar100.config import (
+    COMPONENTS,
+    SECTIONS,
+    Config,
+    chosen_components,
+    component_default,
+    section_settings,
+    settings,
+)
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
+from cifar100.config.declarations import components
 from cifar100.errors import UserError
 
 DEFAULT_RECIPE = "original"
@@ -41,7 +50,7 @@ class Recipe:
 
 
 def load_config(
-    recipe: str | None = None, *, files: Iterable[str | Path] = (), overrides: Overrides | None = None
+    recipe: str | None = None, *, files: str | Path | Iterable[str | Path] = (), overrides: Overrides | None = None
 ) -> Config:
     """Merge all sources of settings into a checked `Config`.
 
@@ -59,16 +68,36 @@ def load_config(
             settings that contradict each other, or a setting without effect.
     """
     given: dict[str, Any] = {}
-    for file in files:
+    for file in [files] if isinstance(files, (str, Path)) else files:
         given |= read_settings(Path(file))
     given |= overrides or {}
     _refuse_unknown(given, "")
-    named = recipe or given.pop("recipe", None)
-    given.pop("recipe", None)
+    from_file = given.pop("recipe", None)
+    named = from_file if recipe is None else recipe
     if recipe is None and given.keys() >= settings().keys():
         return _build(None if named is None else str(named), given, {})
-    named = str(named or DEFAULT_RECIPE)
-    return _build(named, given, read_recipe(named).settings)
+    named = DEFAULT_RECIPE if named is None else str(named)
+    from_recipe = dict(read_recipe(named).settings)
+    if "training.max_epochs" in given and "training.max_minutes" not in given:
+        from_recipe.pop("training.max_minutes", None)  # the length that is given wins
+    return _build(named, given, from_recipe)
+
+
+def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> Config:
+    """Return the settings of a run's `config.yaml`, which holds all of them.
+
+    Args:
+        file: as `write_config` writes it.
+        overrides: settings by name that replace those in the file.
+
+    Raises:
+        UserError: a setting is missing, or as `load_config`.
+    """
+    given = read_settings(file)
+    missing = [name for name in settings() if name not in given]
+    if missing:
+        raise UserError(f"{file} lacks {missing[0]} and {len(missing) - 1} more settings; restore the file.")
+    return load_config(files=[file], overrides=overrides)
 
 
 def recipe_names() -> list[str]:
@@ -162,8 +191,8 @@ def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIP
         group = parser.add_argument_group(name, (section.__doc__ or "").splitlines()[0])
         for setting in section_settings(name):
             full = f"{name}.{setting.name}"
-            default = _text(shown.get(full, setting.default))
-            text = f"{setting.help} (default: {default})".replace("%", "%%")
+            default = shown.get(full, component_default(full, shown) if setting.default is None else setting.default)
+            text = f"{setting.help}{_names(full)} (default: {_text(default)})".replace("%", "%%")
             group.add_argument(f"--{full}", metavar="VALUE", default=argparse.SUPPRESS, help=text)
 
 
@@ -225,6 +254,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
+
+
+def _names(setting: str) -> str:
+    """Return the sentence that lists the components which a setting can name; empty for other settings."""
+    if setting not in COMPONENTS:
+        return ""
+    return f" Names: {', '.join(components(*COMPONENTS[setting]))}."
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cifar100 import __version__
-from cifar100.cli.main import COMMANDS, main, overview
+from cifar100.cli.main import COMMANDS, main, overview, run_command_line
+from cifar100.errors import UserError
 
 
 def run(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -98,3 +99,9 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_python_dash_m_is_the_same_program() -> None:
     shown = subprocess.run([sys.executable, "-m", "cifar100", "--help"], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == overview()
+
+
+@pytest.mark.parametrize("value", ["-1e-4", "-1", "-inf"])
+def test_a_negative_value_is_a_value(value: str) -> None:
+    with pytest.raises(UserError, match=r"--optimization.weight_decay is -.*, but it must be .*at least 0"):
+        run_command_line(["train", "--optimization.weight_decay", value])

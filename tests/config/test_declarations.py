@@ -89,7 +89,7 @@ def test_a_name_that_is_declared_twice_is_a_bug(package: Path) -> None:
 def test_a_setting_with_two_types_is_a_bug(package: Path) -> None:
     add(package, "one")
     add(package, "two", kind="float", default="0.5")
-    with pytest.raises(TypeError, match="units is declared twice in nets, with different types"):
+    with pytest.raises(TypeError, match="setting units in nets has another type"):
 
         @dataclass
         @with_settings_of("nets", "network", chosen_by="name")
@@ -129,7 +129,7 @@ def test_a_network_is_one_file(tmp_path: Path, tiny_data: Path) -> None:
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     shown = " ".join(run("--help").stdout.split())
-    assert "--model.hidden_units VALUE Units of the hidden layer. (default: null)" in shown
+    assert "--model.hidden_units VALUE Units of the hidden layer. (default: 32)" in shown
     assert "tiny_net" in run("--model.name", "nothing").stderr
     wrong = run("--model.name", "tiny_net", "--model.hidden_units", "0")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cifar100.errors import UserError
-from cifar100.runs.folder import LOGS, create_run_folder, find_run_folder
+from cifar100.runs.folder import LOGS, RunFolder, create_run_folder, find_run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +55,9 @@ def test_a_run_that_does_not_exist_gets_the_list_of_those_that_do() -> None:
     create_run_folder("other").config.write_text("")
     with pytest.raises(UserError, match="there are: other"):
         find_run_folder("mine")
+
+
+def test_a_run_can_be_passed_as_a_path() -> None:
+    run = RunFolder(Path("logs/first"))
+    assert Path(run) == run.path
+    assert repr(run) == "RunFolder('logs/first')"

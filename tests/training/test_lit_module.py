@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cifar100 import commands
 from cifar100.config import Config, ModelConfig, OptimizationConfig
+from cifar100.errors import UserError
 from cifar100.metrics import METRICS
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.training.lit_module import ImageClassifier
@@ -183,3 +184,21 @@ def test_mixed_labels_count_the_larger_fraction() -> None:
     with torch.no_grad():
         expected = (module(images).argmax(1) == torch.arange(8) % 4).float().mean()
     assert module.train_sums.means()["accuracy"] == pytest.approx(expected.item())
+
+
+def test_each_fit_has_a_schedule_of_its_own() -> None:
+    module = classifier()
+    rates: list[float] = []
+    for epochs in (1, 2):
+        trainer(max_epochs=epochs).fit(module, loader())
+        assert module.clock is not None
+        assert module.clock.total_steps == module.clock.steps == 3 * epochs
+        rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
+    assert rates[0] == pytest.approx(rates[1])
+
+
+def test_a_trainer_without_an_end_is_refused() -> None:
+    with pytest.raises(UserError, match="give the Trainer max_epochs or max_steps"):
+        trainer(max_epochs=-1, max_time={"seconds": 5}).fit(classifier(), loader())
+    with pytest.raises(UserError, match=r"optimization.learning_rate is auto"):
+        trainer().fit(classifier(learning_rate="auto"), loader())

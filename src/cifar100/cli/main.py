@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cifar100 import __version__
 from cifar100.cli import data, results, training
 from cifar100.cli.command import Command, Parser
+from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
 from cifar100.training.processes import is_rank_zero
@@ -56,7 +57,7 @@ def run_command_line(arguments: Sequence[str]) -> None:
         return
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
-    options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(rest)
+    options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(_with_values(rest))
     if unknown:
         raise UserError(unknown_option(unknown[0]))
     COMMANDS[name].run(options)
@@ -84,6 +85,17 @@ def build_parser(name: str, recipe: str | None = None) -> Parser:
             f"cifar100 {name} [--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
         )
     return parser
+
+
+def _with_values(arguments: Sequence[str]) -> list[str]:
+    """Join each setting and its value by `=`: argparse takes a value such as -1e-4 for an option."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].removeprefix("--") in settings() and not argument.startswith("--"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _named_recipe(arguments: Sequence[str]) -> str | None:

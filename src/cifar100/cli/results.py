@@ -60,12 +60,14 @@ def show_evaluation(evaluation: Evaluation) -> None:
 
 
 def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:
+    from cifar100.metrics import label, text
+
     for name, value in measurement.metrics.items():
-        shown = f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+        shown = text(name, value)
         if name == "accuracy":
             low, high = measurement.top1_interval
             shown = f"[bold]{shown}[/]  (95 % interval {low:.2%} to {high:.2%})"
-        table.add_row(indent + name.replace("top5_", "top-5 ").replace("_", " "), shown)
+        table.add_row(indent + label(name), shown)
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:

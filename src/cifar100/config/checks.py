@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
@@ -29,7 +30,8 @@ def check_ranges(section: Any, name: str, settings: Iterable[Setting]) -> None:
             if not limits.contains(value):
                 each = "each value" if isinstance(value, (list, tuple)) else "it"
                 shown = list(value) if isinstance(value, tuple) else value
-                raise UserError(f"--{name}.{setting.name} is {shown}, but {each} must be {limits}.")
+                finite = "finite and " if value in (math.inf, -math.inf) else ""
+                raise UserError(f"--{name}.{setting.name} is {str(shown)[:200]}, but {each} must be {finite}{limits}.")
 
 
 def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,7 +27,7 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
         return _convert(value, annotation)
     except ValueError:
         shown = "null" if value is None else str(list(value) if isinstance(value, tuple) else value)[:200]
-        raise UserError(f"--{name} is {shown}, but it must be {expectation(annotation)}.") from None
+        raise UserError(f"--{name} is {shown or repr('')}, but it must be {expectation(annotation)}.") from None
 
 
 def expectation(annotation: Any) -> str:
@@ -64,7 +65,7 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin is tuple:
         return _convert_tuple(value, arguments)
     if annotation in (str, Path):
-        if not isinstance(value, (str, Path)):
+        if not isinstance(value, (str, Path)) or value == "":
             raise ValueError
         return annotation(value)
     return _convert_scalar(value, annotation)
@@ -103,9 +104,9 @@ def _convert_scalar(value: Any, kind: type) -> Any:
         if not isinstance(value, kind):
             raise ValueError
         return value
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if isinstance(value, bool) or not isinstance(value, (str, numbers.Real)):  # numpy's numbers included
         raise ValueError
-    if kind is int and isinstance(value, float):
+    if kind is int and not isinstance(value, (str, numbers.Integral)):
         raise ValueError
     try:
         return kind(value)  # int and float parse text as Python does: 1e-3, but not 0x10

@@ -104,11 +104,7 @@ def _arguments(node: ast.FunctionDef) -> Iterator[Setting]:
         for parameter in docstring_parser.parse(ast.get_docstring(node) or "").params
     }
     for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        assert argument.annotation is not None, f"{node.name}: {argument.arg} has no type"
-        assert default is not None, f"{node.name}: {argument.arg} has no default"
-        yield Setting(
-            argument.arg, _evaluate(argument.annotation), ast.literal_eval(default), described.get(argument.arg, "")
-        )
+        yield _setting(node, argument.arg, argument.annotation, default, described.get(argument.arg, ""))
 
 
 def _fields(node: ast.ClassDef) -> Iterator[Setting]:
@@ -117,13 +113,31 @@ def _fields(node: ast.ClassDef) -> Iterator[Setting]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
             name = field.target.id
             if not ast.unparse(field.annotation).startswith("ClassVar"):
-                yield Setting(
-                    name, _evaluate(field.annotation), ast.literal_eval(field.value), docstrings.get(name, "")
-                )
+                yield _setting(node, name, field.annotation, field.value, docstrings.get(name, ""))
 
 
-def _evaluate(annotation: ast.expr) -> Any:
-    return eval(compile(ast.Expression(annotation), "<annotation>", "eval"), dict(vars(setting_types)))
+def _setting(
+    component: ast.FunctionDef | ast.ClassDef,
+    name: str,
+    annotation: ast.expr | None,
+    default: ast.expr | None,
+    text: str,
+) -> Setting:
+    """Evaluate a declaration.
+
+    Raises:
+        TypeError: it has no type or default, or one that cannot be evaluated without importing the file.
+    """
+    if annotation is None or default is None:
+        raise TypeError(f"setting {name} of {component.name} needs a type and a default")
+    try:
+        kind = eval(compile(ast.Expression(annotation), "<annotation>", "eval"), dict(vars(setting_types)))
+        return Setting(name, kind, ast.literal_eval(default), text)
+    except (ValueError, NameError, SyntaxError) as error:
+        raise TypeError(
+            f"setting {name} of {component.name} (line {component.lineno}): its default must be a literal, and its "
+            f"type made of built-in types and names of cifar100.config.types ({error})"
+        ) from error
 
 
 def _is_named(node: ast.expr, name: str) -> bool:
@@ -157,7 +171,10 @@ def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, se
         for setting in (setting for component in declared.values() for setting in component.settings):
             annotation = setting.annotation if chosen_by is None else setting.annotation | None
             if annotations.setdefault(setting.name, annotation) != annotation:
-                raise TypeError(f"{setting.name} is declared twice in {path}, with different types")
+                raise TypeError(
+                    f"setting {setting.name} in {path} has another type than one of the same name there or in "
+                    f"{section.__name__}; rename it"
+                )
             setattr(section, setting.name, setting.default if chosen_by is None else None)
             help_texts[setting.name] = setting.help
         section.declared_help = help_texts  # type: ignore[attr-defined]

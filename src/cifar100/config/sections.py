@@ -20,6 +20,7 @@ from cifar100.config.checks import check_combinations, check_effects, check_rang
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import Setting, attribute_docstrings, components, with_settings_of
 from cifar100.config.types import Fraction, Needs, NonNegative, Positive, Range
+from cifar100.errors import UserError
 
 
 class Section:
@@ -286,6 +287,9 @@ class Config:
 
     def __post_init__(self) -> None:
         """Fill in the defaults of the chosen components, then check what a section cannot check by itself."""
+        for name, kind in SECTIONS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise UserError(f"{name} is {getattr(self, name)!r:.80}, but it must be a {kind.__name__}.")
         values = {name: get(self, name) for name in settings()}
         for name, value in component_defaults(values).items():
             section, _, key = name.partition(".")
@@ -332,8 +336,12 @@ def section_settings(name: str) -> tuple[Setting, ...]:
     )
 
 
-COMPONENTS = {"model.name": ("models", "network"), "optimization.loss": ("training/loss.py", "loss")}
-"""Settings that name a component, and where such components are declared."""
+COMPONENTS = {
+    "model.name": ("models", "network"),
+    "optimization.loss": ("training/loss.py", "loss"),
+    "training.loggers": ("training/reporting/loggers.py", "logger"),
+}
+"""Settings that name a component or list several, and where such components are declared."""
 
 
 def chosen_components(values: Mapping[str, Any]) -> dict[str, tuple[str, frozenset[str], frozenset[str]]]:
@@ -346,8 +354,9 @@ def chosen_components(values: Mapping[str, Any]) -> dict[str, tuple[str, frozens
         section = selector.partition(".")[0]
         known = components(path, marker)
         names = {name: {f"{section}.{setting.name}" for setting in known[name].settings} for name in known}
-        taken = frozenset(names[values[selector]])
-        chosen[selector] = (values[selector], taken, frozenset(set().union(*names.values()) - taken))
+        taken = set().union(*(names[name] for name in _as_tuple(values[selector])))
+        others = set().union(*names.values()) - taken
+        chosen[selector] = (", ".join(_as_tuple(values[selector])), frozenset(taken), frozenset(others))
     return chosen
 
 
@@ -362,7 +371,8 @@ def component_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     for selector, (path, marker) in COMPONENTS.items():
         section = selector.partition(".")[0]
         known = components(path, marker)
-        chosen = {setting.name: setting.default for setting in known[values[selector]].settings}
+        in_use = [known[name] for name in _as_tuple(values[selector])]
+        chosen = {setting.name: setting.default for component in in_use for setting in component.settings}
         found |= {f"{section}.{name}": value for name, value in chosen.items() if values[f"{section}.{name}"] is None}
         others = {(setting.name, setting.default) for component in known.values() for setting in component.settings}
         found |= {
@@ -371,3 +381,24 @@ def component_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
             if name not in chosen and values[f"{section}.{name}"] == default
         }
     return found
+
+
+def component_default(setting: str, values: Mapping[str, Any]) -> Any:
+    """Return the default that a component declares for a setting; that of the chosen one if it takes the setting.
+
+    values: settings by their full names; those that are missing have their defaults.
+    """
+    section, _, key = setting.partition(".")
+    for selector, (path, marker) in COMPONENTS.items():
+        if selector.startswith(f"{section}."):
+            known = components(path, marker)
+            chosen = _as_tuple(values.get(selector, settings()[selector].default))
+            for name in [*chosen, *known]:
+                for declared in known[name].settings:
+                    if declared.name == key:
+                        return declared.default
+    return None
+
+
+def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value

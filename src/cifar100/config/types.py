@@ -48,7 +48,7 @@ class Range:
 
     def _contains(self, number: float) -> bool:
         large_enough = self.minimum < number if self.above else self.minimum <= number
-        return math.isfinite(number) and large_enough and number <= self.maximum
+        return large_enough and number <= self.maximum and number not in (math.inf, -math.inf)
 
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""

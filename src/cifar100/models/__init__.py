@@ -9,8 +9,9 @@ To add a network, add a file to this folder with a function
     @network("my_net")
     def my_net(name: str, num_classes: int, *, width: Annotated[int, Range(1)] = 64) -> nn.Module:
 
-Its keyword-only arguments become settings, `--model.width` here, with their defaults, ranges and the descriptions under
-`Args:` as help. The command line, the checks and the tests find the file automatically.
+`Annotated` is Python's; ranges and prerequisites are in `cifar100.config.types`. Keyword-only arguments become
+settings, `--model.width` here, with their defaults, ranges, and the descriptions under `Args:` as help. The command
+line, the checks and the tests find the file by themselves.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.metrics import METRICS
 from cifar100.models import NetworkSource
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 BATCH_SIZE = 500
@@ -148,6 +148,11 @@ def wilson_interval(correct: int, total: int, *, z: float = 1.959964) -> tuple[f
 
 
 def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    if "datamodule" in read_parts(run):
+        raise UserError(
+            f"{run.path} was trained with a data module from Python, whose images are not in a data folder; measure it "
+            "with Trainer.test(ImageClassifier.load_from_checkpoint(...), dataloaders=...)."
+        )
     folder = DataFolder(trained.config.data.root)
     part: Literal["train", "test"] = "test" if split == "test" else "train"
     if not folder.is_prepared():

@@ -33,6 +33,14 @@ class RunFolder:
         self.status = path / "status.json"
         self.lock = path / "run.lock"
 
+    def __fspath__(self) -> str:
+        """The folder itself, so that a run can be passed wherever a path can."""
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        """`RunFolder('logs/experiment1')`."""
+        return f"RunFolder({str(self.path)!r})"
+
     @property
     def name(self) -> str:
         """Name of the experiment."""

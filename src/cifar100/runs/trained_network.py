@@ -17,7 +17,7 @@ from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
 from cifar100.runs.checkpoints import load_weights, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
-from cifar100.settings import load_config
+from cifar100.settings import load_complete_config
 
 BATCH_SIZE = 256
 """Maximum number of images in one forward pass of a prediction."""
@@ -82,7 +82,7 @@ def load_trained(
     Raises:
         UserError: a file of the run is missing or damaged, or the checkpoint is of another architecture.
     """
-    config = load_config(files=[run.config])
+    config = load_complete_config(run.config)
     info = read_info(run.dataset_info)
     path, content = open_checkpoint(run, checkpoint, tell=lambda line: print(line, file=sys.stderr))
     custom = read_parts(run).get("network")

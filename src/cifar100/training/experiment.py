@@ -42,6 +42,21 @@ class CustomParts:
     callbacks: Sequence[Callback] = ()
     loggers: Sequence[Logger] | None = None
 
+    def __post_init__(self) -> None:
+        """Check the types.
+
+        Raises:
+            UserError: names the argument.
+        """
+        for part, value in (("network", self.network), ("loss", self.loss)):
+            if value is not None and not callable(value):
+                raise UserError(f"{part} is {value!r:.80}, but it must be a module or a function.")
+        for part, values, kind in (("callbacks", self.callbacks, Callback), ("loggers", self.loggers or (), Logger)):
+            if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
+                raise UserError(
+                    f"{part} is {values!r:.80}, but it must be a list of Lightning's {kind.__name__} objects."
+                )
+
     def names(self) -> dict[str, str]:
         """Return the parts that affect the result, each with the name of its class or function."""
         parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}

@@ -6,6 +6,7 @@ It works with any `Trainer`, with `EarlyStopping("val/accuracy")` or `("train/lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
+from cifar100.errors import UserError
 from cifar100.metrics import METRICS, accuracy
 from cifar100.models import NetworkSource, make_network
 from cifar100.settings import config_from_dict, to_dict
@@ -60,6 +62,7 @@ class ImageClassifier(L.LightningModule):
         self.network = make_network(network, self.config.model, num_classes)
         self.loss = loss or build_loss(self.config.optimization)
         self.clock = clock
+        self._makes_clock = clock is None
         self.teacher = teacher
         self.sam = build_sam(self.network, self.config.optimization)
         self.train_sums = MetricSums(["loss", "accuracy"])
@@ -135,15 +138,24 @@ class ImageClassifier(L.LightningModule):
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer and a schedule that is updated every step."""
         settings = self.config.optimization
-        assert settings.learning_rate != "auto", "the learning-rate finder has not run"
-        if self.clock is None:
-            self.clock = RunClock(int(self.trainer.estimated_stepping_batches))
+        if settings.learning_rate == "auto":
+            raise UserError("optimization.learning_rate is auto, which only train() resolves; give it a number.")
+        clock = self.clock
+        if clock is None or self._makes_clock:  # a new one for each fit
+            clock = self.clock = RunClock(self._total_steps())
         mode = self.config.training.compile
         optimizer = build_optimizer(
             self.network, settings, settings.learning_rate, compile_mode=None if mode == "none" else mode
         )
-        scheduler = build_scheduler(optimizer, settings, self.clock)
+        scheduler = build_scheduler(optimizer, settings, clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        """Return the optimizer steps of the Trainer's run."""
+        steps = self.trainer.estimated_stepping_batches
+        if math.isinf(steps):
+            raise UserError("the schedule needs the length of the run; give the Trainer max_epochs or max_steps.")
+        return int(steps)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance the schedule and the clock by one optimizer step."""

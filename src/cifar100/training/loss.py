@@ -1,4 +1,11 @@
-"""The loss functions by name. To add one, write the function here; its keyword-only arguments are its settings."""
+"""The loss functions, by name. To add one, write a function here:
+
+    @loss("focal")
+    def focal(logits: Tensor, labels: Tensor, *, focal_gamma: Annotated[float, Range(0)] = 2.0) -> Tensor:
+
+Labels are int64 (N,), or probabilities (N, num_classes) if images are mixed. Keyword-only arguments become settings,
+`--optimization.focal_gamma` here, with their descriptions under `Args:` as help.
+"""
 
 from __future__ import annotations
 

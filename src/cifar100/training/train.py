@@ -23,7 +23,7 @@ from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.models.summary import model_table
 from cifar100.runs.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
-from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder
+from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import occupied
 from cifar100.settings import write_config
@@ -40,6 +40,7 @@ from cifar100.training.recovery.resuming import (
     check_parts,
     remember_parts,
     requeued_run,
+    show_changes,
 )
 from cifar100.training.recovery.saving import OWN_STATE, StopTraining
 from cifar100.training.recovery.signals import StopSignal
@@ -138,6 +139,8 @@ def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts
         split = load_split(run.split) if parts.datamodule is None else None
         with _occupied(run, processes), full_disk_as_user_error(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
+            if processes.is_rank_zero:
+                show_changes(run, config)
             if processes.is_rank_zero and changed:
                 _write_config(config, run, info)
             session = _Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
@@ -194,7 +197,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
     settings = experiment.config.training
     loggers = parts.loggers
     if loggers is None:
-        loggers = build_loggers(settings.loggers, run, first_step=int(state["global_step"]) if state else None)
+        loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
     trainer = build_trainer(
         settings,
         run.path,
@@ -240,12 +243,16 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
 
 
 def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
-    write_config(config, run.config, comment=f"{info.describe()}. Repeat: cifar100 train --config {run.config}")
+    parts = ", ".join(f"{part}={name}" for part, name in read_parts(run).items())
+    repeat = f"Started from Python with {parts}." if parts else f"Repeat: cifar100 train --config {run.config}"
+    write_config(config, run.config, comment=f"{info.describe()}. {repeat}")
 
 
 def _newest_state(run: RunFolder) -> Path | None:
     """Return the newest checkpoint to resume from; None if the run has saved none."""
     if not has_saved_state(run):
+        if History(run.metrics, {}).epochs:
+            print(f"{run.path} has no saved state; training starts again from the first step", file=sys.stderr)
         return None
     path, _ = open_checkpoint(run, "last", tell=lambda line: print(line, file=sys.stderr))
     return path

@@ -27,8 +27,10 @@ def names(augmentations):
 
 def test_augmentations_come_in_their_order():
     found = [kind.__name__ for kind in discover() if issubclass(kind, Augmentation)]
-    assert found == ["Crop", "Flip", "Affine", "Policy", "Cutout", "RandomErasing"]
-    assert [kind.__name__ for kind in discover() if issubclass(kind, Mixing)] == ["Mixup", "CutMix"]
+    known = ["Crop", "Flip", "Affine", "Policy", "Cutout", "RandomErasing"]
+    assert [name for name in found if name in known] == known
+    mixings = [kind.__name__ for kind in discover() if issubclass(kind, Mixing)]
+    assert [name for name in mixings if name in ("Mixup", "CutMix")] == ["Mixup", "CutMix"]
 
 
 def test_only_what_is_switched_on_is_built():

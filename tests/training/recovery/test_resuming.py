@@ -17,6 +17,7 @@ from cifar100.training.recovery.resuming import (
     check_parts,
     remember_parts,
     requeued_run,
+    show_changes,
 )
 
 
@@ -34,7 +35,9 @@ def test_what_may_change_is_a_setting() -> None:
 
 
 def test_a_change_is_shown_with_its_consequence(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    assert changed_config(run, {"training.max_epochs": "7"}).training.max_epochs == 7
+    config = changed_config(run, {"training.max_epochs": "7"})
+    assert config.training.max_epochs == 7
+    show_changes(run, config)
     assert capsys.readouterr().out == (
         "--training.max_epochs: 3 -> 7 (the learning-rate schedule is stretched over the new length)\n"
     )
@@ -75,3 +78,9 @@ def test_a_requeued_job_finds_its_run(run: RunFolder, monkeypatch: pytest.Monkey
     assert found.name == "run"
     monkeypatch.setenv("SLURM_JOB_ID", "6")
     assert requeued_run() is None
+
+
+def test_an_incomplete_configuration_is_refused_instead_of_filled_from_a_recipe(run: RunFolder) -> None:
+    run.config.write_text("training: {max_epochs: 3}\n")
+    with pytest.raises(UserError, match=r"config.yaml lacks data.root and \d+ more settings; restore the file"):
+        changed_config(run, {})

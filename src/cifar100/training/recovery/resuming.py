@@ -15,7 +15,7 @@ from cifar100.errors import UserError
 from cifar100.runs.folder import LOGS, RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
-from cifar100.settings import load_config
+from cifar100.settings import load_complete_config
 
 CHANGEABLE = {
     "training.max_epochs": "the learning-rate schedule is stretched over the new length",
@@ -34,13 +34,13 @@ CHANGEABLE = {
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
-    """Return the settings of a run with changes, and print the changes.
+    """Return the settings of a run with changes.
 
     Raises:
         UserError: names the settings that cannot change.
     """
-    before = load_config(files=[run.config])
-    after = load_config(files=[run.config], overrides=changes)
+    before = load_complete_config(run.config)
+    after = load_complete_config(run.config, overrides=changes)
     different = [setting for setting in changes if get(before, setting) != get(after, setting)]
     refused = [setting for setting in different if setting not in CHANGEABLE]
     if refused:
@@ -49,10 +49,16 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: cifar100 train "
             f"--config {run.config} with the new settings."
         )
-    for setting in different:
-        reason = f" ({CHANGEABLE[setting]})" if CHANGEABLE[setting] else ""
-        print(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
     return _with_the_same_step(before, after)
+
+
+def show_changes(run: RunFolder, after: Config) -> None:
+    """Print the settings that differ from those of the run's `config.yaml`."""
+    before = load_complete_config(run.config)
+    for setting, effect in CHANGEABLE.items():
+        if get(before, setting) != get(after, setting):
+            reason = f" ({effect})" if effect else ""
+            print(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
 
 
 def _shown(value: Any) -> str:
@@ -76,7 +82,13 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     Raises:
         UserError: names the reason.
     """
-    if info.sha256 != read_info(run.dataset_info).sha256:
+    before = read_info(run.dataset_info)
+    if info.class_names != before.class_names:
+        raise UserError(
+            f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on others "
+            f"({before.describe()}, {before.num_classes} classes); give the same data."
+        )
+    if info.sha256 != before.sha256:
         raise UserError(
             f"{config.data.root} holds other data than {run.path} was trained on; give the original --data.root."
         )

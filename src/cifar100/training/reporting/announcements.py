@@ -6,6 +6,7 @@ import lightning as L
 from rich.table import Table
 
 from cifar100.environment import describe_devices, describe_versions, this_program
+from cifar100.metrics import METRICS, label, text
 from cifar100.models.summary import count_parameters
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
@@ -49,7 +50,9 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     if best:
         table.add_row("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}")
-        table.add_row("its top-5 accuracy", f"{best['val/top5_accuracy']:.2%}")
+        for name in METRICS:
+            if name not in ("loss", "accuracy"):
+                table.add_row(f"its {label(name)}", text(name, best[f"val/{name}"]))
     table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
     table.add_row("time", format_seconds(seconds))
     table.add_row("checkpoints", str(run.checkpoints))
@@ -58,6 +61,7 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
     run_log.show("\nLook further:")
     run_log.show(f"  {this_program()} evaluate {run.name}")
     run_log.show(f"  {this_program()} predict {run.name} IMAGE...")
-    run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
+    if run.tensorboard.is_dir():
+        run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
     outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
     run_log.write(f"{outcome}; {format_seconds(seconds)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 
+from cifar100.metrics import METRICS, label, text
 from cifar100.runs.history import Epoch, History
 from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.ema import WeightAveraging
@@ -127,11 +128,9 @@ def _table_row(number: str, epoch: Epoch, left: str, *, has_validation: bool) ->
 def _log_line(number: str, epoch: Epoch, left: str, best: Epoch | None) -> str:
     parts = [f"epoch {number}", f"loss {epoch['train/loss']:.4f}"]
     parts.append(f"accuracy {epoch['train/accuracy']:.2%}")
-    if "val/loss" in epoch:
-        parts += [f"val loss {epoch['val/loss']:.4f}", f"val accuracy {epoch['val/accuracy']:.2%}"]
-        parts.append(f"val top-5 {epoch['val/top5_accuracy']:.2%}")
-        if "val/averaged" in epoch:
-            parts.append("of averaged weights")
+    parts += [f"val {label(name)} {text(name, epoch[f'val/{name}'])}" for name in METRICS if f"val/{name}" in epoch]
+    if "val/averaged" in epoch:
+        parts.append("of averaged weights")
     parts += [f"learning rate {epoch['learning_rate']:.3e}", f"{epoch['images_per_second']:,.0f} images/s"]
     if best:
         parts.append(f"best {best['val/accuracy']:.2%} (epoch {best['epoch']:.0f})")

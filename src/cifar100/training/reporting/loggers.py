@@ -1,4 +1,11 @@
-"""The loggers by name. To add one, write a function here that returns a Lightning logger."""
+"""The loggers, by name. To add one, write a function here that returns a Lightning logger:
+
+    @logger("jsonl")
+    def jsonl(run: RunFolder, first_step: int | None) -> Logger:
+
+It is called on every rank, so a logger that writes files must do so on rank 0 only (`rank_zero_only`). Keyword-only
+arguments become settings, here of `training`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +16,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from torch import nn
 
-from cifar100.config import Config, get
+from cifar100.config import Config, TrainingConfig, get
 from cifar100.config.declarations import components
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import setting_names
@@ -40,10 +47,14 @@ def csv(run: RunFolder, first_step: int | None) -> Logger:
     return CSVLogger(run.path, name="csv_logs")
 
 
-def build_loggers(names: Sequence[str], run: RunFolder, *, first_step: int | None) -> list[Logger]:
-    """Return the loggers that `training.loggers` names."""
+def build_loggers(config: TrainingConfig, run: RunFolder, *, first_step: int | None) -> list[Logger]:
+    """Return the loggers that `training.loggers` names, with their settings."""
     known = components("training/reporting/loggers.py", "logger")
-    return [known[name].load()(run, first_step) for name in names]
+    loggers = []
+    for name in config.loggers:
+        own = {setting.name: getattr(config, setting.name) for setting in known[name].settings}
+        loggers.append(known[name].load()(run, first_step, **own))
+    return loggers
 
 
 def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequence[int]) -> None:

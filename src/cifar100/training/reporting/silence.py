@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 EXPECTED_WARNINGS = (
+    "Be aware that when using `ckpt_path`",  # callbacks of the first part of a run that are not given again
     ".*LeafSpec.* is deprecated",  # Lightning 2.6.6 under torch 2.13
     r".*torch\.jit\.trace.* is (deprecated|not supported)",  # TensorBoard's graph
     "The .grad attribute of a Tensor that is not a leaf",  # torch's compiler, of the moved weights of SAM
