@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from small_folder import make_folder
+from thread_counts import ThreadCounts
 
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
@@ -107,13 +108,6 @@ def test_closed_loader_leaves_no_worker_and_can_start_again(folder):
     assert [worker.is_alive() for worker in workers] == [False, False]
     assert same(epoch_of(loader), first)
     loader.close()
-
-
-class ThreadCounts(CsvImageDataset):
-    """Answers in place of a label how many threads OpenCV and torch would use in the process that reads it."""
-
-    def __getitem__(self, key):
-        return super().__getitem__(key)[0], 1000 * os.getpid() + 10 * cv2.getNumThreads() + torch.get_num_threads()
 
 
 def test_workers_do_not_start_threads_of_opencv(folder):
