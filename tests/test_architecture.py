@@ -16,7 +16,9 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "taxonomy", "metrics"},
-    {"atomic_files"},
+    {"foreign_text"},
+    {"terminal"},
+    {"files"},
     {"config"},
     {"settings", "devices", "recipes"},
     {"long_steps"},
@@ -82,6 +84,18 @@ def test_only_training_and_the_datamodule_import_lightning(module: Path) -> None
 
 def test_no_module_is_named_for_everything() -> None:
     assert not {module.name for module in MODULES} & {"utils.py", "helpers.py", "common.py", "misc.py"}
+
+
+MAY_PRINT = ("terminal.py",)
+"""The only modules that write to the terminal; nothing else may fail because the terminal does."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_only_the_terminal_prints(module: Path) -> None:
+    if str(module.relative_to(SOURCE)) in MAY_PRINT:
+        return
+    calls = [node.func for node in ast.walk(ast.parse(module.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    assert not {ast.unparse(call) for call in calls} & {"print", "Console", "sys.stdout.write", "sys.stderr.write"}
 
 
 OPEN_PACKAGES = ("data/augmentation",)

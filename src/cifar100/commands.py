@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,7 @@ from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder, find_run_folder
 from cifar100.settings import load_config
+from cifar100.terminal import temporary_line
 
 if TYPE_CHECKING:
     from lightning import LightningDataModule
@@ -200,14 +201,6 @@ def info(root: str | Path = "dataset") -> dict[str, Any]:
     return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(Path(root))}
 
 
-@contextmanager
-def _loading() -> Iterator[None]:
+def _loading() -> AbstractContextManager[None]:
     """On a terminal, say that PyTorch is being loaded, and erase the line afterwards."""
-    speaks = sys.stderr.isatty() and "torch" not in sys.modules
-    if speaks:
-        print("loading PyTorch ...", end="", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        if speaks:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return nullcontext() if "torch" in sys.modules else temporary_line("loading PyTorch ...")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import UserError
+from cifar100.terminal import warn
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def find_failure(accelerator: str) -> str:
 
 @cache
 def _warn_once(line: str) -> None:
-    print(f"cifar100: {line}", file=sys.stderr)
+    warn(line)
 
 
 def choose_precision(wanted: str, accelerator: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from cifar100.terminal import console, report
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 Unit = Literal["images", "bytes"]
@@ -30,12 +32,11 @@ def progress(
 
 @contextmanager
 def _bar(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, completed=start)
         yield lambda count: bar.advance(task, count)
 
@@ -53,7 +54,7 @@ def _lines(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[
         done += count
         if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            print(f"{title}: {shown(done)} of {shown(total)}", file=sys.stderr, flush=True)
+            report(f"{title}: {shown(done)} of {shown(total)}")
 
     yield advance
-    print(f"{title}: {shown(done)} in {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+    report(f"{title}: {shown(done)} in {time.monotonic() - started:.1f} s")

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-from cifar100.atomic_files import write_atomically
 from cifar100.config import (
     COMPONENTS,
     SECTIONS,
@@ -29,6 +28,7 @@ from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import components
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_atomically
 
 DEFAULT_RECIPE = "original"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ended_processes import partial_of_ended_process
 from fabricated_release import binary_files, equal, fabricate, python_files, write_folder, write_tar
 from PIL import Image
 
@@ -236,7 +237,7 @@ def test_a_killed_process_leaves_nothing_that_looks_complete(tmp_path: Path) -> 
     assert process.wait() == -signal.SIGKILL
     assert not (root / "dataset.json").exists()
     release = draw(train_per_class=1, test_per_class=1)  # other data, so that nothing of the first may stay
-    (root / "cifar100_images/train/.00007_x.png.123.partial").write_bytes(b"half")
+    partial_of_ended_process(root / "cifar100_images/train/00007_x.png").write_bytes(b"half")
     (root / "cifar100_images/train/notes.txt").write_text("mine")
     prepare_release(release, root)
     left = [path.name for path in (root / "cifar100_images/train").iterdir()]

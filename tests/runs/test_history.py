@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 from cifar100.runs.history import History, read_epochs
 
 

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.terminal import say
 
 
 def _add_prepare_options(parser: ArgumentParser) -> None:
@@ -27,10 +28,10 @@ def _add_info_options(parser: ArgumentParser) -> None:
 
 def _info(options: Namespace) -> None:
     for title, facts in commands.info(options.root).items():
-        print(title)
+        say(title)
         width = max(map(len, facts))
         for name, value in facts.items():
-            print(f"  {name:<{width}}  {value}")
+            say(f"  {name:<{width}}  {value}")
 
 
 COMMANDS = {

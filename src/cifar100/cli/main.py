@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +11,7 @@ from cifar100.cli.command import Command, Parser
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
+from cifar100.terminal import report, say, unfailing_streams, warn
 from cifar100.training.processes import is_rank_zero
 
 EXIT_INTERRUPTED = 130
@@ -29,17 +29,18 @@ def main() -> None:
 
     0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM.
     """
-    try:
-        run_command_line(sys.argv[1:])
-    except UserError as error:
-        print(f"cifar100: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt as error:
-        if is_rank_zero():
-            print(f"\ncifar100: interrupted. {error}".rstrip(), file=sys.stderr)
-        sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
-    except BrokenPipeError:  # the reader has closed the pipe, as in `cifar100 recipes | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with unfailing_streams():
+        try:
+            run_command_line(sys.argv[1:])
+        except UserError as error:
+            warn(str(error))
+            sys.exit(error.exit_status)
+        except KeyboardInterrupt as error:
+            if is_rank_zero():
+                if sys.stderr.isatty():
+                    report("")  # past the ^C
+                warn(f"interrupted. {error}".rstrip())
+            sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
 
 
 def run_command_line(arguments: Sequence[str]) -> None:
@@ -49,11 +50,12 @@ def run_command_line(arguments: Sequence[str]) -> None:
         UserError: a mistake on the command line, or one that the command found.
     """
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        for line in overview().splitlines():
+            say(line)
         return
     name, *rest = arguments
     if name == "--version":
-        print(f"cifar100 {__version__}")
+        say(f"cifar100 {__version__}")
         return
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.foreign_text import printable
+from cifar100.terminal import say, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,12 +43,12 @@ def _evaluate(options: Namespace) -> None:
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Print every metric, and the classes with the highest and the lowest accuracy."""
-    from rich.console import Console
-
     table = _plain_table()
-    table.add_row("data", evaluation.data)
+    table.add_row("data", printable(evaluation.data))
     table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
-    table.add_row("weights", f"{evaluation.checkpoint}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged)
+    table.add_row(
+        "weights", f"{printable(evaluation.checkpoint)}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged
+    )
     _add_metrics(table, evaluation)
     if evaluation.superclass is not None:
         table.add_row("superclass accuracy", f"{evaluation.superclass:.2%}")
@@ -54,19 +56,22 @@ def show_evaluation(evaluation: Evaluation) -> None:
         table.add_row("with flip TTA", "test-time augmentation: mean logits of the image and its mirror image")
         _add_metrics(table, evaluation.flip_tta, indent="  ")
     ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1], reverse=True)
-    table.add_row("best classes", ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in ordered[:3]))
-    table.add_row("worst classes", ", ".join(f"{name} {accuracy:.0%}" for name, accuracy in ordered[:-4:-1]))
-    Console(highlight=False).print(table)
+    for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
+        shown = (f"{printable(name, max_length=60)} {accuracy:.0%}" for name, accuracy in classes)
+        table.add_row(title, ", ".join(shown))
+    show(table)
 
 
 def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:
+    from rich.text import Text
+
     from cifar100.metrics import label, text
 
     for name, value in measurement.metrics.items():
-        shown = text(name, value)
+        shown = Text(text(name, value))
         if name == "accuracy":
             low, high = measurement.top1_interval
-            shown = f"[bold]{shown}[/]  (95 % interval {low:.2%} to {high:.2%})"
+            shown = Text.assemble((text(name, value), "bold"), f"  (95 % interval {low:.2%} to {high:.2%})")
         table.add_row(indent + label(name), shown)
 
 
@@ -80,23 +85,24 @@ def _add_predict_options(parser: ArgumentParser) -> None:
 def _predict(options: Namespace) -> None:
     predictions = commands.predict(options.run, options.images, top=options.top, checkpoint=options.checkpoint)
     if options.json:
-        print(json.dumps([asdict(prediction) for prediction in predictions], indent=2))
+        for line in json.dumps([asdict(prediction) for prediction in predictions], indent=2).splitlines():
+            say(line)
     else:
         show_predictions(predictions)
 
 
 def show_predictions(predictions: Sequence[Prediction]) -> None:
     """Print a table for each image."""
-    from rich.console import Console
+    from rich.text import Text
 
-    console = Console(highlight=False)
     for prediction in predictions:
         table = _plain_table()
         for entry in prediction.classes:
             bar = "█" * max(1, round(30 * entry.probability))
-            table.add_row(f"  {entry.probability:7.2%}", entry.name, f"[dim]{entry.superclass or ''}[/]", bar)
-        console.print(prediction.image, style="bold", markup=False)
-        console.print(table)
+            superclass = Text(printable(entry.superclass or ""), style="dim")
+            table.add_row(f"  {entry.probability:7.2%}", printable(entry.name), superclass, bar)
+        show(Text(printable(prediction.image), style="bold"))
+        show(table)
 
 
 def _plain_table() -> Table:

@@ -9,8 +9,10 @@ from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.config import Config
 from cifar100.errors import UserError
+from cifar100.foreign_text import printable
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
+from cifar100.terminal import say, show
 
 
 def _add_training_options(parser: ArgumentParser) -> None:
@@ -53,12 +55,11 @@ def _train(options: Namespace) -> None:
 
 
 def _runs(options: Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     runs = commands.list_runs()
     if not runs:
-        print(f"no runs below {LOGS.absolute()}; make one: cifar100 train --recipe quickstart")
+        say(f"no runs below {LOGS.absolute()}; make one: cifar100 train --recipe quickstart")
         return
     table = Table("run", "recipe", "data", box=None, header_style="bold", pad_edge=False)
     table.add_column("epochs", justify="right")
@@ -66,9 +67,10 @@ def _runs(options: Namespace) -> None:
     table.add_column("status")
     table.add_column("age", justify="right")
     for run in runs:
-        best = f"{run.best:.2%}" if isinstance(run.best, float) else ""
-        table.add_row(run.name, run.recipe, run.data, str(run.epochs), best, run.status, format_age(run.updated))
-    Console(highlight=False).print(table)
+        best = "" if run.best is None else f"{run.best:.2%}"
+        cells = (run.name, run.recipe, run.data, run.epochs, best, run.status, format_age(run.updated))
+        table.add_row(*(printable(cell, max_length=80) for cell in cells))
+    show(table)
 
 
 def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
@@ -83,14 +85,14 @@ def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
 
 
 def _recipes(options: Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("recipe", "purpose", "time", "accuracy", box=None, header_style="bold", pad_edge=False)
     for recipe in commands.list_recipes():
         table.add_row(recipe["name"], recipe["purpose"], recipe["time"], recipe["accuracy"])
-    Console().print(table)
-    print("\nUse one: cifar100 train --recipe NAME")
+    show(table)
+    say()
+    say("Use one: cifar100 train --recipe NAME")
 
 
 COMMANDS = {

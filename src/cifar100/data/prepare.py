@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar100.atomic_files import remove_partial_files, write_atomically, writing_below
 from cifar100.data.description import describe_release
 from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
 from cifar100.data.folder.image_files import has_all_images, labels_csv, write_images
@@ -29,6 +28,8 @@ from cifar100.data.sources.download import download
 from cifar100.data.sources.official import parse_release, python_version, read_release
 from cifar100.data.sources.release import Release, ReleaseSplit
 from cifar100.errors import UserError
+from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
+from cifar100.terminal import say
 
 _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
 
@@ -55,7 +56,7 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
         _refuse_other_data(source, present, root, loaded[0] if loaded else None)
         if _is_complete(folder, present):
             return _say(present, root)
-        print(f"{root}: some files are missing or damaged; writing them again")
+        say(f"{root}: some files are missing or damaged; writing them again")
     release, files = loaded or _load(source, folder)
     if not present and files != {}:
         _refuse_foreign_originals(release, folder)
@@ -210,6 +211,6 @@ def _refuse_source_for_custom(source: str, root: Path) -> None:
 
 
 def _say(info: DatasetInfo, root: Path) -> DatasetInfo:
-    print(f"{root}: {info.describe()}")
-    print(f"  {info.num_train:,} training images, {info.num_test:,} test images")
+    say(f"{root}: {info.describe()}")
+    say(f"  {info.num_train:,} training images, {info.num_test:,} test images")
     return info

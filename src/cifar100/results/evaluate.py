@@ -9,18 +9,18 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from cifar100.atomic_files import write_json
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 from cifar100.metrics import METRICS
 from cifar100.models import NetworkSource
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
+from cifar100.terminal import console
 
 BATCH_SIZE = 500
 
@@ -174,9 +174,9 @@ def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArra
 
 
 def _all_logits(trained: TrainedNetwork, images: Tensor) -> Tensor:
-    console = Console(stderr=True)
+    target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
-    shown = track(starts, "evaluating", console=console, transient=True, disable=not console.is_terminal)
+    shown = track(starts, "evaluating", console=target, transient=True, disable=not target.is_terminal)
     return torch.cat([trained.logits(images[start : start + BATCH_SIZE]).cpu() for start in shown])
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cifar100.atomic_files import replacing, sync_folder
 from cifar100.errors import UserError
+from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
 from cifar100.runs.folder import RunFolder
 
 NETWORK_PREFIX = "network."
@@ -37,10 +37,10 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     Raises:
         UserError: the folder cannot be written, or the disk is full. The old file is kept.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with open_new(partial) as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 
 Epoch = dict[str, float]
 """`epoch` (from 1), `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second` and `seconds`. With validation

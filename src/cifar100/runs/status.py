@@ -6,7 +6,6 @@ no process holds its lock was killed.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from cifar100.atomic_files import write_json
 from cifar100.errors import Diverged, UserError
+from cifar100.files.atomic import write_json
+from cifar100.files.locks import holding, is_held
+from cifar100.files.regular import read_json
 from cifar100.runs.folder import RunFolder
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
@@ -33,24 +32,14 @@ def occupied(run: RunFolder) -> Iterator[None]:
     Raises:
         UserError: another process uses the folder; the message names its process id.
     """
-    lock = FileLock(run.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        other = read_status(run)
-        raise UserError(
-            f"{run.path} is in use by process {other.get('pid', '?')} on {other.get('host', 'this machine')}; "
-            "wait for it, or stop it with Ctrl-C there."
-        ) from error
-    try:
-        write_status(run, RUNNING)
-        yield
-        write_status(run, FINISHED)
-    except BaseException as error:
-        _record_end(run, error)
-        raise
-    finally:
-        lock.release()
+    with holding(run.lock, what=str(run.path)):
+        try:
+            write_status(run, RUNNING)
+            yield
+            write_status(run, FINISHED)
+        except BaseException as error:
+            _record_end(run, error)
+            raise
 
 
 def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
@@ -75,26 +64,14 @@ def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
 def read_status(run: RunFolder) -> dict[str, Any]:
     """Return the content of `status.json`, with `killed` for a run that was; empty if the file is damaged."""
     try:
-        content = json.loads(run.status.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(run.status)
+    except (OSError, ValueError):
         return {}
     if not isinstance(content, dict):
         return {}
-    if content.get("status") == RUNNING and content.get("host") == socket.gethostname() and not _is_locked(run):
+    if content.get("status") == RUNNING and content.get("host") == socket.gethostname() and not is_held(run.lock):
         content["status"] = KILLED
     return content
-
-
-def _is_locked(run: RunFolder) -> bool:
-    if not run.lock.is_file():
-        return False
-    try:
-        with FileLock(run.lock, timeout=0, is_singleton=False):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a read-only folder
-        return False
 
 
 def _record_end(run: RunFolder, error: BaseException) -> None:

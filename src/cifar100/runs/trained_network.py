@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cifar100.models import NetworkSource, make_network, use_channels_last
 from cifar100.runs.checkpoints import load_weights, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config
+from cifar100.terminal import warn
 
 BATCH_SIZE = 256
 """Maximum number of images in one forward pass of a prediction."""
@@ -84,7 +84,7 @@ def load_trained(
     """
     config = load_complete_config(run.config)
     info = read_info(run.dataset_info)
-    path, content = open_checkpoint(run, checkpoint, tell=lambda line: print(line, file=sys.stderr))
+    path, content = open_checkpoint(run, checkpoint, tell=warn)
     custom = read_parts(run).get("network")
     if network is None and custom is not None:
         raise UserError(

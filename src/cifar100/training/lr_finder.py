@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
-from cifar100.atomic_files import write_json
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 from cifar100.long_steps import progress
 from cifar100.runs.folder import RunFolder
 from cifar100.training.reporting.silence import quiet

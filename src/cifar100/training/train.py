@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,6 +26,7 @@ from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, 
 from cifar100.runs.history import History
 from cifar100.runs.status import occupied
 from cifar100.settings import write_config
+from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
@@ -164,9 +164,9 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         with _occupied(run, processes), full_disk_as_user_error(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
-            print(f"plot: {run.lr_finder_plot}")
-            print(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
-            print("      together with the options given here")
+            say(f"plot: {run.lr_finder_plot}")
+            say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
+            say("      together with the options given here")
     return suggestion
 
 
@@ -252,9 +252,9 @@ def _newest_state(run: RunFolder) -> Path | None:
     """Return the newest checkpoint to resume from; None if the run has saved none."""
     if not has_saved_state(run):
         if History(run.metrics, {}).epochs:
-            print(f"{run.path} has no saved state; training starts again from the first step", file=sys.stderr)
+            warn(f"{run.path} has no saved state; training starts again from the first step.")
         return None
-    path, _ = open_checkpoint(run, "last", tell=lambda line: print(line, file=sys.stderr))
+    path, _ = open_checkpoint(run, "last", tell=warn)
     return path
 
 
@@ -276,7 +276,7 @@ def _suggest_learning_rate(
     suggestion = range_test(trainer, experiment.module, experiment.data)
     if processes.is_rank_zero:
         save_suggestion(suggestion, run)
-        print(f"learning-rate finder: {suggestion.learning_rate:.3g}")
+        say(f"learning-rate finder: {suggestion.learning_rate:.3g}")
     return suggestion
 
 

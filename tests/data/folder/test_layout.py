@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ended_processes import partial_of_ended_process
 from small_folder import make_folder
 
 from cifar100.data.folder.layout import (
@@ -78,7 +79,7 @@ def test_a_description_says_whether_the_data_are_official(info: DatasetInfo, ori
 def test_arrays_are_read_back_as_they_were_written(tmp_path: Path, info: DatasetInfo) -> None:
     folder = DataFolder(tmp_path)
     images, labels = folder.load("test")
-    (folder.packed / ".train_images.npy.1.partial").touch()
+    partial_of_ended_process(folder.packed / "train_images.npy").touch()
     write_packed(images[::-1], labels[::-1], folder, split="test")
     again = folder.load("test")
     assert np.array_equal(again[0], images[::-1])

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cifar100.atomic_files import remove_partial_files, write_atomically
 from cifar100.data.folder.csv_labels import COLUMNS
 from cifar100.data.folder.layout import DatasetInfo, Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
+from cifar100.files.atomic import remove_partial_files, write_atomically
 from cifar100.long_steps import progress
 
 IMAGE_SIDE = 32

@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.atomic_files import remove_partial_files, replacing, write_atomically
 from cifar100.errors import UserError
+from cifar100.files.atomic import remove_partial_files, replacing, write_atomically
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

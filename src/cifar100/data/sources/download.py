@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ import urllib3
 
 from cifar100.errors import UserError
 from cifar100.long_steps import progress
+from cifar100.terminal import report
 
 ARCHIVE = "cifar-100-python.tar.gz"
 ARCHIVE_BYTES = 169_001_437
@@ -54,7 +54,7 @@ def download(folder: Path) -> Path:
         if path.is_file():
             if _has_official_content(path):
                 return path
-            _say(f"{path} is not the official archive (wrong checksum) and will be replaced")
+            report(f"{path} is not the official archive (wrong checksum) and will be replaced")
         _check_free_space(folder, part)
         for patient in (False, True):
             for url in _second_turn(problems) if patient else MIRRORS:
@@ -63,7 +63,7 @@ def download(folder: Path) -> Path:
                     return part.replace(path)
                 except _MirrorError as problem:
                     problems[url] = problem
-                    _say(f"{_host(url)}: {problem}")
+                    report(f"{_host(url)}: {problem}")
     except OSError as error:
         raise UserError(
             f"{folder} cannot hold {ARCHIVE} ({error.strerror or error}); choose another folder."
@@ -110,7 +110,7 @@ def _fetch(url: str, part: Path, *, patient: bool) -> None:
     """Download from one mirror what the partial file lacks, and verify the checksum."""
     start = _size(part)
     size = f"from {start / 1e6:.0f} of {ARCHIVE_BYTES / 1e6:.0f} MB" if start else f"{ARCHIVE_BYTES / 1e6:.0f} MB"
-    _say(f"{'resuming' if start else 'downloading'} {ARCHIVE} ({size}) from {_host(url)}")
+    report(f"{'resuming' if start else 'downloading'} {ARCHIVE} ({size}) from {_host(url)}")
     # Some servers declare the gzip of the archive as the encoding of the transfer: take the bytes as they are.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_TIMEOUT_SECONDS)
@@ -204,7 +204,3 @@ def _size(part: Path) -> int:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

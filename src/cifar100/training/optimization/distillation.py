@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.atomic_files import write_json
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 from cifar100.runs.folder import find_run_folder
 from cifar100.runs.trained_network import load_trained
 

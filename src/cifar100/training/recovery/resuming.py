@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cifar100.atomic_files import write_json
 from cifar100.config import Config, get
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.errors import UserError
+from cifar100.files.atomic import write_json
 from cifar100.runs.folder import LOGS, RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
 from cifar100.settings import load_complete_config
+from cifar100.terminal import say
 
 CHANGEABLE = {
     "training.max_epochs": "the learning-rate schedule is stretched over the new length",
@@ -58,7 +59,7 @@ def show_changes(run: RunFolder, after: Config) -> None:
     for setting, effect in CHANGEABLE.items():
         if get(before, setting) != get(after, setting):
             reason = f" ({effect})" if effect else ""
-            print(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
+            say(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ import lightning as L
 from rich.table import Table
 
 from cifar100.environment import describe_devices, describe_versions, this_program
+from cifar100.foreign_text import printable
 from cifar100.metrics import METRICS, label, text
 from cifar100.models.summary import count_parameters
 from cifar100.runs.folder import RunFolder, read_parts
@@ -55,10 +56,11 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
                 table.add_row(f"its {label(name)}", text(name, best[f"val/{name}"]))
     table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
     table.add_row("time", format_seconds(seconds))
-    table.add_row("checkpoints", str(run.checkpoints))
+    table.add_row("checkpoints", printable(run.checkpoints))
     run_log.show()
     run_log.console.print(table)
-    run_log.show("\nLook further:")
+    run_log.show()
+    run_log.show("Look further:")
     run_log.show(f"  {this_program()} evaluate {run.name}")
     run_log.show(f"  {this_program()} predict {run.name} IMAGE...")
     if run.tensorboard.is_dir():

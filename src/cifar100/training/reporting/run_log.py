@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
-from rich.console import Console
-
-from cifar100.atomic_files import replacing
+from cifar100.files.atomic import replacing
+from cifar100.files.regular import open_to_append
+from cifar100.foreign_text import printable
+from cifar100.terminal import console, warn
 
 
 class RunLog:
     """The screen and the file `training.log`. Silent on all ranks but 0.
+
+    A file that cannot be written ends no run: a line says so once, and the screen goes on.
 
     Args:
         path: the file; lines are appended.
@@ -21,23 +26,24 @@ class RunLog:
     """
 
     def __init__(self, path: Path, *, enabled: bool) -> None:
-        self.console = Console(highlight=False, soft_wrap=True, quiet=not enabled)
-        self._logger = logging.Logger("cifar100.run", logging.INFO)
+        self.console = console(quiet=not enabled)
+        self._path = path
+        self._file: BinaryIO | None = None
         if enabled:
-            handler = _FileHandler(path, encoding="utf-8")
-            handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
-            self._logger.addHandler(handler)
-        else:
-            self._logger.addHandler(logging.NullHandler())
+            with self._failures_reported():
+                self._file = open_to_append(path)
 
     def show(self, line: str = "") -> None:
-        """Print a line."""
-        self.console.print(line, markup=False)
+        """Print a line above the progress bar."""
+        self.console.print(printable(line))
 
     def write(self, lines: str) -> None:
         """Append lines to the file, each with a time stamp."""
+        now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
         for line in lines.splitlines():
-            self._logger.info(line)
+            if self._file is not None:
+                with self._failures_reported():
+                    self._file.write(f"{now}  {printable(line)}\n".encode())
 
     def tell(self, line: str) -> None:
         """Print a line and append it to the file."""
@@ -46,9 +52,21 @@ class RunLog:
 
     def close(self) -> None:
         """Close the file."""
-        for handler in list(self._logger.handlers):
-            handler.close()
-            self._logger.removeHandler(handler)
+        file, self._file = self._file, None
+        if file is not None:
+            with self._failures_reported():
+                file.close()
+
+    @contextmanager
+    def _failures_reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            file, self._file = self._file, None
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+            warn(f"{self._path} cannot be written ({error.strerror or error}); the run goes on without it.")
 
 
 def remove_epochs_after(log: Path, last_epoch: int) -> None:
@@ -66,14 +84,6 @@ def remove_epochs_after(log: Path, last_epoch: int) -> None:
 def _epoch_of(line: str) -> int:
     found = re.match(r"\S+ \S+  epoch (\d+)[/,]", line)
     return int(found.group(1)) if found else 0
-
-
-class _FileHandler(logging.FileHandler):
-    """Raises errors such as a full disk, which the standard library only prints."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # overridden
-        """Raise the error that is being handled."""
-        raise  # called from an `except` block
 
 
 def format_seconds(seconds: float) -> str:

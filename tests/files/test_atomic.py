@@ -3,12 +3,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from ended_processes import ended_process, partial_of_ended_process
 
-from cifar100.atomic_files import remove_partial_files, replacing, write_atomically, write_json, writing_below
 from cifar100.errors import UserError
+from cifar100.files.atomic import (
+    partial_path,
+    remove_partial_files,
+    replacing,
+    write_atomically,
+    write_json,
+    writing_below,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -54,10 +65,11 @@ def test_a_durable_write_syncs_the_content_before_the_rename(tmp_path: Path, mon
 
 
 def test_json_is_written_whole(tmp_path: Path) -> None:
-    write_json({"loss": [1.5, float("nan")]}, tmp_path / "file.json")
+    nothing = float("nan")
+    write_json({"loss": [1.5, nothing, (nothing, -1e400)], "deep": {"a": float("inf")}}, tmp_path / "file.json")
     text = (tmp_path / "file.json").read_text()
     assert text.endswith("}\n")
-    assert json.loads(text)["loss"][0] == 1.5
+    assert json.loads(text, parse_constant=pytest.fail) == {"loss": [1.5, None, [None, None]], "deep": {"a": None}}
 
 
 def test_json_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +104,39 @@ def test_other_errors_below_a_folder_stay_as_they_are() -> None:
         raise ValueError("bug")
 
 
-def test_what_killed_processes_leave_is_removed(tmp_path: Path) -> None:
-    for name in (".a.png.123.partial", ".b.partial", "c.partial", ".hidden", "a.png"):
-        (tmp_path / name).write_bytes(b"")
+@pytest.mark.skipif(os.name != "posix", reason="Windows cannot tell whether a process has ended")
+def test_what_ended_processes_leave_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    partial_of_ended_process(tmp_path / "a.png").touch()
+    folder = partial_of_ended_process(tmp_path / "run")
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with mock.patch.object(os, "getpid", return_value=living.pid):
+        of_another = partial_path(tmp_path / "b.png")
+    own = partial_path(tmp_path / "c.png")
+    foreign = [".x.partial", "d.partial", ".e.png.123.partial", f".f.{ended_process()}-00000000.partial", ".hidden"]
+    for name in (*foreign, of_another.name, own.name):
+        (tmp_path / name).touch()
     remove_partial_files(tmp_path)
-    assert names(tmp_path) == [".hidden", "a.png", "c.partial"]
+    assert names(tmp_path) == sorted([*foreign, of_another.name, own.name])
+    living.communicate()
+    remove_partial_files(tmp_path)
+    assert names(tmp_path) == sorted([*foreign, own.name])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="FIFOs and links")
+@pytest.mark.parametrize("kind", ["link", "fifo", "file"])
+def test_nothing_is_written_through_what_stands_at_the_partial_name(kind: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    partial = partial_path(tmp_path / "file")
+    if kind == "link":
+        partial.symlink_to(precious)
+    elif kind == "fifo":
+        os.mkfifo(partial)
+    else:
+        partial.touch()
+    write_atomically(tmp_path / "file", b"content")
+    assert precious.read_text() == "precious"
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert not (tmp_path / "file").is_symlink()

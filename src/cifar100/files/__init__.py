@@ -1,0 +1,1 @@
+"""Files and the processes that share them: atomic writing, bounded reading of regular files, locks."""

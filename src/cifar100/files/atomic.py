@@ -1,0 +1,144 @@
+"""Write files so that only complete files ever get their name."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cifar100.errors import UserError
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file to write to; it replaces `path` if the block succeeds, and is removed otherwise.
+
+    durable: wait until the content is on disk before the rename, so that a power failure cannot leave an empty file.
+    This takes milliseconds; use it for files that cannot be created again.
+    """
+    partial = partial_path(path)
+    try:
+        with open_new(partial) as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+        if durable:
+            sync_folder(path.parent)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def partial_path(path: Path) -> Path:
+    """Return the name of a file or folder that is not complete yet. It names the process that writes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine()}.partial")
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Create a file for writing. A file, link or FIFO of that name is replaced, never written through."""
+    try:
+        return path.open("xb")
+    except FileExistsError:
+        path.unlink()
+        return path.open("xb")
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk; Windows has no such call."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a complete file or none."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write a JSON file that is complete at every moment, and on disk on return.
+
+    A number that is not finite becomes null, because JSON has no other value for it.
+
+    Raises:
+        UserError: the disk is full or the folder is read-only; an existing file is kept.
+    """
+    try:
+        with replacing(path, durable=True) as file:
+            file.write((json.dumps(_strict(content), indent=2, allow_nan=False) + "\n").encode())
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror}); free some space or change its permissions."
+        ) from error
+
+
+@contextlib.contextmanager
+def writing_below(root: Path) -> Iterator[None]:
+    """Turn an `OSError`, such as a full disk or a read-only folder, into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        where, reason = error.filename or root, error.strerror or error
+        fix = "free some space or choose another folder, then run the same command again"
+        raise UserError(f"{where} cannot be written ({reason}); {fix}.") from error
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove the partial files and folders of processes that have ended; keep those of living ones."""
+    for entry in folder.glob(".*.partial"):
+        written_by = re.search(r"\.(\d+)-([0-9a-f]{8})\.partial$", entry.name)
+        if written_by is None or written_by[2] != _machine() or _is_alive(int(written_by[1])):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):  # Windows refuses to remove a file that a living process has open
+                entry.unlink()
+
+
+@cache
+def _machine() -> str:
+    """Return what tells this machine, or this container, from others that share a folder with it."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115  # the target is no path
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    """Return whether a process of this machine is running."""
+    if os.name != "posix":
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _strict(content: Any) -> Any:
+    """Replace every number that is not finite by None."""
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, dict):
+        return {key: _strict(value) for key, value in content.items()}
+    return [_strict(value) for value in content] if isinstance(content, (list, tuple)) else content

@@ -1,0 +1,85 @@
+"""Open regular files, and read them up to a size.
+
+A FIFO, a device or a folder in the place of a file would block, never end, or act; a file can be larger than memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MAX_JSON_BYTES = 64 * 2**20
+"""Maximum size of a JSON file; the metrics of 100,000 epochs have 40 MB."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading, through links.
+
+    Raises:
+        OSError: it cannot be opened, or is not a regular file. Does not wait for the writer of a FIFO.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a regular file to append to; it is created if it is missing.
+
+    Raises:
+        OSError: it cannot be opened, or is a link or not a regular file: nothing is written through it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # each system lacks some
+        flags |= getattr(os, name, 0)
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "ab", buffering=0)
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: as `open_regular`, or the file is larger.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit:,} bytes", str(path))
+    return content
+
+
+def read_text(path: Path, *, limit: int) -> str:
+    """Return the content of a regular UTF-8 file of at most `limit` bytes.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: the file is not UTF-8.
+    """
+    return read_bytes(path, limit=limit).decode("utf-8")
+
+
+def read_json(path: Path, *, limit: int = MAX_JSON_BYTES) -> Any:
+    """Return the content of a JSON file. `NaN` and `Infinity`, which are not JSON, are read as None.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: the file is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(read_text(path, limit=limit), parse_constant=lambda name: None)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

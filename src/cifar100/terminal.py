@@ -1,0 +1,163 @@
+"""Everything that the program writes on the terminal. No failure of the terminal reaches the caller.
+
+A terminal can close and a pipe can break in the middle of a run, or `> FILE` can fill the disk. The stream then falls
+silent, and the command goes on. A character that the encoding lacks is shown as its escape, such as `\\xe9`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
+
+from cifar100.foreign_text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH_OF_A_FILE = 500
+"""Columns of a table that is written to a file or pipe: wide enough that no cell is wrapped."""
+
+
+def say(line: str = "") -> None:
+    """Print one line on standard output; control characters in it are escaped."""
+    _write(sys.stdout, f"{printable(line)}\n")
+
+
+def warn(line: str) -> None:
+    """Print one line on standard error, after the name of the program."""
+    report(f"cifar100: {line}")
+
+
+def report(line: str) -> None:
+    """Print one line on standard error, as it is but for control characters."""
+    _write(sys.stderr, f"{printable(line)}\n")
+
+
+def show(renderable: RenderableType) -> None:
+    """Print a table or another renderable of rich on standard output. Text in it is neither markup nor emoji codes.
+
+    Pass what a person or a file has named through `printable` first.
+    """
+    target = console()
+    with target.capture() as captured:
+        target.print(renderable)
+    lines = captured.get().splitlines()
+    _write(sys.stdout, "".join(f"{line if target.is_terminal else line.rstrip()}\n" for line in lines))
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Return a console of rich for standard output or standard error, without markup, emoji codes and wrapping."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if _is_terminal(stream) else WIDTH_OF_A_FILE
+    unfailing = cast(IO[str], UnfailingStream(stream))
+    return Console(file=unfailing, markup=False, emoji=False, highlight=False, soft_wrap=True, quiet=quiet, width=width)
+
+
+@contextlib.contextmanager
+def temporary_line(text: str) -> Iterator[None]:
+    """Show a text on standard error while the block runs, then erase it. Shows nothing without a terminal."""
+    shown = _is_terminal(sys.stderr)
+    if shown:
+        _write(sys.stderr, text)
+    try:
+        yield
+    finally:
+        if shown:
+            _write(sys.stderr, "\r\x1b[K")
+
+
+@contextlib.contextmanager
+def unfailing_streams() -> Iterator[None]:
+    """Replace standard output and standard error by streams that cannot fail, for everything that prints in the block.
+
+    The command line runs in it. On exit what is buffered is written or dropped, so that Python has nothing to complain
+    about at its end.
+    """
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, UnfailingStream(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+class UnfailingStream:
+    """A text stream that drops what cannot be written. Everything else is that of the stream behind it.
+
+    Args:
+        stream: such as `sys.stdout`; None if the process has none.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream.wrapped if isinstance(stream, UnfailingStream) else stream
+
+    @property
+    def wrapped(self) -> TextIO | None:
+        """The stream behind this one."""
+        return self._stream
+
+    def write(self, text: str) -> int:
+        """Write text as far as possible; returns its length."""
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding or "ascii"
+                self.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
+            except (OSError, ValueError):  # ValueError: the stream is closed
+                _silence(self._stream)
+        return len(text)
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush as far as possible."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                _silence(self._stream)
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return _is_terminal(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    unfailing = UnfailingStream(stream)
+    unfailing.write(text)
+    unfailing.flush()
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return stream is not None and bool(stream.isatty())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _silence(stream: TextIO) -> None:
+    """Point a standard stream at the null device, so that what is buffered in it and other writers cannot fail.
+
+    Only the real standard streams of the process: a stream that a caller has put in their place belongs to the caller.
+    """
+    descriptors: dict[TextIO | None, Literal[1, 2]] = {sys.__stdout__: 1, sys.__stderr__: 2}
+    if stream not in descriptors:
+        return
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, descriptors[stream])
+        os.close(null)

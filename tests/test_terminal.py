@@ -1,0 +1,116 @@
+"""No failure of the terminal reaches the program. The child processes write to real pipes, devices and terminals."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.table import Table
+
+from cifar100 import terminal
+from cifar100.terminal import UnfailingStream, report, say, show, warn
+
+TEN_LINES = """
+from cifar100.terminal import say, warn, unfailing_streams
+import sys
+with unfailing_streams():
+    for number in range(10):
+        say(f"line {number} \\u732b")
+        warn("naïve")
+        print("from elsewhere", number)
+    open(sys.argv[1], "w").write("done")
+    sys.exit(7)
+"""
+
+
+def run_program(tmp_path: Path, shell: str, **environment: str) -> tuple[subprocess.CompletedProcess[bytes], bool]:
+    """Run a program that prints, within a shell command with the place `PROGRAM`; also whether it ended."""
+    program, done = tmp_path / "program.py", tmp_path / "done"
+    program.write_text(TEN_LINES, encoding="utf-8")
+    command = shell.replace("PROGRAM", f"{sys.executable} {program} {done}")
+    completed = subprocess.run(["bash", "-c", command], capture_output=True, env={**os.environ, **environment})
+    return completed, done.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
+@pytest.mark.parametrize(
+    "shell",
+    [
+        "PROGRAM | head -1 > /dev/null; exit ${PIPESTATUS[0]}",
+        "PROGRAM | true; exit ${PIPESTATUS[0]}",
+        "PROGRAM > /dev/full",
+        "PROGRAM > /dev/full 2>&1",
+        "PROGRAM 2> /dev/full",
+        "PROGRAM >&-",
+        "PROGRAM 2>&-",
+        "PROGRAM < /dev/null >&- 2>&-",
+    ],
+)
+def test_an_output_that_is_gone_ends_nothing(shell: str, tmp_path: Path) -> None:
+    if "/dev/full" in shell and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    completed, done = run_program(tmp_path, shell)
+    assert done
+    assert completed.returncode == 7
+    assert b"Traceback" not in completed.stderr
+    assert b"Exception ignored" not in completed.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16", "utf-8"])
+def test_an_encoding_that_lacks_a_character_shows_its_escape(encoding: str, tmp_path: Path) -> None:
+    completed, done = run_program(tmp_path, "PROGRAM", PYTHONIOENCODING=encoding)
+    assert done
+    assert completed.returncode == 7
+    shown = completed.stdout.decode(encoding)
+    assert ("line 9 猫" if encoding.startswith("utf") else "line 9 \\u732b") in shown
+
+
+class Failing(io.StringIO):
+    """A stream on a terminal that has gone away."""
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+    def isatty(self) -> bool:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_has_gone_away_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Failing())
+    monkeypatch.setattr(sys, "stderr", Failing())
+    say("line")
+    warn("line")
+    report("line")
+    show("line")
+    with terminal.temporary_line("loading"):
+        pass
+    terminal.console(stderr=True).print("line")
+
+
+def test_a_failing_stream_of_the_caller_keeps_its_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[tuple[int, ...]] = []
+    monkeypatch.setattr(os, "dup2", lambda *arguments: replaced.append(arguments))
+    UnfailingStream(Failing()).write("line")
+    assert replaced == []
+
+
+def test_a_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a\nb \x1b[31m")
+    warn("c\rd")
+    output, errors = capsys.readouterr()
+    assert output == "a\\nb \\x1b[31m\n"
+    assert errors == "cifar100: c\\rd\n"
+
+
+def test_a_table_in_a_pipe_is_neither_wrapped_nor_padded_nor_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("name", "text", box=None, pad_edge=False)
+    table.add_row("[/b] :cat:", "word " * 30)
+    show(table)
+    head, row = capsys.readouterr().out.splitlines()
+    assert row.startswith("[/b] :cat:")
+    assert row.endswith("word")
+    assert head == head.rstrip()
