@@ -160,7 +160,7 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
         main()
     assert ended.value.code == status
     said = capsys.readouterr().err
-    assert said == "\ncifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
+    assert said == "cifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
     assert signal.getsignal(signum) is handler
 
 

@@ -29,6 +29,7 @@ from cifar100.config.conversion import convert
 from cifar100.config.declarations import components
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
+from cifar100.foreign_text import printable
 
 DEFAULT_RECIPE = "original"
 
@@ -173,7 +174,7 @@ def config_from_dict(content: Mapping[str, Any]) -> Config:
 def write_config(config: Config, path: Path, *, comment: str) -> None:
     """Write a file that `cifar100 train --config` reads back as the same experiment."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
-    write_atomically(path, f"# {comment}\n{text}".encode())
+    write_atomically(path, f"# {printable(comment)}\n{text}".encode())
 
 
 def setting_names() -> tuple[str, ...]:

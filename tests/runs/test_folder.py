@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from ended_processes import partial_of_ended_process
 
 from cifar100.errors import UserError
-from cifar100.runs.folder import LOGS, RunFolder, create_run_folder, find_run_folder
+from cifar100.runs import folder
+from cifar100.runs.folder import LOGS, RunFolder, find_run_folder, run_folders
+
+
+def create_run_folder(experiment: str | None = None) -> RunFolder:
+    """Create a run whose configuration holds its name."""
+    return folder.create_run_folder(experiment, lambda run, name: run.config.write_text(name) and None)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +51,6 @@ def test_a_place_that_cannot_be_written_gets_one_line() -> None:
 
 def test_a_run_is_found_by_name_and_by_path() -> None:
     run = create_run_folder("mine")
-    run.config.write_text("")
     assert find_run_folder("mine").path == run.path
     assert find_run_folder(run.path).path == run.path
     assert find_run_folder(run.path.absolute()).config.is_file()
@@ -52,7 +59,7 @@ def test_a_run_is_found_by_name_and_by_path() -> None:
 def test_a_run_that_does_not_exist_gets_the_list_of_those_that_do() -> None:
     with pytest.raises(UserError, match="there are none yet"):
         find_run_folder("mine")
-    create_run_folder("other").config.write_text("")
+    create_run_folder("other")
     with pytest.raises(UserError, match="there are: other"):
         find_run_folder("mine")
 
@@ -61,3 +68,65 @@ def test_a_run_can_be_passed_as_a_path() -> None:
     run = RunFolder(Path("logs/first"))
     assert Path(run) == run.path
     assert repr(run) == "RunFolder('logs/first')"
+
+
+def test_a_folder_appears_complete_or_not_at_all() -> None:
+    def fail(run: RunFolder, name: str) -> None:
+        run.config.write_text("half")
+        assert run_folders() == []
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.create_run_folder(None, fail)
+    assert list(LOGS.iterdir()) == []
+    run = create_run_folder()
+    assert run.name == run.config.read_text() == "experiment1"
+
+
+def test_what_a_killed_process_was_creating_is_removed() -> None:
+    partial = partial_of_ended_process(LOGS / "experiment1")
+    partial.mkdir(parents=True)
+    (partial / "status.json").touch()
+    assert run_folders() == []
+    create_run_folder()
+    assert [path.name for path in LOGS.iterdir()] == ["experiment1"]
+
+
+def test_a_name_that_is_taken_while_the_folder_is_filled_stays_the_others() -> None:
+    def lose_the_race(run: RunFolder, name: str) -> None:
+        run.config.write_text("ours")
+        if name == "experiment1":
+            (LOGS / name).mkdir()
+            (LOGS / name / "config.yaml").write_text("theirs")
+
+    assert folder.create_run_folder(None, lose_the_race).name == "experiment2"
+    assert (LOGS / "experiment1/config.yaml").read_text() == "theirs"
+    assert len(list(LOGS.iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_logs_that_are_a_dangling_link_get_one_line() -> None:
+    LOGS.symlink_to("nowhere")
+    with pytest.raises(UserError, match="logs cannot be created"):
+        create_run_folder()
+
+
+def test_a_folder_that_is_no_run_is_not_to_be_resumed() -> None:
+    (LOGS / "mine").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"choose another --experiment$"):
+        create_run_folder("mine")
+
+
+def test_a_name_longer_than_a_file_name_is_refused() -> None:
+    with pytest.raises(UserError, match="at most 120"):
+        create_run_folder("a" * 256)
+    with pytest.raises(UserError, match="found no run"):
+        find_run_folder("a" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"),
+    [("logs/mine", "mine"), ("elsewhere/mine", "elsewhere/mine"), ("/tmp/my runs/a", "'/tmp/my runs/a'")],
+)
+def test_a_command_names_a_run_so_that_it_is_found(path: str, argument: str) -> None:
+    assert RunFolder(Path(path)).argument == argument

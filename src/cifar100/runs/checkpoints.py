@@ -60,7 +60,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
         fix = "free some space or make the folder writable"
         if path.is_file():
-            fix = f"the previous one is kept; {fix}, then: cifar100 train --resume {path.parent.parent}"
+            run = RunFolder(path.parent.parent)
+            fix = f"the previous one is kept; {fix}, then: cifar100 train --resume {run.argument}"
         raise UserError(f"checkpoint {path} cannot be written ({reason}); {fix}.") from error
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
+import shlex
+import shutil
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 from cifar100.errors import UserError
+from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
+
+MAX_NAME_BYTES = 120
+"""Maximum length of a name, in UTF-8. Names of files have 255 bytes at most, and a longer name breaks every table."""
 
 
 class RunFolder:
@@ -46,53 +56,99 @@ class RunFolder:
         """Name of the experiment."""
         return self.path.name
 
+    @property
+    def argument(self) -> str:
+        """What the user types for this run on a command line: its name, or its path if it is not below `logs/`."""
+        return shlex.quote(self.name if self.path == LOGS / self.name else str(self.path))
+
     def evaluation(self, split: str) -> Path:
         """Return the path of the result of `cifar100 evaluate` on a split."""
         return self.path / f"evaluation_{split}.json"
 
 
-def create_run_folder(experiment: str | None = None) -> RunFolder:
+def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], None]) -> RunFolder:
     """Create `logs/<experiment>/`, or the next free `logs/experiment<N>/`. Never changes an existing folder.
+
+    The folder gets its name once it is filled, so that a killed process leaves no incomplete run.
+
+    Args:
+        experiment: the name; None for the next free one.
+        fill: writes the first files of the run; called with its folder, which has another name meanwhile, and its name.
 
     Raises:
         UserError: the name is taken or invalid, or the folder cannot be created.
     """
-    if experiment is not None and not re.fullmatch(r"[\w][\w.+=-]*", experiment):
+    if experiment is not None:
+        _check_name(experiment)
+    try:
+        LOGS.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(LOGS)
+        for name in [experiment] if experiment is not None else (f"experiment{number}" for number in count(1)):
+            if not os.path.lexists(LOGS / name) and _create(LOGS / name, fill):
+                return RunFolder(LOGS / name)
+    except OSError as error:
+        where = (LOGS if experiment is None else LOGS / experiment).absolute()
+        fix = "change to a folder in which you may write, or make room there"
+        raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
+    taken = RunFolder(LOGS / str(experiment))
+    or_resume = f", or resume it: cifar100 train --resume {experiment}" if taken.config.is_file() else ""
+    raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
+
+
+def _check_name(experiment: str) -> None:
+    if not isinstance(experiment, str) or not re.fullmatch(r"[\w][\w.+=-]*", experiment):
         raise UserError(
-            f"--experiment is {experiment!r}, but a name must start with a letter or digit and contain only "
+            f"--experiment is {experiment!r:.80}, but a name must start with a letter or digit and contain only "
             "letters, digits and . _ - + ="
         )
-    names = [experiment] if experiment is not None else (f"experiment{number}" for number in count(1))
-    for name in names:
-        try:
-            (LOGS / name).mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise UserError(
-                f"{(LOGS / name).absolute()} cannot be created ({error.strerror}); change to a writable folder."
-            ) from error
-        return RunFolder(LOGS / name)
-    raise UserError(
-        f"{LOGS / str(experiment)} exists already and is never overwritten; choose another --experiment, "
-        f"or resume it: cifar100 train --resume {experiment}"
-    )
+    if len(experiment.encode()) > MAX_NAME_BYTES:
+        raise UserError(
+            f"--experiment is {len(experiment.encode())} bytes long, but a name may have at most {MAX_NAME_BYTES}; "
+            "choose a shorter one."
+        )
 
 
-def find_run_folder(run: str | Path) -> RunFolder:
+def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
+    """Create and fill a run folder; return False if the name is taken meanwhile."""
+    partial = partial_path(path)
+    try:
+        partial.mkdir()
+        fill(RunFolder(partial), path.name)
+        sync_folder(partial)
+        partial.rename(path)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    sync_folder(LOGS)
+    return True
+
+
+def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
     """Return an experiment by its folder or by its name below `logs/`.
 
     Raises:
         UserError: there is no such experiment; the message lists those that exist.
     """
     for path in (Path(run), LOGS / run):
-        if (path / "config.yaml").is_file():
-            return RunFolder(path)
-    known = sorted(path.parent.name for path in LOGS.glob("*/config.yaml"))
+        with contextlib.suppress(OSError):  # a name that is too long
+            if (path / "config.yaml").is_file():
+                return RunFolder(path)
+    known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
-        f"found no run {str(run)!r} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
+        f"found no run {str(run)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
     )
+
+
+def run_folders() -> list[RunFolder]:
+    """Return the folders below `logs/`, sorted by name, without those that are still being created."""
+    try:
+        entries = sorted(LOGS.iterdir())
+    except OSError:  # there are no runs, or `logs` is no folder
+        return []
+    return [RunFolder(path) for path in entries if path.is_dir() and not path.name.startswith(".")]
 
 
 def read_parts(run: RunFolder) -> dict[str, str]:

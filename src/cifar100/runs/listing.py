@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cifar100.runs.folder import LOGS, RunFolder
+from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import UNKNOWN, read_status
 
 
@@ -37,8 +37,7 @@ class RunSummary:
 
 def list_runs() -> list[RunSummary]:
     """Return the runs below `logs/`, the most recently updated last."""
-    runs = [RunFolder(path) for path in LOGS.glob("*") if path.is_dir()]
-    found = [summarize(run) for run in runs if run.status.is_file() or run.config.is_file()]
+    found = [summarize(run) for run in run_folders() if run.status.is_file() or run.config.is_file()]
     return sorted(found, key=lambda run: (run.updated or datetime.min.replace(tzinfo=UTC), run.name))
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cifar100.errors import Diverged, UserError
-from cifar100.files.atomic import write_json
+from cifar100.files.atomic import remove_partial_files, write_json
 from cifar100.files.locks import holding, is_held
 from cifar100.files.regular import read_json
 from cifar100.runs.folder import RunFolder
@@ -33,6 +33,8 @@ def occupied(run: RunFolder) -> Iterator[None]:
         UserError: another process uses the folder; the message names its process id.
     """
     with holding(run.lock, what=str(run.path)):
+        for folder in (run.path, run.checkpoints):
+            remove_partial_files(folder)
         try:
             write_status(run, RUNNING)
             yield

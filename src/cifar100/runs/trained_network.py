@@ -89,7 +89,7 @@ def load_trained(
     if network is None and custom is not None:
         raise UserError(
             f"{run.path} was trained from Python with network={custom}, which config.yaml cannot name; load it from "
-            f"there: load_model({run.name!r}, network=...), or evaluate and predict likewise."
+            f"there: load_model({str(run.path)!r}, network=...), or evaluate and predict likewise."
         )
     module = make_network(network, config.model, info.num_classes)
     load_weights(module, content, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,7 @@ from cifar100.models.summary import model_table
 from cifar100.runs.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
 from cifar100.runs.history import History
-from cifar100.runs.status import occupied
+from cifar100.runs.status import RUNNING, occupied, write_status
 from cifar100.settings import write_config
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
@@ -95,14 +96,17 @@ def start_run(
         split = make_split(config) if parts.datamodule is None else None
         if config.optimization.teacher is not None:
             find_run_folder(config.optimization.teacher)  # a mistyped name must not leave a run folder behind
-        run = processes.do_once(lambda: create_run_folder(experiment))
+
+        def fill(folder: RunFolder, name: str) -> None:
+            if split is not None:
+                save_split(split, folder.split)
+            write_info(info, folder.dataset_info)
+            remember_parts(parts.names(), folder)
+            write_status(folder, RUNNING)
+            _write_config(config, folder, info, name=name)
+
+        run = processes.do_once(lambda: create_run_folder(experiment, fill))
         with _occupied(run, processes), full_disk_as_user_error(run):
-            if processes.is_rank_zero:
-                if split is not None:
-                    save_split(split, run.split)
-                write_info(info, run.dataset_info)
-                remember_parts(parts.names(), run)
-                _write_config(config, run, info)
             _begin(
                 _Session(
                     run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
@@ -160,7 +164,7 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
     with _processes(config) as processes:
         info = _prepared(config, processes)
         split = make_split(config)
-        run = processes.do_once(lambda: create_run_folder(experiment))
+        run = processes.do_once(lambda: create_run_folder(experiment, lambda run, name: write_status(run, RUNNING)))
         with _occupied(run, processes), full_disk_as_user_error(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
@@ -207,7 +211,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
         loggers=loggers,
         distributed_sampler=parts.datamodule is not None,
     )
-    resume_command = f"{this_program()} train --resume {run.name}"
+    resume_command = f"{this_program()} train --resume {run.argument}"
     try:
         announce_run(run, experiment, trainer, run_log)
         if state:
@@ -242,9 +246,11 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             logger.finalize("success")
 
 
-def _write_config(config: Config, run: RunFolder, info: DatasetInfo) -> None:
-    parts = ", ".join(f"{part}={name}" for part, name in read_parts(run).items())
-    repeat = f"Started from Python with {parts}." if parts else f"Repeat: cifar100 train --config {run.config}"
+def _write_config(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:
+    """Write `config.yaml`. name: of the run, if its folder does not have it yet."""
+    parts = ", ".join(f"{part}={value}" for part, value in read_parts(run).items())
+    path = shlex.quote(str(run.config if name is None else run.config.parent.with_name(name) / run.config.name))
+    repeat = f"Started from Python with {parts}." if parts else f"Repeat: cifar100 train --config {path}"
     write_config(config, run.config, comment=f"{info.describe()}. {repeat}")
 
 

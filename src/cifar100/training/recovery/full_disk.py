@@ -33,7 +33,7 @@ def full_disk_as_user_error(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        resume = f"{this_program()} train --resume {run.name}"
+        resume = f"{this_program()} train --resume {run.argument}"
         raise UserError(f"{run.path} cannot be written ({error.strerror}); make room, then: {resume}") from error
     finally:
         threading.excepthook = report

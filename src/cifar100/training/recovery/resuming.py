@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from cifar100.config import Config, get
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.runs.folder import LOGS, RunFolder, read_parts
+from cifar100.runs.folder import RunFolder, read_parts, run_folders
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
 from cifar100.settings import load_complete_config
@@ -48,7 +49,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: cifar100 train "
-            f"--config {run.config} with the new settings."
+            f"--config {shlex.quote(str(run.config))} with the new settings."
         )
     return _with_the_same_step(before, after)
 
@@ -98,13 +99,13 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     by_epochs = config.training.max_minutes is None
     if history.finished and (not by_epochs or wanted <= done):
         raise UserError(
-            f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.name}; or train it "
-            f"longer: cifar100 train --resume {run.name} --training.max_epochs N"
+            f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.argument}; or train it "
+            f"longer: cifar100 train --resume {run.argument} --training.max_epochs N"
         )
     if by_epochs and math.ceil(wanted) < done:
         raise UserError(
             f"--training.max_epochs is {wanted:g}, but {run.path} has already trained {done} epochs; give at least "
-            f"{done}, or evaluate it: cifar100 evaluate {run.name}"
+            f"{done}, or evaluate it: cifar100 evaluate {run.argument}"
         )
 
 
@@ -125,7 +126,7 @@ def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
         if part not in names:
             raise UserError(
                 f"{run.path} was started from Python with {part}={before[part]}; resume it from there: "
-                f"train(resume={run.name!r}, {part}=...)"
+                f"train(resume={str(run.path)!r}, {part}=...)"
             )
         if before.get(part) != names[part]:
             raise UserError(
@@ -138,6 +139,5 @@ def requeued_run() -> RunFolder | None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
         return None
-    runs = [RunFolder(path.parent) for path in LOGS.glob("*/status.json")]
-    of_this_job = [run for run in runs if read_status(run).get("slurm_job") == job and run.config.is_file()]
+    of_this_job = [run for run in run_folders() if read_status(run).get("slurm_job") == job and run.config.is_file()]
     return max(of_this_job, key=lambda run: str(read_status(run).get("updated")), default=None)

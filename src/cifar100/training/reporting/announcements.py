@@ -61,8 +61,8 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
     run_log.console.print(table)
     run_log.show()
     run_log.show("Look further:")
-    run_log.show(f"  {this_program()} evaluate {run.name}")
-    run_log.show(f"  {this_program()} predict {run.name} IMAGE...")
+    run_log.show(f"  {this_program()} evaluate {run.argument}")
+    run_log.show(f"  {this_program()} predict {run.argument} IMAGE...")
     if run.tensorboard.is_dir():
         run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
     outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
