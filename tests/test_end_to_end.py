@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -414,24 +415,62 @@ def test_shapes_100_is_never_taken_for_cifar_100(settings: Callable[..., Config]
     assert not Path("logs").exists()
 
 
-@pytest.mark.parametrize(
-    "writer",
-    [
-        "cifar100.training.train.save_split",
-        "cifar100.runs.history.write_json",
-        "logging.FileHandler._open",
-        "tensorboard.summary.writer.record_writer.RecordWriter.write",  # in a thread
-    ],
-)
+def disk_is_full(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("writer", ["cifar100.runs.history.write_json", "cifar100.runs.checkpoints.open_new"])
 def test_a_full_disk_gets_one_line_whatever_is_being_written(
     writer: str, settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def disk_is_full(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr(writer, disk_is_full)
-    with pytest.raises(UserError, match=r"^\S*run1 cannot be written \(No space left on device\); make room"):
+    with pytest.raises(UserError, match=r"\S*run1\S* cannot be written \(No space left on device\); "):
         commands.train(settings(), experiment="run1")
+
+
+def test_a_disk_that_is_full_before_the_start_leaves_no_folder(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar100.training.train.save_split", disk_is_full)
+    with pytest.raises(UserError, match=r"run1 cannot be created \(No space left on device\)"):
+        commands.train(settings(), experiment="run1")
+    assert list(Path("logs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("writer", "named"),
+    [
+        ("cifar100.training.reporting.run_log.open_to_append", "training.log cannot be written"),
+        ("tensorboard.summary.writer.record_writer.RecordWriter.write", "TensorBoardLogger has failed"),  # in a thread
+    ],
+)
+def test_a_run_goes_on_without_what_only_reports_it(
+    writer: str,
+    named: str,
+    settings: Callable[..., Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(writer, disk_is_full)
+    run = commands.train(settings())
+    assert json.loads(run.status.read_text())["status"] == "finished"
+    assert [line for line in capsys.readouterr().err.splitlines() if named in line]
+
+
+@pytest.mark.parametrize("new_name", [None, "elsewhere"])
+def test_a_folder_that_goes_away_during_the_training_is_one_line(
+    new_name: str | None, settings: Callable[..., Config]
+) -> None:
+    class GoesAway(Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            if new_name is None:
+                shutil.rmtree("logs/run1")
+            else:
+                Path("logs/run1").rename(new_name)
+
+    with pytest.raises(UserError, match=r"run1\S* cannot be written \(No such file or directory\)"):
+        commands.train(settings(), experiment="run1", callbacks=[GoesAway()])
+    assert not Path("logs/run1").exists()
 
 
 def test_a_missing_device_is_refused_before_anything_is_written(settings: Callable[..., Config]) -> None:

@@ -94,6 +94,15 @@ def test_an_evaluation_is_that_of_the_networks_logits_and_is_written(
     assert (written["epoch"], written["num_images"], written["superclass"]) == (5, len(truth), None)
 
 
+def test_figures_that_cannot_be_written_are_returned_all_the_same(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.evaluation("validation").mkdir()
+    evaluation = evaluate(run, split="validation", checkpoint="best", network=ColourNetwork(5))
+    assert evaluation.num_images == 20
+    assert "evaluation_validation.json cannot be written" in capsys.readouterr().err
+
+
 def test_a_module_serves_as_well_as_a_function(run: RunFolder) -> None:
     by_function = evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
     assert evaluate(run, split="test", checkpoint="best", network=ColourNetwork(5)) == by_function

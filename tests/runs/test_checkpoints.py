@@ -164,6 +164,7 @@ def test_killed_at_any_operation_a_whole_checkpoint_is_left(tmp_path: Path, monk
     died = 0
     for operation in range(40):
         run = RunFolder(tmp_path / str(operation))
+        run.path.mkdir()
         last = run.checkpoints / "last.ckpt"
         for number in (1, 2):
             SafeCheckpointIO().save_checkpoint(numbered(number), last)

@@ -15,12 +15,12 @@ from torch import Tensor
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
-from cifar100.files.atomic import write_json
+from cifar100.files.atomic import remove_partial_files, write_json
 from cifar100.metrics import METRICS
 from cifar100.models import NetworkSource
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
-from cifar100.terminal import console
+from cifar100.terminal import console, warn
 
 BATCH_SIZE = 500
 
@@ -84,7 +84,7 @@ def evaluate(
     flip_tta: bool = False,
     network: NetworkSource | None = None,
 ) -> Evaluation:
-    """Measure a run's network and write `evaluation_<split>.json` into the run folder.
+    """Measure a run's network and write `evaluation_<split>.json` into the run folder, with a warning if that fails.
 
     Args:
         run: the run folder.
@@ -105,8 +105,17 @@ def evaluate(
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + _all_logits(trained, pixels.flip(3))) / 2
         evaluation = replace(evaluation, flip_tta=measure(mean, truth))
-    write_json(asdict(evaluation), run.evaluation(split))
+    _save(evaluation, run)
     return evaluation
+
+
+def _save(evaluation: Evaluation, run: RunFolder) -> None:
+    """Write the result into the run folder. If that is impossible, the figures are still worth showing."""
+    remove_partial_files(run.path)
+    try:
+        write_json(asdict(evaluation), run.evaluation(evaluation.split))
+    except UserError as error:
+        warn(str(error))
 
 
 def measure(logits: Tensor, labels: Tensor) -> Measurement:

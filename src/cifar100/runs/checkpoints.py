@@ -39,7 +39,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
     """
     partial = partial_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         with open_new(partial) as file:
             torch.save(checkpoint, file)
             file.flush()

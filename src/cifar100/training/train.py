@@ -34,7 +34,6 @@ from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.processes import Processes, join_processes
-from cifar100.training.recovery.full_disk import full_disk_as_user_error
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -45,8 +44,9 @@ from cifar100.training.recovery.resuming import (
 )
 from cifar100.training.recovery.saving import OWN_STATE, StopTraining
 from cifar100.training.recovery.signals import StopSignal
+from cifar100.training.recovery.write_failures import write_failures_as_user_errors
 from cifar100.training.reporting.announcements import announce_result, announce_run
-from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters
+from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
 from cifar100.training.trainer import build_trainer
@@ -106,7 +106,7 @@ def start_run(
             _write_config(config, folder, info, name=name)
 
         run = processes.do_once(lambda: create_run_folder(experiment, fill))
-        with _occupied(run, processes), full_disk_as_user_error(run):
+        with _occupied(run, processes), write_failures_as_user_errors(run):
             _begin(
                 _Session(
                     run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
@@ -141,7 +141,7 @@ def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts
         info = parts.describe_data() or _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split) if parts.datamodule is None else None
-        with _occupied(run, processes), full_disk_as_user_error(run):
+        with _occupied(run, processes), write_failures_as_user_errors(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
             if processes.is_rank_zero:
                 show_changes(run, config)
@@ -165,7 +165,7 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
         info = _prepared(config, processes)
         split = make_split(config)
         run = processes.do_once(lambda: create_run_folder(experiment, lambda run, name: write_status(run, RUNNING)))
-        with _occupied(run, processes), full_disk_as_user_error(run):
+        with _occupied(run, processes), write_failures_as_user_errors(run):
             suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
@@ -202,6 +202,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
     loggers = parts.loggers
     if loggers is None:
         loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
+    loggers = without_failures(loggers)
     trainer = build_trainer(
         settings,
         run.path,
@@ -225,10 +226,10 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
         with quiet():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
-            history.finish()
+            announce_result(run, history, run_log, seconds=time.monotonic() - started)
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
-            announce_result(run, history, run_log, seconds=time.monotonic() - started)
+            history.finish()  # last: what is known is shown even if nothing can be written
     except StopTraining:
         run_log.write(f"stopped after step {trainer.global_step:,}, saved")
         message = f"Saved after step {trainer.global_step:,}. {session.signal.message(resume_command)}"
@@ -281,8 +282,8 @@ def _suggest_learning_rate(
     )
     suggestion = range_test(trainer, experiment.module, experiment.data)
     if processes.is_rank_zero:
-        save_suggestion(suggestion, run)
         say(f"learning-rate finder: {suggestion.learning_rate:.3g}")
+        save_suggestion(suggestion, run)
     return suggestion
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor, nn
 
 from cifar100.config import TrainingConfig
 from cifar100.config.declarations import Component, Setting
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.training.reporting import loggers
-from cifar100.training.reporting.loggers import build_loggers
+from cifar100.training.reporting.loggers import build_loggers, log_graph, without_failures
 
 
 def test_names_become_loggers_in_the_run_folder(tmp_path: Path) -> None:
@@ -41,3 +42,55 @@ def test_a_logger_takes_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loggers, "components", lambda path, marker: {"csv": declared})
     assert build_loggers(TrainingConfig(loggers=("csv",)), RunFolder(tmp_path), first_step=None) == ["logger"]
     assert received == {"loggers": ("csv",)}
+
+
+class Dying(Logger):
+    """A logger whose server is gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
+    name = "dying"
+    version = 0
+
+    def log_metrics(self, metrics: object, step: int | None = None) -> None:
+        self.calls.append("log_metrics")
+        raise ConnectionError("no answer\nfrom the server")
+
+    def log_hyperparams(self, *_: object, **__: object) -> None:
+        self.calls.append("log_hyperparams")
+
+    def finalize(self, status: str) -> None:
+        self.calls.append("finalize")
+
+
+def test_a_dead_logger_ends_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = Dying()
+    assert without_failures([logger]) == [logger]
+    logger.log_hyperparams({})
+    for _ in range(3):
+        logger.log_metrics({"a": 1.0}, step=1)
+    logger.finalize("success")
+    assert logger.calls == ["log_hyperparams", "log_metrics"]
+    assert capsys.readouterr().err == (
+        "cifar100: Dying has failed (no answer from the server); the run goes on without it.\n"
+    )
+
+
+def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lightning_logs").write_text("a file where the folder should be")
+    loggers = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
+    assert without_failures(loggers) == []
+    assert "TensorBoardLogger has failed (" in capsys.readouterr().err
+
+
+def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Odd(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            raise NotImplementedError("odd")
+
+    (logger,) = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
+    log_graph([logger], Odd(), (3, 32, 32))
+    assert "TensorBoard gets no graph of the network (" in capsys.readouterr().err
+    logger.finalize("success")

@@ -10,6 +10,7 @@ arguments become settings, here of `training`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,7 @@ from cifar100.config import Config, TrainingConfig, get
 from cifar100.config.declarations import components
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import setting_names
+from cifar100.terminal import warn
 from cifar100.training.reporting.silence import quiet
 
 Function = TypeVar("Function", bound=Callable[..., Logger])
@@ -57,13 +59,59 @@ def build_loggers(config: TrainingConfig, run: RunFolder, *, first_step: int | N
     return loggers
 
 
+def without_failures(loggers: Sequence[Logger]) -> list[Logger]:
+    """Keep loggers from ending the run, in place: a first failure becomes one line, and later calls do nothing.
+
+    A disk that is full or a server that does not answer is no reason to lose the training. A logger that fails when it
+    is opened is left out of the result.
+    """
+    return [logger for logger in loggers if _Guard(logger).opens()]
+
+
+class _Guard:
+    """Guards the methods of one logger."""
+
+    METHODS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
+
+    def __init__(self, logger: Logger) -> None:
+        self.logger = logger
+        self.is_alive = True
+        for name in self.METHODS:
+            setattr(logger, name, self._guarded(getattr(logger, name)))
+
+    def opens(self) -> bool:
+        """Open the logger's file or connection, as Lightning does before the first call."""
+        self._guarded(lambda: getattr(self.logger, "experiment", None))()
+        return self.is_alive
+
+    def _guarded(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not self.is_alive:
+                return None
+            try:
+                return method(*arguments, **options)
+            except Exception as error:  # a logger may raise anything
+                self.is_alive = False
+                warn(f"{type(self.logger).__name__} has failed ({_reason(error)}); the run goes on without it.")
+
+        return call
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequence[int]) -> None:
     """Log the graph of the network to TensorBoard; the network is left unchanged."""
     was_training = network.training
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            with torch.no_grad(), quiet():
-                logger.experiment.add_graph(network.eval(), torch.zeros(1, *image_shape))
+            try:
+                with torch.no_grad(), quiet():
+                    logger.experiment.add_graph(network.eval(), torch.zeros(1, *image_shape))
+            except Exception as error:  # torch cannot trace every network, and the disk may be full
+                warn(f"TensorBoard gets no graph of the network ({_reason(error)}).")
     network.train(was_training)
 
 
