@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import failing_files
 import lightning as L
 import pytest
 import torch
@@ -276,6 +279,18 @@ def test_another_experiment_is_no_resumption(settings: Callable[..., Config]) ->
     commands.train(resume="broken", changes={"data.batch_size": 32})  # no difference
 
 
+def test_an_edited_configuration_changes_no_settings_of_the_saved_state(settings: Callable[..., Config]) -> None:
+    run = stop_at(20, settings(), name="edited")
+    written = run.config.read_text()
+    edited = re.sub("weight_decay: .*", "weight_decay: 0.25", written)
+    assert edited != written
+    run.config.write_text(edited)
+    with pytest.raises(UserError, match=r"edited: optimization.weight_decay is 0.25 there, but .* trained with"):
+        commands.train(resume="edited")
+    run.config.write_text(written.replace("max_epochs: 3", "max_epochs: 4"))
+    assert len(epochs(commands.train(resume="edited"))) == 4
+
+
 def test_a_finished_run_can_be_made_longer(settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]) -> None:
     constant = {"optimization.schedule": "constant"}
     whole = commands.train(settings(**constant), experiment="whole")
@@ -365,6 +380,34 @@ def test_killed_fifty_times_a_run_ends_as_the_undisturbed_one(overrides: dict[st
     subprocess.run([*command, "--resume", "broken"], check=True, stdout=subprocess.DEVNULL)
     assert len(saved) > 10  # most of the kills did hit the training
     assert_same_run(whole, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("cc"), reason="needs Linux and cc")
+def test_whichever_file_operation_fails_a_whole_state_or_a_clear_line_is_left(tmp_path: Path, tiny_data: Path) -> None:
+    """Every creation, write, rename, fsync and mkdir in the run folder fails once, each in a training of its own."""
+    few = {"training.max_epochs": 2, "training.limit_train_batches": 2, "training.save_every_minutes": 0}
+    program = [sys.executable, failing_files.__file__, str(tmp_path), str(errno.ENOSPC)]
+    completed = subprocess.run(
+        [*program, *options(small_overrides(tiny_data, **few))],
+        env={**os.environ, "LD_PRELOAD": str(failing_files.compile_library(tmp_path))},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    undisturbed, *disturbed = map(json.loads, completed.stdout.splitlines())
+    assert undisturbed["status"] == 0
+    assert len(disturbed) > 100
+    for result in disturbed[:-1]:
+        lines = result["said"].splitlines()
+        assert result["status"] in (0, 2), result
+        assert len(lines) <= 1, result
+        assert result["status"] == 0 or lines[0].startswith("cifar100: "), result
+        assert result["second_status"] == 0, result
+        assert result["weights"] == undisturbed["weights"], result
+        assert result["left"] == [], result
+    assert sum(result["status"] == 2 for result in disturbed) > 50  # the failures did hit
 
 
 class PlainModule(L.LightningModule):

@@ -41,7 +41,8 @@ def holding(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
     try:
         is_locked = _acquire(lock, owner, what=what, wait=wait)
         if is_locked:
-            write_json({"pid": os.getpid(), "host": socket.gethostname()}, owner)
+            with suppress(UserError):  # only messages need it
+                write_json({"pid": os.getpid(), "host": socket.gethostname()}, owner)
     except BaseException:
         lock.release()
         raise
@@ -82,7 +83,7 @@ def _acquire(lock: FileLock, owner: Path, *, what: str, wait: bool) -> bool:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return _warn_without_lock(what)
-        fix = "make its folder writable, and remove it if it is not a file"
+        fix = "make room or make its folder writable, and remove it if it is not a file"
         raise UserError(f"the lock {lock.lock_file} cannot be taken ({error.strerror or error}); {fix}.") from error
     return True
 

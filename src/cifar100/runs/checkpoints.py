@@ -18,6 +18,9 @@ from cifar100.runs.folder import RunFolder
 NETWORK_PREFIX = "network."
 """Prefix of the network's weights in a Lightning checkpoint: the name of the attribute of `ImageClassifier`."""
 
+OWN_STATE = "cifar100"
+"""Key of this project's part of a checkpoint: version, finished epochs, settings, random state."""
+
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """`last.ckpt` and `previous.ckpt`: the two newest saved states, each complete enough to resume from. `best.ckpt`: the
 weights of the epoch with the highest validation accuracy."""

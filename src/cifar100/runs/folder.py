@@ -120,8 +120,11 @@ def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             return False
+        if isinstance(error, UserError) and isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None  # its message names the folder that is gone
         raise
-    sync_folder(LOGS)
+    with contextlib.suppress(OSError):  # the folder is there; only a power failure could still remove it
+        sync_folder(LOGS)
     return True
 
 

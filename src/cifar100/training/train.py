@@ -22,7 +22,7 @@ from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.models.summary import model_table
-from cifar100.runs.checkpoints import has_saved_state, open_checkpoint, read_checkpoint
+from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
@@ -42,7 +42,7 @@ from cifar100.training.recovery.resuming import (
     requeued_run,
     show_changes,
 )
-from cifar100.training.recovery.saving import OWN_STATE, StopTraining
+from cifar100.training.recovery.saving import StopTraining
 from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
 from cifar100.training.reporting.announcements import announce_result, announce_run

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cifar100.config import Config, get
+from cifar100.config import Config, get, settings
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts, run_folders
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
-from cifar100.settings import load_complete_config
+from cifar100.settings import config_from_dict, load_complete_config
 from cifar100.terminal import say
 
 CHANGEABLE = {
@@ -38,13 +39,22 @@ CHANGEABLE = {
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     """Return the settings of a run with changes.
 
+    `config.yaml` may have been edited, which changes no settings that the saved state was trained with.
+
     Raises:
         UserError: names the settings that cannot change.
     """
-    before = load_complete_config(run.config)
+    written = load_complete_config(run.config)
+    before = _trained_with(run) or written
+    edited = [setting for setting in _different(before, written) if setting not in CHANGEABLE]
+    if edited:
+        raise UserError(
+            f"{run.config} was edited: {edited[0]} is {_shown(get(written, edited[0]))} there, but the saved state was "
+            f"trained with {_shown(get(before, edited[0]))}; change it back, or start another run: cifar100 train "
+            f"--config {shlex.quote(str(run.config))}"
+        )
     after = load_complete_config(run.config, overrides=changes)
-    different = [setting for setting in changes if get(before, setting) != get(after, setting)]
-    refused = [setting for setting in different if setting not in CHANGEABLE]
+    refused = [setting for setting in _different(written, after) if setting not in CHANGEABLE]
     if refused:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
@@ -52,6 +62,25 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
             f"--config {shlex.quote(str(run.config))} with the new settings."
         )
     return _with_the_same_step(before, after)
+
+
+def _trained_with(run: RunFolder) -> Config | None:
+    """Return the settings in the newest saved state; None if there is none."""
+    if not has_saved_state(run):
+        return None
+    _, state = open_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
+    return config_from_dict(state[OWN_STATE]["config"])
+
+
+def _different(one: Config, other: Config) -> list[str]:
+    """Return the settings that differ. The batch size does not if a step has the same images on other processes."""
+    found = [setting for setting in settings() if get(one, setting) != get(other, setting)]
+    same_step = _images_of_a_step(one) == _images_of_a_step(other)
+    return [setting for setting in found if setting != "data.batch_size" or not same_step]
+
+
+def _images_of_a_step(config: Config) -> int:
+    return config.data.batch_size * config.training.num_processes
 
 
 def show_changes(run: RunFolder, after: Config) -> None:
@@ -69,7 +98,7 @@ def _shown(value: Any) -> str:
 
 def _with_the_same_step(before: Config, after: Config) -> Config:
     """Divide the images of a step among the present number of processes."""
-    images = before.data.batch_size * before.training.num_processes
+    images = _images_of_a_step(before)
     if images % after.training.num_processes:
         raise UserError(
             f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cifar100 import __version__
 from cifar100.config import Config
-from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, write_checkpoint
+from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
@@ -25,9 +25,6 @@ from cifar100.training.trainer import StepLearningRate, callbacks_of
 LOOK_EVERY_STEPS = 20
 """Steps between two looks at the losses on a GPU, and between two agreements of several processes to save or stop. Both
 are synchronisation points. A single process on a CPU looks after every step."""
-
-OWN_STATE = "cifar100"
-"""Key of this project's part of a checkpoint."""
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
