@@ -282,7 +282,7 @@ def test_another_experiment_is_no_resumption(settings: Callable[..., Config]) ->
 def test_an_edited_configuration_changes_no_settings_of_the_saved_state(settings: Callable[..., Config]) -> None:
     run = stop_at(20, settings(), name="edited")
     written = run.config.read_text()
-    edited = re.sub("weight_decay: .*", "weight_decay: 0.25", written)
+    edited = re.sub(r"\n  weight_decay: .*", "\n  weight_decay: 0.25", written)
     assert edited != written
     run.config.write_text(edited)
     with pytest.raises(UserError, match=r"edited: optimization.weight_decay is 0.25 there, but .* trained with"):

@@ -20,6 +20,7 @@ from cifar100.data.folder.layout import DatasetInfo, Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically
+from cifar100.foreign_text import csv_cell
 from cifar100.long_steps import progress
 
 IMAGE_SIDE = 32
@@ -170,8 +171,8 @@ def labels_csv(labels: NDArray[np.int64], info: DatasetInfo, *, split: Split) ->
     writer.writerow(COLUMNS)
     for file, label in zip(image_file_names(labels, info.class_names), labels.tolist(), strict=True):
         superclass = info.class_to_superclass[label]
-        row = (f"{split}/{file}", label, info.class_names[label], superclass, info.superclass_names[superclass])
-        writer.writerow(row)
+        names = csv_cell(info.class_names[label]), csv_cell(info.superclass_names[superclass])
+        writer.writerow((f"{split}/{file}", label, names[0], superclass, names[1]))
     return text.getvalue().encode()
 
 

@@ -46,9 +46,9 @@ class RunLog:
                     self._file.write(f"{now}  {printable(line)}\n".encode())
 
     def tell(self, line: str) -> None:
-        """Print a line and append it to the file."""
+        """Print a line and append it to the file, as one line."""
         self.show(line)
-        self.write(line)
+        self.write(printable(line))
 
     def close(self) -> None:
         """Close the file."""
