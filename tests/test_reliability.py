@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,29 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
     said = capsys.readouterr().err
     assert said == "cifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
     assert signal.getsignal(signum) is handler
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_training_whose_pipe_is_closed_goes_on_and_says_nothing(overrides: dict[str, Any]) -> None:
+    command = (
+        f"{sys.executable} -m cifar100 train --recipe quickstart --experiment alone {shlex.join(options(overrides))}"
+    )
+    shell = f"{command} 2> /dev/full | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}"
+    completed = subprocess.run(["bash", "-c", shell], env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert completed.returncode == 0
+    assert read_status(RunFolder(Path("logs/alone")))["status"] == "finished"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals")
+def test_a_training_whose_terminal_is_gone_goes_on(overrides: dict[str, Any]) -> None:
+    ours, its = os.openpty()
+    command = [sys.executable, "-m", "cifar100", "train", "--recipe", "quickstart", "--experiment", "alone"]
+    process = subprocess.Popen([*command, *options(overrides)], stdin=its, stdout=its, stderr=its)
+    os.close(its)
+    os.read(ours, 1)  # the first character of the first line
+    os.close(ours)  # from now on every write fails with EIO
+    assert process.wait() == 0
+    assert read_status(RunFolder(Path("logs/alone")))["status"] == "finished"
 
 
 def options(given: dict[str, Any]) -> list[str]:

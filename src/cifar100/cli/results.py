@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
 
@@ -85,7 +85,7 @@ def _add_predict_options(parser: ArgumentParser) -> None:
 def _predict(options: Namespace) -> None:
     predictions = commands.predict(options.run, options.images, top=options.top, checkpoint=options.checkpoint)
     if options.json:
-        for line in json.dumps([asdict(prediction) for prediction in predictions], indent=2).splitlines():
+        for line in json_text([asdict(prediction) for prediction in predictions]).splitlines():
             say(line)
     else:
         show_predictions(predictions)

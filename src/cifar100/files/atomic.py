@@ -71,17 +71,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
+def json_text(content: Any) -> str:
+    """Return strict JSON. A number that is not finite becomes null, because JSON has no other value for it."""
+    return json.dumps(_strict(content), indent=2, allow_nan=False) + "\n"
+
+
 def write_json(content: Any, path: Path) -> None:
     """Write a JSON file that is complete at every moment, and on disk on return.
-
-    A number that is not finite becomes null, because JSON has no other value for it.
 
     Raises:
         UserError: the disk is full or the folder is read-only; an existing file is kept.
     """
     try:
         with replacing(path, durable=True) as file:
-            file.write((json.dumps(_strict(content), indent=2, allow_nan=False) + "\n").encode())
+            file.write(json_text(content).encode())
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); free some space or change its permissions."
