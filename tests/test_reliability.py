@@ -22,6 +22,7 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import Callback
 from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at
 from torch import nn
 
@@ -33,6 +34,7 @@ from cifar100.runs.folder import RunFolder
 from cifar100.runs.listing import list_runs
 from cifar100.runs.status import occupied, read_status
 from cifar100.settings import load_config
+from cifar100.training.optimization.ema import WeightAveraging
 from cifar100.training.reporting.silence import quiet
 
 MIXED = {
@@ -271,8 +273,102 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(settings: Callable[..., C
     assert "diverged" in run.training_log.read_text()
 
 
-def test_a_learning_rate_beyond_reason_diverges(overrides: dict[str, Any], monkeypatch: Any, capsys: Any) -> None:
-    given = {**overrides, "optimization.learning_rate": 1e30, "optimization.schedule": "constant"}
+class SpoiledLoss:
+    """The cross entropy, which is NaN in the given steps, counted from 1. Without gradients in them."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+        self.calls = 0
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = nn.functional.cross_entropy(logits, labels)
+        self.calls += torch.is_grad_enabled()
+        return loss + float("nan") * torch.is_grad_enabled() if self.calls in self.steps else loss
+
+
+def is_finite(checkpoint: dict[str, Any]) -> bool:
+    return all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
+
+
+@pytest.mark.parametrize(("spoiled", "limit"), [((45,), 1000), pytest.param((44, 45), 3, marks=pytest.mark.slow)])
+def test_a_run_whose_last_loss_is_not_finite_diverges_and_keeps_what_was_good(
+    spoiled: tuple[int, ...], limit: int, settings: Callable[..., Config]
+) -> None:
+    config = settings(**{"training.max_nonfinite_losses": limit, "optimization.ema_decay": 0.9})
+    with pytest.raises(Diverged, match=rf"step {spoiled[0]}, .*; the last good state is saved, that after step 30\. "):
+        commands.train(config, loss=SpoiledLoss(*spoiled))
+    run = RunFolder(Path("logs/experiment1"))
+    assert read_status(run)["status"] == "diverged"
+    assert state(run)["global_step"] == 30
+    assert is_finite(state(run))
+    assert is_finite(state(run, "best.ckpt"))
+
+
+def test_a_single_loss_that_is_not_finite_does_not_end_a_run(settings: Callable[..., Config]) -> None:
+    class Skips(nn.Module):
+        """A loss that is infinite in a step without gradients, as of a step that the gradient scaler skips."""
+
+        calls = 0
+
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            loss = nn.functional.cross_entropy(logits, labels)
+            self.calls += torch.is_grad_enabled()
+            infinite = torch.is_grad_enabled() and self.calls == 20
+            return loss * 0 + logits.detach().sum().abs() * float("inf") if infinite else loss
+
+    run = commands.train(settings(), loss=Skips())
+    assert read_status(run)["status"] == "finished"
+    assert is_finite(state(run))
+
+
+@pytest.mark.parametrize("what", ["weights", "averages"])
+def test_weights_that_are_not_finite_are_never_saved(what: str, settings: Callable[..., Config]) -> None:
+    class Spoil(Callback):
+        """Spoils a weight or its average after the last step, when no loss can show it."""
+
+        def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: Any) -> None:
+            if trainer.global_step == 45:
+                average = next(one for one in trainer.callbacks if isinstance(one, WeightAveraging)).averaged
+                tensors = average.tensors if what == "averages" else list(module.parameters())
+                tensors[0].data.fill_(float("nan"))
+
+    config = settings(**{"optimization.ema_decay": 0.9})
+    with pytest.raises(Diverged, match=r"weights are not finite after step 45, .* that after step 30\."):
+        commands.train(config, callbacks=[Spoil()])
+    run = RunFolder(Path("logs/experiment1"))
+    assert is_finite(state(run))
+    assert is_finite(state(run, "best.ckpt"))
+
+
+@pytest.mark.parametrize(("step", "kept"), [(5, None), (20, 15)])
+def test_saved_is_said_only_of_what_is_saved(step: int, kept: int | None, settings: Callable[..., Config]) -> None:
+    with pytest.raises(Stopped) as stopped:
+        commands.train(settings(), loss=SpoiledLoss(step), callbacks=[AtStep(step, send(signal.SIGTERM))])
+    saved = "no earlier state was good, so none is saved"
+    if kept:
+        saved = f"the last good state is saved, that after step {kept}"
+        assert state(RunFolder(Path("logs/experiment1")))["global_step"] == kept
+    start = f"Stopped after step {step}, whose loss was not finite; {saved}. Resume with: cifar100 train --resume "
+    assert str(stopped.value).startswith(start)
+    commands.train(resume="experiment1", loss=SpoiledLoss())
+
+
+def test_a_run_that_fails_saves_its_last_epoch(settings: Callable[..., Config]) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        commands.train(settings(), experiment="broken", callbacks=[AtStep(38, fail)])
+    broken = RunFolder(Path("logs/broken"))
+    assert state(broken)["global_step"] == 30
+    assert_same_run(commands.train(settings(), experiment="whole"), commands.train(resume="broken"))
+
+
+@pytest.mark.parametrize("length", [{}, {"training.limit_train_batches": 2, "training.max_epochs": 1}])
+def test_a_learning_rate_beyond_reason_diverges(
+    length: dict[str, int], overrides: dict[str, Any], monkeypatch: Any, capsys: Any
+) -> None:
+    given = {**overrides, **length, "optimization.learning_rate": 1e30, "optimization.schedule": "constant"}
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(given)])
     with pytest.raises(SystemExit) as ended:
         main()

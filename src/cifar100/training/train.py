@@ -230,9 +230,9 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written
-    except StopTraining:
-        run_log.write(f"stopped after step {trainer.global_step:,}, saved")
-        message = f"Saved after step {trainer.global_step:,}. {session.signal.message(resume_command)}"
+    except StopTraining as stop:
+        run_log.write(f"stopped. {stop}")
+        message = f"{stop} {session.signal.message(resume_command)}"
         raise Stopped(message, session.signal.received or SIGINT) from None
     except Diverged as error:
         run_log.write(str(error))

@@ -45,8 +45,15 @@ def test_a_short_row_is_no_divergence_but_not_clean() -> None:
 def test_a_divergence_names_its_first_step_and_its_learning_rate(
     losses: list[float], limit: int, step: int, rate: str
 ) -> None:
-    with pytest.raises(Diverged, match=rf"not finite at step {step}, at a learning rate of {rate};"):
+    with pytest.raises(Diverged, match=rf"not finite at step {step}, at a learning rate of {rate}$"):
         watch(losses, limit=limit).check(alone)
+
+
+@pytest.mark.parametrize(("losses", "step"), [([NAN], 1), ([1.0, NAN, INFINITY], 2)])
+def test_at_the_end_one_loss_that_is_not_finite_is_a_divergence(losses: list[float], step: int) -> None:
+    with pytest.raises(Diverged, match=rf"not finite at step {step}, at a learning rate of 0.{step}$"):
+        watch(losses, limit=3).check(alone, at_the_end=True)
+    assert watch([NAN, 1.0], limit=3).check(alone, at_the_end=True)
 
 
 def test_the_state_of_another_process_counts() -> None:
@@ -71,7 +78,7 @@ def test_weights_that_are_not_finite_are_a_divergence() -> None:
     check_weights(good, alone, step=4, learning_rate=0.1)
     check_weights([torch.tensor(5)], alone, step=4, learning_rate=0.1)
     for bad in (NAN, INFINITY):
-        with pytest.raises(Diverged, match=r"weights are not finite after step 5, at a learning rate of 0\.1;"):
+        with pytest.raises(Diverged, match=r"weights are not finite after step 5, at a learning rate of 0\.1$"):
             check_weights([*good, torch.tensor([1.0, bad])], alone, step=4, learning_rate=0.1)
     with pytest.raises(Diverged):
         check_weights(good, torch.ones_like, step=4, learning_rate=0.1)  # another process has one

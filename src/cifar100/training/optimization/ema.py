@@ -50,6 +50,11 @@ class AveragedWeights:
             current.copy_(average)
             average.copy_(own)
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The averages themselves; empty before the first step."""
+        return self._average
+
     def weights(self) -> dict[str, Tensor]:
         """Return a state dict of the network with the averaged weights, as copies on the CPU."""
         state = {**self.network.state_dict(), **dict(zip(self._names, self._average, strict=True))}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -13,11 +15,13 @@ from torch import Tensor
 
 from cifar100 import __version__
 from cifar100.config import Config
+from cifar100.errors import Diverged, UserError
 from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
-from cifar100.training.optimization.ema import WeightAveraging
+from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
+from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
 from cifar100.training.recovery.divergence import LossWatch, check_weights
 from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.trainer import StepLearningRate, callbacks_of
@@ -28,14 +32,15 @@ are synchronisation points. A single process on a CPU looks after every step."""
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
-    """Leaves Lightning's loops after a signal; the state is saved."""
+    """Leaves Lightning's loops after a signal. The message says what is saved."""
 
 
 class StateSaver(StepLearningRate, Checkpoint):
     """Saves the state of a run, also mid-epoch, and ends the run at a signal or a divergence.
 
-    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch stay in
-    memory until then: a run that is killed in between repeats that epoch anyway. All processes take the same decisions.
+    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch and the state
+    after the last good epoch stay in memory until then: a run that is killed in between repeats that epoch anyway. A run
+    that diverges or fails writes both. All processes take the same decisions.
 
     Args:
         run: where to save.
@@ -52,6 +57,9 @@ class StateSaver(StepLearningRate, Checkpoint):
         self.losses = LossWatch(config.training.max_nonfinite_losses)
         self.interval_seconds = 60 * config.training.save_every_minutes
         self.last_save = time.monotonic()
+        self.saved_step: int | None = None
+        """Optimizer steps of the newest state on disk."""
+        self._step_in_memory: int | None = None
         self._best: dict[str, Any] | None = None
         self._restored: dict[str, Any] = {}
 
@@ -78,28 +86,33 @@ class StateSaver(StepLearningRate, Checkpoint):
         often = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
         looks = often or (batch_idx + 1) % LOOK_EVERY_STEPS == 0
         if looks:
-            self.losses.check(partial(_maximum, trainer))
+            self._last_loss_is_finite(trainer)
         if looks or trainer.world_size == 1:
             self._save_or_stop(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the best weights; save if it is time to. Runs after the epoch is in the history."""
-        self.losses.check(partial(_maximum, trainer))
+        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
+        is_last = bool(trainer.should_stop or last_epoch)
+        is_finite = self._last_loss_is_finite(trainer, at_the_end=is_last)
+        self._check_weights(trainer, pl_module)
         if self._is_best(trainer):
             self._best = weights_only_checkpoint(trainer, pl_module)
-        last_epoch = trainer.max_epochs is not None and trainer.current_epoch + 1 == trainer.max_epochs
-        if trainer.should_stop or last_epoch:
-            self._save(trainer, pl_module)
-        else:
-            self._save_or_stop(trainer, pl_module)
+        self._save_or_stop(trainer, pl_module, now=is_last)
+        if is_finite and self.saved_step != trainer.global_step:
+            self._save_in_memory(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a signal end the program at once."""
-        self.signal.deferring = False
+        """Save what a callback of the caller has ended in another way than our own; no run ends unsaved."""
+        if self.saved_step != trainer.global_step:
+            self._last_loss_is_finite(trainer, at_the_end=True)
+            self._save(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Let a signal end the program at once."""
+        """Save what is in memory, and let a further signal end the program at once."""
         self.signal.deferring = False
+        if isinstance(exception, Exception):
+            self._write_what_is_in_memory(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not save."""
@@ -115,35 +128,88 @@ class StateSaver(StepLearningRate, Checkpoint):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep our part until the training starts."""
         self._restored = checkpoint.get(OWN_STATE, {})
+        self.saved_step = checkpoint["global_step"]
 
     def _is_best(self, trainer: L.Trainer) -> bool:
         best = self.history.best() if trainer.is_global_zero else None
         return best is not None and best["epoch"] == trainer.current_epoch + 1
 
-    def _save_or_stop(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        is_due = time.monotonic() - self.last_save >= self.interval_seconds
+    def _save_or_stop(self, trainer: L.Trainer, pl_module: L.LightningModule, *, now: bool = False) -> None:
+        is_due = now or time.monotonic() - self.last_save >= self.interval_seconds
         wanted = torch.tensor([self.signal.received or 0, int(is_due)])
         received, due = _maximum(trainer, wanted).tolist()
         if received or due:
             self._save(trainer, pl_module)
         if received:
             self.signal.received = received
-            raise StopTraining
+            raise StopTraining(self._stopped_at(trainer))
 
     def _save(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.losses.check(partial(_maximum, trainer)):
-            return  # possibly the start of a divergence
-        step = trainer.global_step - 1
-        check_weights(
-            pl_module.state_dict().values(), partial(_maximum, trainer), step=step, learning_rate=self.learning_rate
-        )
-        if self._best is not None:
-            write_checkpoint(self._best, self.run.checkpoints / BEST)
-            self._best = None
+        """Save the state, unless the last loss was not finite: that may be the start of a divergence."""
+        if not self._last_loss_is_finite(trainer):
+            return
+        self._check_weights(trainer, pl_module)
+        self._write_best()
         for logger in trainer.loggers:
             logger.save()  # the logs must reach the disk before the state that counts them
         trainer.save_checkpoint(self.run.checkpoints / LAST)
+        self.saved_step, self._step_in_memory = trainer.global_step, None
         self.last_save = time.monotonic()
+
+    def _save_in_memory(self, trainer: L.Trainer) -> None:
+        """Keep a good state, which is written if the run diverges or fails before the next save."""
+        trainer.save_checkpoint(self.run.checkpoints / LAST, storage_options=IN_MEMORY)
+        self._step_in_memory = trainer.global_step
+
+    def _write_what_is_in_memory(self, trainer: L.Trainer) -> str:
+        """Write the best weights and the last good state; return what cannot be written, and why."""
+        try:
+            self._write_best()
+            if self._step_in_memory is not None:
+                cast(SafeCheckpointIO, trainer.strategy.checkpoint_io).write_kept()
+                self.saved_step, self._step_in_memory = self._step_in_memory, None
+        except UserError as error:
+            return str(error)
+        return ""
+
+    def _write_best(self) -> None:
+        if self._best is not None:
+            write_checkpoint(self._best, self.run.checkpoints / BEST)
+            self._best = None
+
+    def _stopped_at(self, trainer: L.Trainer) -> str:
+        """Return after which step the run stops, and which step is saved."""
+        step = trainer.global_step
+        if self.saved_step == step:
+            return f"Saved after step {step:,}."
+        problem = self._write_what_is_in_memory(trainer)
+        return f"Stopped after step {step:,}, whose loss was not finite; {problem or self._saved()}."
+
+    def _saved(self) -> str:
+        if self.saved_step is None:
+            return "no earlier state was good, so none is saved"
+        return f"the last good state is saved, that after step {self.saved_step:,}"
+
+    def _last_loss_is_finite(self, trainer: L.Trainer, *, at_the_end: bool = False) -> bool:
+        with self._saving_before_the_divergence(trainer):
+            return self.losses.check(partial(_maximum, trainer), at_the_end=at_the_end)
+
+    def _check_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        averages = [value for average in averages_of(trainer) for value in average.tensors]
+        weights = [*pl_module.state_dict().values(), *averages]
+        step, rate = trainer.global_step - 1, self.learning_rate
+        with self._saving_before_the_divergence(trainer):
+            check_weights(weights, partial(_maximum, trainer), step=step, learning_rate=rate)
+
+    @contextmanager
+    def _saving_before_the_divergence(self, trainer: L.Trainer) -> Iterator[None]:
+        """Write the last good state if the block finds a divergence, and add to the message what is saved."""
+        try:
+            yield
+        except Diverged as error:
+            problem = self._write_what_is_in_memory(trainer)
+            advice = "Try a lower --optimization.learning_rate."
+            raise Diverged(f"{error}; {problem or self._saved()}. {advice}") from None
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
@@ -151,7 +217,7 @@ def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) ->
 
     `ImageClassifier.load_from_checkpoint` reads it.
     """
-    averages = [callback.averaged for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
+    averages = averages_of(trainer)
     averaged = bool(averages) and averages[0].steps > 0
     if averaged:
         weights = {f"{NETWORK_PREFIX}{name}": value for name, value in averages[0].weights().items()}
@@ -166,6 +232,11 @@ def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) ->
         "hyper_parameters": dict(pl_module.hparams),
         "pytorch-lightning_version": L.__version__,
     }
+
+
+def averages_of(trainer: L.Trainer) -> list[AveragedWeights]:
+    """Return the moving average of the weights, if the run has one."""
+    return [callback.averaged for callback in callbacks_of(trainer) if isinstance(callback, WeightAveraging)]
 
 
 def random_state() -> dict[str, Any]:
