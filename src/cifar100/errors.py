@@ -25,9 +25,10 @@ class Stopped(KeyboardInterrupt):
 
     Args:
         message: what was saved, and how to resume.
-        signum: the signal.
+        signum: the signal; None: SIGINT.
     """
 
-    def __init__(self, message: str, signum: int = signal.SIGINT) -> None:
+    def __init__(self, message: str, signum: int | None = None) -> None:
         super().__init__(message)
-        self.exit_status = 128 + signum
+        self.signum = signal.SIGINT if signum is None else signum
+        self.exit_status = 128 + self.signum

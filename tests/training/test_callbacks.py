@@ -15,7 +15,7 @@ from cifar100.settings import load_config
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import assemble, make_split
 from cifar100.training.optimization.ema import WeightAveraging
-from cifar100.training.recovery.signals import StopSignal
+from cifar100.stopping import StopSignal
 from cifar100.training.reporting.run_log import RunLog
 
 

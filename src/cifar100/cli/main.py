@@ -11,10 +11,7 @@ from cifar100.cli.command import Command, Parser
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
-from cifar100.terminal import report, say, unfailing_streams, warn
-from cifar100.training.processes import is_rank_zero
-
-EXIT_INTERRUPTED = 130
+from cifar100.terminal import say, unfailing_streams, warn
 
 _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS
 
@@ -27,7 +24,8 @@ COMMANDS: dict[str, Command] = {
 def main() -> None:
     """Run the command line and exit; a bug keeps its traceback.
 
-    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM.
+    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM; 129: the terminal was closed.
+    `cifar100.__main__` handles the last three.
     """
     with unfailing_streams():
         try:
@@ -35,12 +33,6 @@ def main() -> None:
         except UserError as error:
             warn(str(error))
             sys.exit(error.exit_status)
-        except KeyboardInterrupt as error:
-            if is_rank_zero():
-                if sys.stderr.isatty():
-                    report("")  # past the ^C
-                warn(f"interrupted. {error}".rstrip())
-            sys.exit(getattr(error, "exit_status", EXIT_INTERRUPTED))
 
 
 def run_command_line(arguments: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ class RunFolder:
         self.split = path / "split.npz"
         self.teacher = path / "teacher.json"
         self.custom_parts = path / "custom_parts.json"
+        self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.checkpoints = path / "lightning_checkpoints"

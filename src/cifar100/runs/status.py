@@ -76,6 +76,11 @@ def read_status(run: RunFolder) -> dict[str, Any]:
     return content
 
 
+def runs_here(run: RunFolder) -> bool:
+    """Return whether a process of this machine holds the run's lock."""
+    return is_held(run.lock)
+
+
 def _record_end(run: RunFolder, error: BaseException) -> None:
     endings = {KeyboardInterrupt: STOPPED, Diverged: DIVERGED}
     status = next((status for kind, status in endings.items() if isinstance(error, kind)), FAILED)

@@ -11,7 +11,7 @@ from cifar100.runs.history import History
 from cifar100.training.experiment import Experiment
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.saving import StateSaver
-from cifar100.training.recovery.signals import StopSignal
+from cifar100.stopping import StopSignal
 from cifar100.training.reporting.epoch_recorder import EpochRecorder
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.training.reporting.run_log import RunLog

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from cifar100.config import Config, TrainingConfig
 from cifar100.errors import Stopped, UserError
 from cifar100.training.processes import cluster_environment, is_rank_zero
-from cifar100.training.recovery.signals import stop_signals
+from cifar100.stopping import stop_signals
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

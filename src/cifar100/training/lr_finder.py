@@ -18,7 +18,7 @@ from cifar100.files.atomic import write_json
 from cifar100.long_steps import progress
 from cifar100.runs.folder import RunFolder
 from cifar100.training.reporting.silence import quiet
-from cifar100.training.trainer import callbacks_of
+from cifar100.training.trainer import callbacks_of, interrupts_kept
 
 MIN_RATE, MAX_RATE = 1e-5, 10.0
 """Learning rates at which the test starts and ends."""
@@ -97,6 +97,7 @@ def range_test(trainer: L.Trainer, module: L.LightningModule, data: L.LightningD
     total = len(test.learning_rates)
     with (
         quiet(),
+        interrupts_kept(),
         isolate_rng(),
         progress("Learning-rate range test", total=total, silent=not trainer.is_global_zero) as advance,
     ):

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from signal import SIGINT
 from typing import Any
 
 from torch import nn
@@ -27,6 +26,7 @@ from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, 
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
 from cifar100.settings import write_config
+from cifar100.stopping import StopSignal
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
@@ -34,22 +34,21 @@ from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.processes import Processes, join_processes
+from cifar100.training.recovery.requeueing import requeued_run, skip_finished, slurm_request, stops_explained
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
     check_parts,
     remember_parts,
-    requeued_run,
     show_changes,
 )
 from cifar100.training.recovery.saving import StopTraining
-from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
 from cifar100.training.reporting.announcements import announce_result, announce_run
 from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
-from cifar100.training.trainer import build_trainer
+from cifar100.training.trainer import build_trainer, interrupts_kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +211,6 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
         loggers=loggers,
         distributed_sampler=parts.datamodule is not None,
     )
-    resume_command = f"{this_program()} train --resume {run.argument}"
     try:
         announce_run(run, experiment, trainer, run_log)
         if state:
@@ -223,7 +221,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
-        with quiet():
+        with quiet(), interrupts_kept():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
@@ -232,15 +230,13 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             history.finish()  # last: what is known is shown even if nothing can be written
     except StopTraining as stop:
         run_log.write(f"stopped. {stop}")
-        message = f"{stop} {session.signal.message(resume_command)}"
-        raise Stopped(message, session.signal.received or SIGINT) from None
+        raise Stopped(str(stop), session.signal.received) from None
     except Diverged as error:
         run_log.write(str(error))
         raise
-    except SystemExit as error:  # Lightning turns a second Ctrl-C into one
+    except KeyboardInterrupt:
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
-        status = getattr(error.__context__, "exit_status", 128 + SIGINT)
-        raise Stopped(f"Resume with: {resume_command}", status - 128) from error
+        raise
     finally:
         run_log.close()
         for logger in loggers:

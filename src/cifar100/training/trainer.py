@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def build_trainer(
             enable_model_summary=False,
             enable_checkpointing=any(isinstance(callback, L.pytorch.callbacks.Checkpoint) for callback in callbacks),
         )
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Raise the `KeyboardInterrupt` again that Lightning's `Trainer.fit` turns into `sys.exit(1)`."""
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
 
 
 def callbacks_of(trainer: L.Trainer) -> list[Callback]:

@@ -1,9 +1,8 @@
-"""Check what may change when a run is resumed, and find the run of a requeued SLURM job."""
+"""Check what may change when a run is resumed."""
 
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,9 +13,8 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
-from cifar100.runs.folder import RunFolder, read_parts, run_folders
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
-from cifar100.runs.status import read_status
 from cifar100.settings import config_from_dict, load_complete_config
 from cifar100.terminal import say
 
@@ -161,12 +159,3 @@ def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
             raise UserError(
                 f"{run.path} was started with {part}={before.get(part, 'nothing')}, not {names[part]}; give the same."
             )
-
-
-def requeued_run() -> RunFolder | None:
-    """Return the run of this SLURM job if SLURM has requeued and restarted the job; else None."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
-        return None
-    of_this_job = [run for run in run_folders() if read_status(run).get("slurm_job") == job and run.config.is_file()]
-    return max(of_this_job, key=lambda run: str(read_status(run).get("updated")), default=None)

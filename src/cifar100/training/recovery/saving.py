@@ -20,10 +20,10 @@ from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, wri
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
+from cifar100.stopping import StopSignal
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
 from cifar100.training.recovery.divergence import LossWatch, check_weights
-from cifar100.training.recovery.signals import StopSignal
 from cifar100.training.trainer import StepLearningRate, callbacks_of
 
 LOOK_EVERY_STEPS = 20

@@ -1,0 +1,121 @@
+"""SLURM: requeue a job at its time limit, and find the run of a command of a requeued job.
+
+A job script may hold several trainings. Each run records which request of which job has started it, so that the same
+command of the restarted job resumes its own run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cifar100.config import Config
+from cifar100.environment import this_program
+from cifar100.errors import Stopped
+from cifar100.files.atomic import write_json
+from cifar100.files.regular import read_json
+from cifar100.runs.folder import RunFolder, run_folders
+from cifar100.runs.status import FINISHED, RUNNING, read_status, runs_here
+from cifar100.settings import to_dict
+from cifar100.stopping import REQUEUE_SIGNAL
+from cifar100.terminal import say
+from cifar100.training.processes import is_rank_zero
+
+MAX_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """A command of a SLURM job."""
+
+    job: str
+    """`<job>`, or `<job>_<task>` in an array of jobs; the same after a requeue."""
+
+    fingerprint: str
+    """sha256 of the command, its settings as asked for, the experiment's name and the custom parts."""
+
+    def record(self, run: RunFolder) -> None:
+        """Record the request in the folder of the run that it starts."""
+        write_json({"job": self.job, "fingerprint": self.fingerprint}, run.request)
+
+    def has_started(self, run: RunFolder) -> bool:
+        """Return whether this request, in an earlier attempt of the job, has started a run."""
+        try:
+            content = read_json(run.request, limit=MAX_BYTES)
+        except (OSError, ValueError):
+            return False
+        return bool(content == {"job": self.job, "fingerprint": self.fingerprint})
+
+
+def slurm_request(command: str, config: Config, *, experiment: str | None, parts: Mapping[str, str]) -> Request | None:
+    """Return what a command asks for, if it belongs to a SLURM job."""
+    job = _job()
+    if job is None:
+        return None
+    asked: dict[str, Any] = {"command": command, "config": to_dict(config), "experiment": experiment, "parts": parts}
+    content = json.dumps(asked, sort_keys=True, default=str)
+    return Request(job, hashlib.sha256(content.encode()).hexdigest())
+
+
+def requeued_run(request: Request | None) -> RunFolder | None:
+    """Return the run that this request has started before SLURM requeued the job, if there is one.
+
+    The newest that is not finished, else the newest that is. A run that another process is training is left to it.
+    """
+    if request is None or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return None
+    started = [run for run in run_folders() if request.has_started(run) and not runs_here(run)]
+    statuses = {run: read_status(run) for run in started}
+    return max(
+        started,
+        key=lambda run: (statuses[run].get("status") != FINISHED, str(statuses[run].get("updated"))),
+        default=None,
+    )
+
+
+def skip_finished(run: RunFolder) -> bool:
+    """Return whether a run of this job is finished, and say that it is skipped."""
+    if read_status(run).get("status") != FINISHED:
+        return False
+    if is_rank_zero():
+        say(f"{run.path} was finished before SLURM requeued the job; it is skipped.")
+    return True
+
+
+@contextmanager
+def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
+    """Add to a `Stopped` how to resume the run, if there is one. After SLURM's signal, rank 0 also requeues the job."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        number = stopped.signum if isinstance(stopped, Stopped) else None
+        resume = "" if run is None else f"{this_program()} train --resume {run.argument}"
+        raise Stopped(f"{stopped} {_advice(number, resume)}".strip(), number) from None
+
+
+def _advice(number: int | None, resume: str) -> str:
+    if number is None or number != REQUEUE_SIGNAL or not is_rank_zero():
+        return f"Resume with: {resume}" if resume else ""
+    yourself = f" SLURM then resumes the run; to do so yourself: {resume}" if resume else ""
+    return f"{requeue()}{yourself}"
+
+
+def requeue() -> str:
+    """Requeue this SLURM job; return a sentence that says whether it worked."""
+    job = _job() or ""
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"SLURM could not requeue job {job} ({error})."
+    return f"SLURM has requeued job {job}."
+
+
+def _job() -> str | None:
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID")
