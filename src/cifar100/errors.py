@@ -13,6 +13,9 @@ class UserError(Exception):
 
     exit_status: ClassVar[int] = 2
 
+    only_here: bool = False
+    """Whether one process of several has found the mistake, not all of them alike. Rank 0 reports those of all."""
+
 
 class Diverged(UserError):  # noqa: N818  # the status of the run is "diverged"
     """The loss or the weights are no longer finite."""

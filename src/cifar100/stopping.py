@@ -1,7 +1,8 @@
 """How signals end the program: Ctrl-C, SIGTERM, a closed terminal, and SLURM's SIGUSR1.
 
-Each becomes the exception `Stopped` in the main thread. Inside an import or a finalizer the exception would be swallowed
-or printed, so it waits for their end. This module imports nothing heavy, because it is at work before torch is loaded.
+Each becomes the exception `Stopped` in the main thread. Inside an import or a finalizer the exception would be
+swallowed or printed, so it waits for their end. This module is at work before torch is loaded, so it imports nothing
+heavy.
 """
 
 from __future__ import annotations
@@ -78,6 +79,17 @@ class StopSignal:
         for number, before in self._before.items():
             if before is not signal.SIG_IGN:
                 signal.signal(number, self._handle)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Defer a signal to the end of the block."""
+        self.deferring = True
+        yield
+        self.deferring = False
+        if self.received is not None:
+            number, self.received = self.received, None
+            self._raised = number
+            raise Stopped("", number)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.deferring and self.received is None:

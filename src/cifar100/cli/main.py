@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 
 from cifar100 import __version__
@@ -12,6 +13,7 @@ from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
+from cifar100.training.processes import SECONDS_FOR_RANK_ZERO, is_rank_zero
 
 _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS
 
@@ -31,7 +33,10 @@ def main() -> None:
         try:
             run_command_line(sys.argv[1:])
         except UserError as error:
-            warn(str(error))
+            if error.only_here or is_rank_zero():
+                warn(str(error))
+            else:
+                time.sleep(SECONDS_FOR_RANK_ZERO)
             sys.exit(error.exit_status)
 
 

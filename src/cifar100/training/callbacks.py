@@ -8,10 +8,10 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
+from cifar100.stopping import StopSignal
 from cifar100.training.experiment import Experiment
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.saving import StateSaver
-from cifar100.stopping import StopSignal
 from cifar100.training.reporting.epoch_recorder import EpochRecorder
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.training.reporting.run_log import RunLog

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from cifar100.config import Config, TrainingConfig
 from cifar100.errors import Stopped, UserError
-from cifar100.training.processes import cluster_environment, is_rank_zero
 from cifar100.stopping import stop_signals
+from cifar100.training.processes import cluster_environment, is_rank_zero
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -75,12 +75,12 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
     )
     pickled = _pickled(work)
     errors: Any = get_context("spawn").SimpleQueue()
-    # The launcher runs in a thread: the main thread handles the signals, and a blocked SIGINT stays blocked in the new
+    # The launcher runs in a thread: the main thread handles the signals, and a blocked signal stays blocked in the new
     # processes until they can handle it.
     with (
         _elastic_silenced(),
         _signals_forwarded() as received,
-        ThreadPoolExecutor(1, initializer=_block_sigint) as pool,
+        ThreadPoolExecutor(1, initializer=_block_signals) as pool,
     ):
         try:
             results = pool.submit(elastic_launch(settings, _work), pickled, errors).result()
@@ -111,19 +111,25 @@ def _work(pickled: bytes, errors: Any) -> Any:
     try:
         if os.name == "posix":
             os.setsid()  # Ctrl-C on the terminal reaches only the launcher, which forwards it
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, set(stop_signals()))
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, torch.get_num_threads() // int(os.environ["LOCAL_WORLD_SIZE"])))
         result = pickle.loads(pickled)()
-    except (Exception, KeyboardInterrupt) as error:
-        errors.put(error if isinstance(error, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip())
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        cause = error.__cause__ if isinstance(error, SystemExit) else error
+        if cause is not None:
+            errors.put(cause if isinstance(cause, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip())
         sys.exit(1)
     return result if is_rank_zero() else None
 
 
 def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> BaseException:
     """Return what the first rank that failed has raised, or what ended it."""
-    error = None if errors.empty() else errors.get()
+    raised: list[Any] = []
+    while not errors.empty():
+        raised.append(errors.get())
+    raised.sort(key=lambda error: not isinstance(error, BaseException))  # a traceback may only be the consequence
+    error = raised[0] if raised else None
     if isinstance(error, BaseException):
         return error
     if received:
@@ -137,9 +143,9 @@ def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> 
     return failed if error is None else RuntimeError(f"a process of the run failed:\n{error}")
 
 
-def _block_sigint() -> None:
+def _block_signals() -> None:
     if os.name == "posix":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(stop_signals()) - {signal.SIGTERM})  # torch ends processes by it
 
 
 @contextmanager

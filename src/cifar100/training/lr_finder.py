@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.files.regular import read_json
 from cifar100.long_steps import progress
 from cifar100.runs.folder import RunFolder
 from cifar100.training.reporting.silence import quiet
@@ -142,6 +143,15 @@ def save_suggestion(suggestion: LearningRateSuggestion, run: RunFolder) -> None:
     """Write `lr_finder.json` and `lr_finder.png`."""
     write_json(asdict(suggestion), run.lr_finder_points)
     plot_suggestion(suggestion, run.lr_finder_plot)
+
+
+def load_suggestion(run: RunFolder) -> LearningRateSuggestion:
+    """Read the suggestion of an earlier test of a run."""
+    content = read_json(run.lr_finder_points)
+    try:
+        return LearningRateSuggestion(**content)
+    except TypeError as error:
+        raise UserError(f"{run.lr_finder_points} holds no result of a range test; remove {run.path}.") from error
 
 
 def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:

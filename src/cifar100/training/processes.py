@@ -11,22 +11,26 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from cifar100.config import TrainingConfig
-from cifar100.errors import Diverged, UserError
+from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.training.reporting.silence import quiet
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+    from torch.distributed import Store
 
 Result = TypeVar("Result")
 
 LONGEST_WAIT = timedelta(hours=2)
 """Timeout of a collective: rank 0 may download the data meanwhile. A dead process is noticed much earlier."""
+
+_STOPPED = "cifar100/stopped"
+"""Key of torch's store between the processes: the signal that has stopped one of them."""
 
 SECONDS_FOR_RANK_ZERO = 1.0
 """How long another rank waits before it exits with an error. Launchers end all ranks with the first that fails, and
@@ -38,10 +42,12 @@ class Processes:
 
     Args:
         fabric: Lightning's connection between them, launched; None for a run of one process.
+        store: torch's store between them.
     """
 
-    def __init__(self, fabric: Fabric | None = None) -> None:
+    def __init__(self, fabric: Fabric | None = None, store: Store | None = None) -> None:
         self._fabric = fabric
+        self._store = store
         self.rank = fabric.global_rank if fabric else 0
         self.is_rank_zero = self.rank == 0
 
@@ -76,6 +82,30 @@ class Processes:
             self._fabric.barrier()
         return result
 
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """Tell the other processes if a signal ends the block, and raise `Stopped` if it fails because theirs was."""
+        try:
+            yield
+        except KeyboardInterrupt as stopped:
+            if self._store is not None:
+                with suppress(RuntimeError):  # the process that holds the store has ended
+                    self._store.set(_STOPPED, str(int(getattr(stopped, "signum", signal.SIGINT))))
+            raise
+        except RuntimeError as error:  # torch's, if a connection broke
+            signum = self._signal_of_another()
+            if signum is None:
+                raise
+            raise Stopped("", signum) from error
+
+    def _signal_of_another(self) -> int | None:
+        try:
+            if self._store is not None and self._store.check([_STOPPED]):
+                return int(self._store.get(_STOPPED))
+        except RuntimeError:  # the process that holds the store has ended
+            pass
+        return None
+
     def barrier(self) -> None:
         """Return when all processes have called it."""
         if self._fabric:
@@ -96,23 +126,31 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
         yield Processes()
         return
     from torch.distributed import destroy_process_group
+    from torch.distributed.distributed_c10d import _get_default_store
 
     fabric = _build_fabric(config, accelerator, environment)
     with quiet():
         fabric.launch()
-    processes = Processes(fabric)
+    processes = Processes(fabric, _get_default_store())
+    was_stopped = False
     try:
-        yield processes
+        with processes.failing_together():
+            yield processes
         processes.barrier()  # launchers end all ranks with the first that fails
     except BaseException as error:
+        was_stopped = isinstance(error, KeyboardInterrupt)
         if processes.is_rank_zero:
             raise
         time.sleep(SECONDS_FOR_RANK_ZERO)
         if isinstance(error, (KeyboardInterrupt, Diverged)):  # all ranks raise it; rank 0 reports it
-            sys.exit(getattr(error, "exit_status", 128 + signal.SIGINT))
+            raise SystemExit(getattr(error, "exit_status", 128 + signal.SIGINT)) from error
+        if isinstance(error, UserError):
+            error.only_here = True
         raise
     finally:
         destroy_process_group()  # its threads abort a process that ends without it
+        if was_stopped and processes.is_rank_zero:
+            time.sleep(SECONDS_FOR_RANK_ZERO)  # the others ask its store why their connections broke
 
 
 def cluster_environment() -> ClusterEnvironment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,10 +31,16 @@ from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
-from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
+from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, load_suggestion, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.processes import Processes, join_processes
-from cifar100.training.recovery.requeueing import requeued_run, skip_finished, slurm_request, stops_explained
+from cifar100.training.recovery.requeueing import (
+    remember_request,
+    requeued_run,
+    skip_finished,
+    slurm_request,
+    stops_explained,
+)
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -86,11 +92,14 @@ def start_run(
         UserError: the data, the device or the run folder cannot be used.
     """
     parts = parts or CustomParts()
-    requeued = requeued_run()
-    if requeued is not None:  # SLURM has started the same command again
-        return resume_run(requeued, parts=parts)
     started = time.monotonic() if started is None else started
-    with _processes(config) as processes, StopSignal() as signal:
+    request = slurm_request("train", config, experiment=experiment, parts=parts.names())
+    with _joined(config) as (processes, signal):
+        requeued = processes.do_once(lambda: requeued_run(request))
+        if requeued is not None:  # SLURM has started the same command again
+            if not processes.do_once(lambda: skip_finished(requeued)):
+                _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
+            return requeued
         info = parts.describe_data() or _prepared(config, processes)
         split = make_split(config) if parts.datamodule is None else None
         if config.optimization.teacher is not None:
@@ -101,17 +110,15 @@ def start_run(
                 save_split(split, folder.split)
             write_info(info, folder.dataset_info)
             remember_parts(parts.names(), folder)
+            remember_request(request, folder)
             write_status(folder, RUNNING)
             _write_config(config, folder, info, name=name)
 
-        run = processes.do_once(lambda: create_run_folder(experiment, fill))
-        with _occupied(run, processes), write_failures_as_user_errors(run):
-            _begin(
-                _Session(
-                    run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
-                ),
-                config,
+        with _created(experiment, fill, processes, signal) as run:
+            session = _Session(
+                run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
             )
+            _begin(session, config)
     return run
 
 
@@ -136,35 +143,60 @@ def resume_run(
 
 @in_every_process
 def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts) -> RunFolder:
-    with _processes(config) as processes, StopSignal() as signal:
-        info = parts.describe_data() or _prepared(config, processes)
-        processes.do_once(lambda: check_data_and_length(run, config, info))
-        split = load_split(run.split) if parts.datamodule is None else None
-        with _occupied(run, processes), write_failures_as_user_errors(run):
-            checkpoint = processes.do_once(lambda: _newest_state(run))
-            if processes.is_rank_zero:
-                show_changes(run, config)
-            if processes.is_rank_zero and changed:
-                _write_config(config, run, info)
-            session = _Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
-            if checkpoint is None:
-                _begin(session, config)
-            else:
-                _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
+    with _joined(config) as (processes, signal):
+        _continue(config, run, processes, signal, changed=changed, parts=parts)
     return run
+
+
+def _continue(
+    config: Config,
+    run: RunFolder,
+    processes: Processes,
+    signal: StopSignal,
+    *,
+    changed: bool = False,
+    parts: CustomParts,
+) -> None:
+    """Train from the last saved state to the end."""
+    info = parts.describe_data() or _prepared(config, processes)
+    processes.do_once(lambda: check_data_and_length(run, config, info))
+    split = load_split(run.split) if parts.datamodule is None else None
+    with _occupied(run, processes):
+        checkpoint = processes.do_once(lambda: _newest_state(run))
+        if processes.is_rank_zero:
+            show_changes(run, config)
+        if processes.is_rank_zero and changed:
+            _write_config(config, run, info)
+        session = _Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
+        if checkpoint is None:
+            _begin(session, config)
+        else:
+            _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
 
 
 @in_every_process
 def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
-    """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder."""
+    """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder.
+
+    A requeued SLURM job that has done so returns the earlier result.
+    """
     replace(
         config, optimization=replace(config.optimization, learning_rate="auto")
     )  # refuses an optimizer without one learning rate
-    with _processes(config) as processes:
+    request = slurm_request("find-lr", config, experiment=experiment, parts={})
+    with _joined(config) as (processes, signal):
+        requeued = processes.do_once(lambda: requeued_run(request))
+        if requeued is not None and processes.do_once(lambda: skip_finished(requeued)):
+            return processes.do_once(lambda: load_suggestion(requeued))
+
+        def fill(folder: RunFolder, name: str) -> None:
+            remember_request(request, folder)
+            write_status(folder, RUNNING)
+
         info = _prepared(config, processes)
         split = make_split(config)
-        run = processes.do_once(lambda: create_run_folder(experiment, lambda run, name: write_status(run, RUNNING)))
-        with _occupied(run, processes), write_failures_as_user_errors(run):
+        opened = _occupied(requeued, processes) if requeued else _created(experiment, fill, processes, signal)
+        with opened as run:
             suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
@@ -284,12 +316,13 @@ def _suggest_learning_rate(
 
 
 @contextmanager
-def _processes(config: Config) -> Iterator[Processes]:
-    """Start the processes. A missing device is refused before anything slow starts."""
-    check_device(config.training)
-    accelerator = choose_accelerator(config.training.accelerator)
-    with join_processes(config.training, accelerator=accelerator) as processes:
-        yield processes
+def _joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
+    """Handle the signals and connect the processes. A missing device is refused before anything slow starts."""
+    with stops_explained(), StopSignal() as signal:
+        check_device(config.training)
+        accelerator = choose_accelerator(config.training.accelerator)
+        with join_processes(config.training, accelerator=accelerator) as processes:
+            yield processes, signal
 
 
 def _prepared(config: Config, processes: Processes) -> DatasetInfo:
@@ -297,8 +330,21 @@ def _prepared(config: Config, processes: Processes) -> DatasetInfo:
 
 
 @contextmanager
-def _occupied(run: RunFolder, processes: Processes) -> Iterator[None]:
-    """Hold the run's lock on rank 0."""
+def _created(
+    experiment: str | None, fill: Callable[[RunFolder, str], None], processes: Processes, signal: StopSignal
+) -> Iterator[RunFolder]:
+    """Create a run folder and hold its lock. A signal in between waits, so that the status records it."""
+    with ExitStack() as stack:
+        with signal.deferred():
+            run = processes.do_once(lambda: create_run_folder(experiment, fill))
+            stack.enter_context(_occupied(run, processes))
+        yield run
+
+
+@contextmanager
+def _occupied(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
+    """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        yield
+        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
+            yield run

@@ -12,7 +12,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from cifar100.config import Config
@@ -21,7 +21,7 @@ from cifar100.errors import Stopped
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import read_json
 from cifar100.runs.folder import RunFolder, run_folders
-from cifar100.runs.status import FINISHED, RUNNING, read_status, runs_here
+from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.settings import to_dict
 from cifar100.stopping import REQUEUE_SIGNAL
 from cifar100.terminal import say
@@ -40,17 +40,13 @@ class Request:
     fingerprint: str
     """sha256 of the command, its settings as asked for, the experiment's name and the custom parts."""
 
-    def record(self, run: RunFolder) -> None:
-        """Record the request in the folder of the run that it starts."""
-        write_json({"job": self.job, "fingerprint": self.fingerprint}, run.request)
-
     def has_started(self, run: RunFolder) -> bool:
         """Return whether this request, in an earlier attempt of the job, has started a run."""
         try:
             content = read_json(run.request, limit=MAX_BYTES)
         except (OSError, ValueError):
             return False
-        return bool(content == {"job": self.job, "fingerprint": self.fingerprint})
+        return bool(content == asdict(self))
 
 
 def slurm_request(command: str, config: Config, *, experiment: str | None, parts: Mapping[str, str]) -> Request | None:
@@ -61,6 +57,12 @@ def slurm_request(command: str, config: Config, *, experiment: str | None, parts
     asked: dict[str, Any] = {"command": command, "config": to_dict(config), "experiment": experiment, "parts": parts}
     content = json.dumps(asked, sort_keys=True, default=str)
     return Request(job, hashlib.sha256(content.encode()).hexdigest())
+
+
+def remember_request(request: Request | None, run: RunFolder) -> None:
+    """Record the request in the folder of the run that it starts."""
+    if request is not None:
+        write_json(asdict(request), run.request)
 
 
 def requeued_run(request: Request | None) -> RunFolder | None:
@@ -81,11 +83,10 @@ def requeued_run(request: Request | None) -> RunFolder | None:
 
 def skip_finished(run: RunFolder) -> bool:
     """Return whether a run of this job is finished, and say that it is skipped."""
-    if read_status(run).get("status") != FINISHED:
-        return False
-    if is_rank_zero():
+    is_finished = read_status(run).get("status") == FINISHED
+    if is_finished:
         say(f"{run.path} was finished before SLURM requeued the job; it is skipped.")
-    return True
+    return is_finished
 
 
 @contextmanager
@@ -94,6 +95,8 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
+        if run is None and str(stopped):  # explained already
+            raise
         number = stopped.signum if isinstance(stopped, Stopped) else None
         resume = "" if run is None else f"{this_program()} train --resume {run.argument}"
         raise Stopped(f"{stopped} {_advice(number, resume)}".strip(), number) from None

@@ -38,9 +38,9 @@ class StopTraining(Exception):  # noqa: N818  # no error
 class StateSaver(StepLearningRate, Checkpoint):
     """Saves the state of a run, also mid-epoch, and ends the run at a signal or a divergence.
 
-    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch and the state
-    after the last good epoch stay in memory until then: a run that is killed in between repeats that epoch anyway. A run
-    that diverges or fails writes both. All processes take the same decisions.
+    It saves every `training.save_every_minutes`, at a signal and at the end. The weights of the best epoch and the
+    state after the last good one stay in memory until then: a run that is killed in between repeats that epoch anyway.
+    A run that diverges or fails writes both. All processes take the same decisions.
 
     Args:
         run: where to save.
