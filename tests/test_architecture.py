@@ -16,7 +16,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 LAYERS = (
     {"errors", "taxonomy", "metrics"},
-    {"foreign_text"},
+    {"foreign_text", "process"},
     {"terminal"},
     {"files"},
     {"config"},

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from cifar100.stopping import StopSignal, stop_signals
+from cifar100.process.stopping import StopSignal, stop_signals
 
 
 def main() -> None:
@@ -23,8 +23,8 @@ def main() -> None:
 
 def _interrupted(error: KeyboardInterrupt) -> int:
     """Say how the program was interrupted; return its exit status."""
+    from cifar100.process.launchers import is_rank_zero
     from cifar100.terminal import report, warn
-    from cifar100.training.processes import is_rank_zero
 
     if is_rank_zero():
         if sys.stderr.isatty():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
 from cifar100.errors import UserError
+from cifar100.process.launchers import check_launcher
 from cifar100.runs.folder import RunFolder, find_run_folder
 from cifar100.settings import load_config
 from cifar100.terminal import temporary_line
@@ -52,6 +53,7 @@ def find_lr(config: Config | None = None, *, experiment: str | None = None) -> L
         config: all settings; the default is the recipe `original`.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
     """
+    check_launcher()
     with _loading():
         from cifar100.training.train import find_learning_rate
 
@@ -98,6 +100,7 @@ def train(
         raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
+    check_launcher()
     with _loading():
         from cifar100.training.experiment import CustomParts
         from cifar100.training.train import resume_run, start_run

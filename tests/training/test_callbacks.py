@@ -9,10 +9,10 @@ import pytest
 from lightning.pytorch.callbacks import Timer
 
 from cifar100.data.folder.layout import DataFolder
+from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.settings import load_config
-from cifar100.stopping import StopSignal
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import assemble, make_split
 from cifar100.training.optimization.ema import WeightAveraging

@@ -11,9 +11,10 @@ from cifar100.cli import data, results, training
 from cifar100.cli.command import Command, Parser
 from cifar100.config import settings
 from cifar100.errors import UserError
+from cifar100.process.launchers import is_rank_zero
 from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
-from cifar100.training.processes import SECONDS_FOR_RANK_ZERO, is_rank_zero
+from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
 _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
+from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
-from cifar100.stopping import StopSignal
 from cifar100.training.experiment import Experiment
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.saving import StateSaver

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from cifar100.config import Config, TrainingConfig
 from cifar100.errors import Stopped, UserError
-from cifar100.stopping import stop_signals
-from cifar100.training.processes import cluster_environment, is_rank_zero
+from cifar100.process.launchers import is_rank_zero, launcher
+from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.stopping import stop_signals
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -44,7 +45,7 @@ def in_every_process(
 
     @wraps(function)
     def call(config: Config, /, *arguments: Parameters.args, **options: Parameters.kwargs) -> Result:
-        if config.training.num_processes == 1 or cluster_environment().creates_processes_externally:
+        if config.training.num_processes == 1 or launcher() is not None:
             return function(config, *arguments, **options)
         return _launch(partial(call, config, *arguments, **options), config.training)
 
@@ -104,9 +105,12 @@ def _pickled(work: Callable[[], Any]) -> bytes:
 def _work(pickled: bytes, errors: Any) -> Any:
     """Do the work in a new process; return its result in rank 0.
 
-    If the launcher is killed, torch sends SIGINT to this process (on Linux), which then stops.
+    If the launcher is killed, this process gets SIGINT and stops; on Linux torch arranges that.
     """
     import torch
+
+    if not sys.platform.startswith("linux"):
+        when_the_parent_ends(lambda: signal.raise_signal(signal.SIGINT))
 
     try:
         if os.name == "posix":

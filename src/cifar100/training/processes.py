@@ -6,7 +6,6 @@ imports neither torch nor Lightning.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -17,12 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cifar100.config import TrainingConfig
 from cifar100.errors import Diverged, Stopped, UserError
+from cifar100.process.launchers import launcher
 from cifar100.training.reporting.silence import quiet
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 Result = TypeVar("Result")
 
@@ -154,7 +154,7 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
 
 
 def cluster_environment() -> ClusterEnvironment:
-    """Return Lightning's description of the launcher. torchrun comes before SLURM, in which it may run.
+    """Return Lightning's description of the launcher.
 
     Raises:
         UserError: SLURM started the processes in a way that Lightning does not support.
@@ -163,40 +163,43 @@ def cluster_environment() -> ClusterEnvironment:
     from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
-    if TorchElasticEnvironment.detect():
+    class SingleProcess(LightningEnvironment):
+        """Without a launcher: one process, whatever variables a shell has inherited."""
+
+        creates_processes_externally = False  # a property of the base class
+
+        def local_rank(self) -> int:
+            return 0
+
+        def node_rank(self) -> int:
+            return 0
+
+    started_by = launcher()
+    if started_by == "torchrun":
         return TorchElasticEnvironment()
-    if SLURMEnvironment.detect():
+    if started_by == "srun":
         try:
-            # `StopSignal` requeues the job, after the run is saved.
+            # `requeueing` requeues the job, after the run is saved.
             return SLURMEnvironment(auto_requeue=False)
         except RuntimeError as error:
             raise UserError(f"SLURM: {error}") from error
-    return LightningEnvironment()
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process has rank 0 according to the environment; see `cluster_environment`."""
-    variables = os.environ
-    if "TORCHELASTIC_RUN_ID" in variables:
-        return variables.get("RANK", "0") == "0"
-    if "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return variables.get("SLURM_PROCID", "0") == "0"
-    machine = variables.get("NODE_RANK", variables.get("GROUP_RANK", "0"))
-    return variables.get("LOCAL_RANK", "0") == "0" and machine == "0"
+    return SingleProcess()
 
 
 def _check_number(config: TrainingConfig, environment: ClusterEnvironment) -> None:
     """Refuse processes that would each train alone or wait for others for ever."""
-    from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-
-    if isinstance(environment, LightningEnvironment):
+    started_by = launcher()
+    if started_by is None:
         return
-    launcher = "SLURM" if isinstance(environment, SLURMEnvironment) else "torchrun"
     if environment.world_size() != config.num_processes:
         raise UserError(
-            f"{launcher} has started {environment.world_size()} processes, but --training.devices {config.devices} "
+            f"{started_by} has started {environment.world_size()} processes, but --training.devices {config.devices} "
             f"times --training.num_nodes {config.num_nodes} is {config.num_processes}; make them equal."
+        )
+    if environment.local_rank() >= config.devices:
+        raise UserError(
+            f"{started_by} has started more than {config.devices} processes on this machine, but --training.devices "
+            f"is {config.devices}; start {config.devices} on each of {config.num_nodes} machines."
         )
 
 

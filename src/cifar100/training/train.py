@@ -21,12 +21,12 @@ from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.models.summary import model_table
+from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
 from cifar100.settings import write_config
-from cifar100.stopping import StopSignal
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split

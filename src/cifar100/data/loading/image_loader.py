@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler, Key
 from cifar100.errors import UserError
+from cifar100.process.parent import when_the_parent_ends
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -102,18 +102,11 @@ def _context() -> BaseContext:
 
 
 def _end_with_the_trainer(worker: int) -> None:
-    """End this worker when the training process has ended, even if it was killed.
+    """End this worker when the training process has ended.
 
     torch watches the operating system's parent process, which is the server under `forkserver`.
     """
-    trainer = multiprocessing.parent_process()
-    assert trainer is not None
-
-    def watch() -> None:
-        trainer.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end with the trainer").start()
+    when_the_parent_ends(lambda: os._exit(1))
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -20,12 +20,12 @@ from cifar100.environment import this_program
 from cifar100.errors import Stopped
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import read_json
+from cifar100.process.launchers import is_rank_zero
+from cifar100.process.stopping import REQUEUE_SIGNAL
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.settings import to_dict
-from cifar100.stopping import REQUEUE_SIGNAL
 from cifar100.terminal import say
-from cifar100.training.processes import is_rank_zero
 
 MAX_BYTES = 10_000
 

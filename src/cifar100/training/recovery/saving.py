@@ -16,11 +16,11 @@ from torch import Tensor
 from cifar100 import __version__
 from cifar100.config import Config
 from cifar100.errors import Diverged, UserError
+from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
-from cifar100.stopping import StopSignal
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
 from cifar100.training.recovery.divergence import LossWatch, check_weights
