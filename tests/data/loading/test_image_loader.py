@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 from itertools import islice
 
 import cv2
@@ -50,7 +51,7 @@ def test_batches_hold_the_sampled_images(folder):
     for (images, labels), indices in zip(batches, loader.sampler.batches(), strict=True):
         assert (images.shape, images.dtype, labels.dtype) == ((8, 3, 32, 32), torch.uint8, torch.int64)
         for image, label, index in zip(images, labels, indices, strict=True):
-            expected, expected_label = loader._loader.dataset.dataset[2, int(index)]
+            expected, expected_label = loader._dataset.dataset[2, int(index)]
             assert torch.equal(image, expected)
             assert label == expected_label
 
@@ -124,3 +125,54 @@ def test_number_of_workers(monkeypatch):
     for processors, num_processes, expected in ((2, 1, 2), (64, 1, 8), (64, 16, 4), (2, 4, 1)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=processors: set(range(n)), raising=False)
         assert resolve_num_workers("auto", num_processes=num_processes) == expected
+
+
+def kill_a_worker(loader):
+    worker = loader._loader._iterator._workers[0]
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.join()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_killed_worker_costs_one_line_and_no_image(folder, capsys):
+    undisturbed = epoch_of(make(folder), 1)
+    loader = make(folder, num_workers=2)
+    loader.sampler.set_epoch(1)
+    batches = []
+    for batch in loader:
+        batches.append(batch)
+        if len(batches) == 2:
+            kill_a_worker(loader)
+    assert same(batches, undisturbed)
+    said = capsys.readouterr().err
+    assert said == (
+        "cifar100: a worker process has died, perhaps because memory ran out; new ones read the images from here on. "
+        "No image is lost.\n"
+    )
+    assert same(epoch_of(loader, 1), undisturbed)
+    loader.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_workers_that_die_again_and_again_are_not_started_again(folder, capsys):
+    loader = make(folder, num_workers=2)
+    loader.sampler.set_epoch(1)
+    batches = []
+    for batch in loader:
+        batches.append(batch)
+        if loader._num_workers:
+            kill_a_worker(loader)
+    assert same(batches, epoch_of(make(folder), 1))
+    said = capsys.readouterr().err.splitlines()
+    assert ["without them, which is slower" in line for line in said] == [False, False, True]
+
+
+def test_a_mistake_or_a_bug_in_a_worker_is_no_dead_worker(folder):
+    with pytest.raises(RuntimeError, match="a bug"):
+        epoch_of(make(folder, num_workers=1, kind=Buggy))
+
+
+class Buggy(CsvImageDataset):
+    def __getitem__(self, key):
+        raise RuntimeError("a bug")

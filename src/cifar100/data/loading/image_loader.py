@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
+from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER, affordable_workers
 from cifar100.data.sampler import EpochSampler, Key
 from cifar100.errors import UserError
 from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.stopping import kept_from_children
+from cifar100.terminal import warn
 
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
@@ -23,43 +27,87 @@ if TYPE_CHECKING:
 
 MAX_WORKERS = 8
 
+MAX_DEATHS = 3
+"""After this many deaths of workers, images are read without them. Each death can cost a few seconds."""
+
+_BYTES_PER_IMAGE = 3 * IMAGE_SIDE**2 + 8
+"""Of an image and its label in a batch."""
+
 
 class ImageLoader(EpochLoader):
     """Yields images uint8 (N, 3, 32, 32) and labels int64 (N,), in the sampler's order, whatever `num_workers` is.
 
-    Wraps torch's DataLoader for three reasons: it can start at any step, Lightning does not replace the sampler, and a
-    UserError in a worker arrives as one line.
+    Wraps torch's DataLoader for four reasons: it can start at any step, Lightning does not replace the sampler, a
+    UserError in a worker arrives as one line, and a worker that is killed costs one line instead of the run.
     """
 
     def __init__(
         self, dataset: CsvImageDataset, sampler: EpochSampler, *, num_workers: int = 0, pin_memory: bool = False
     ) -> None:
         super().__init__(sampler)
-        self._loader: DataLoader[Batch | UserError] = DataLoader(
-            _BatchDataset(dataset),
+        self._dataset = _BatchDataset(dataset)
+        self._pin_memory = pin_memory
+        self._num_workers = num_workers
+        self._num_deaths = 0
+        self._loader: DataLoader[Batch | UserError] | None = None
+
+    def _batches(self) -> Iterator[Batch]:
+        step = self.sampler.first_step
+        while True:
+            self.sampler.first_step = step
+            try:
+                for batch in self._started():
+                    if isinstance(batch, UserError):
+                        self.close()
+                        raise batch
+                    step += 1
+                    images, labels = batch
+                    yield images, labels
+                return
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                if not _is_of_a_dead_worker(error):
+                    raise
+                self._replace_dead_workers()
+
+    def _started(self) -> DataLoader[Batch | UserError]:
+        if self._loader is None:
+            images = min(self.sampler.batch_size, len(self.sampler.indices))
+            num_workers = affordable_workers(self._num_workers, batch_bytes=images * _BYTES_PER_IMAGE)
+            self._loader = self._make_loader(num_workers)
+        return self._loader
+
+    def _make_loader(self, num_workers: int) -> DataLoader[Batch | UserError]:
+        return DataLoader(
+            self._dataset,
             batch_size=None,  # a key of `_BatchDataset` is a whole batch
-            sampler=sampler,
+            sampler=self.sampler,
             collate_fn=_as_it_is,
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
-            pin_memory=pin_memory,
+            prefetch_factor=BATCHES_PER_WORKER if num_workers else None,
+            pin_memory=self._pin_memory,
             multiprocessing_context=_context() if num_workers else None,
             worker_init_fn=_end_with_the_trainer,
             # Each epoch takes a number from this generator. The global one would change the network's random numbers.
             generator=torch.Generator(),
         )
 
-    def _batches(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                self.close()
-                raise batch
-            images, labels = batch
-            yield images, labels
+    def _replace_dead_workers(self) -> None:
+        """Stop the workers that are left. New ones start at the present step, or none if they die again and again."""
+        self._num_deaths += 1
+        goes_on = "new ones read the images from here on"
+        if self._num_deaths == MAX_DEATHS:
+            self._num_workers = 0
+            goes_on = "from here on the images are read without them, which is slower"
+        warn(f"a worker process has died, perhaps because memory ran out; {goes_on}. No image is lost.")
+        self.close()
 
     def close(self) -> None:
         """Stop the workers. In garbage collection torch can wait 5 s for each of them."""
+        if self._loader is None:
+            return
         iterator, self._loader._iterator = self._loader._iterator, None
+        self._loader = None
         if iterator is not None:
             iterator._shutdown_workers()  # type: ignore[attr-defined]  # as Lightning does; there is no public way
 
@@ -89,6 +137,11 @@ def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> in
     return max(1, min(MAX_WORKERS, usable // num_processes))
 
 
+def _is_of_a_dead_worker(error: Exception) -> bool:
+    """Return whether torch's DataLoader has lost a worker, or the connection over which it received a batch."""
+    return not isinstance(error, RuntimeError) or str(error).startswith("DataLoader worker (pid")
+
+
 def _context() -> BaseContext:
     """Return a start method that never forks a process with running threads, which can hang the workers.
 
@@ -98,6 +151,10 @@ def _context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cifar100.data.loading.dataset", "cifar100.data.augmentation.single_image"])
+    from multiprocessing import forkserver  # POSIX only
+
+    with kept_from_children():
+        forkserver.ensure_running()
     return context
 
 
