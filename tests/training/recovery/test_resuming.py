@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from cifar100.training.recovery.resuming import (
     changed_config,
     check_parts,
     remember_parts,
-    requeued_run,
     show_changes,
 )
 
@@ -65,19 +63,6 @@ def test_custom_parts_are_remembered(run: RunFolder) -> None:
         check_parts({}, run)
     with pytest.raises(UserError, match=r"was started with network=mine.Net, not other.Net"):
         check_parts({"network": "other.Net"}, run)
-
-
-def test_a_requeued_job_finds_its_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    run.status.write_text(json.dumps({"slurm_job": "5", "updated": "2026-01-01"}))
-    monkeypatch.setenv("SLURM_JOB_ID", "5")
-    monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
-    assert requeued_run() is None
-    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    found = requeued_run()
-    assert found is not None
-    assert found.name == "run"
-    monkeypatch.setenv("SLURM_JOB_ID", "6")
-    assert requeued_run() is None
 
 
 def test_an_incomplete_configuration_is_refused_instead_of_filled_from_a_recipe(run: RunFolder) -> None:
