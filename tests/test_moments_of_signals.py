@@ -49,9 +49,11 @@ TRAINING: list[Moment] = [
     ("cifar100/training/lit_module.py", "ImageClassifier.validation_step", 1),
     ("cifar100/training/lit_module.py", "ImageClassifier.on_validation_epoch_end", 3),
     ("cifar100/runs/history.py", "History.write", 2),
-    ("cifar100/runs/checkpoints.py", "write_checkpoint", 1),
-    ("cifar100/files/atomic.py", "sync_folder", 9),
-    ("lightning/pytorch/loggers/tensorboard.py", "TensorBoardLogger.log_metrics", 2),
+    ("lightning/fabric/loggers/tensorboard.py", "TensorBoardLogger.log_metrics", 2),
+]
+SAVING: list[Moment] = [
+    ("cifar100/runs/checkpoints.py", "write_checkpoint", 2),
+    ("cifar100/files/atomic.py", "sync_folder", 12),
 ]
 AFTER_THE_END: list[Moment] = [
     ("cifar100/training/recovery/saving.py", "StateSaver.on_train_end", 1),
@@ -92,6 +94,7 @@ PREPARING: list[Moment] = [
 CASES = (
     [("train", moment, {}) for moment in (*LOADING, *TRAINING, *AFTER_THE_END)]
     + [("train", moment, {"data.pipeline": "images", "data.num_workers": 2}) for moment in IMAGES]
+    + [("train", moment, {"training.save_every_minutes": 0}) for moment in SAVING]
     + [("train", moment, {"optimization.learning_rate": "auto"}) for moment in RANGE_TEST]
     + [("find-lr", moment, {}) for moment in RANGE_TEST]
     + [(command, moment, {}) for command, moments in RESULTS.items() for moment in moments]

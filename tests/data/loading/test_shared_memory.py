@@ -55,14 +55,14 @@ def can_mount() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "is_checked"), [("64k", True), ("1m", True), ("1m", False)])
+@pytest.mark.parametrize(("size", "is_checked"), [("64k", True), ("200k", False)])
 def test_a_run_with_little_shared_memory(size: str, is_checked: bool, tmp_path: Path) -> None:
     """`is_checked` False: as if another program took the memory after the workers have started."""
     if not can_mount():
         pytest.skip("needs the right to mount")
     make_folder(tmp_path / "pets")
     given = {"data.root": tmp_path / "pets", "data.pipeline": "images", "data.num_workers": 2, "data.batch_size": 32}
-    given = {**small_overrides(tmp_path / "pets"), **given, "training.max_epochs": 1}
+    given = {**small_overrides(tmp_path / "pets"), **given, "data.source": "download", "training.max_epochs": 1}
     program = "import cifar100.data.loading.shared_memory as memory\n"
     if not is_checked:
         program += "memory.free_bytes = lambda: None\n"

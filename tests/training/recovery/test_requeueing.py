@@ -1,5 +1,6 @@
 """SLURM: which process requeues a job, and which run a command of a requeued job resumes."""
 
+# ruff: noqa: PT012  # what happens inside of the block is what is tested
 from __future__ import annotations
 
 import json
