@@ -27,6 +27,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100 import models
+from cifar100.training.lr_finder import RangeTest
 from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
@@ -56,6 +57,15 @@ def add_or_spoil(self, loss, *, step, learning_rate):
         loss = loss * float("nan")
     add(self, loss, step=step, learning_rate=learning_rate)
 
+test_step = RangeTest.on_train_batch_end
+
+def test_or_stop(self, trainer, *arguments):
+    rank, step, failure = os.environ.get("FAIL", "9 9 none").split()
+    if failure == "stop" and os.environ["RANK"] == rank and len(self.losses) == int(step):
+        os.kill(os.getpid(), 15)
+    test_step(self, trainer, *arguments)
+
+RangeTest.on_train_batch_end = test_or_stop
 EpochProgress.on_train_epoch_start = fail
 LossWatch.add = add_or_spoil
 if __name__ == "__main__":
@@ -323,3 +333,20 @@ def test_on_a_terminal_one_process_draws_the_bar_and_none_waits_for_it(program: 
     assert process.wait(timeout=SECONDS) == 0
     assert b"epoch ends in" in shown
     assert shown.count(b"Look further") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("launcher", [None, ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]])
+def test_a_signal_to_one_process_stops_all(
+    rank: int, launcher: list[str] | None, program: Path, tiny_data: Path
+) -> None:
+    """In the range test, in which no collective agrees on a stop."""
+    given = settings(tiny_data, optimization__learning_rate="auto", optimization__optimizer="sgd")
+    code, _, err = run(command(program, "train", given), fail=f"{rank} 3 stop", before=launcher)
+    assert code == (1 if launcher else 143), err  # torchrun's own status
+    said = [line for line in err.splitlines() if line.startswith("cifar100: ")]
+    assert said == ["cifar100: interrupted. Resume with: cifar100 train --resume experiment1"], err
+    if launcher is None:
+        assert "Traceback" not in err
+    assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "stopped"

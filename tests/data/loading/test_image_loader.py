@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.dataset import CsvImageDataset
-from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
+from cifar100.data.loading.image_loader import ImageLoader, _BatchDataset, resolve_num_workers
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
 
@@ -165,7 +166,26 @@ def test_workers_that_die_again_and_again_are_not_started_again(folder, capsys):
             kill_a_worker(loader)
     assert same(batches, epoch_of(make(folder), 1))
     said = capsys.readouterr().err.splitlines()
-    assert ["without them, which is slower" in line for line in said] == [False, False, True]
+    assert ["without workers, which is slower" in line for line in said] == [False, False, True]
+
+
+def test_full_shared_memory_costs_one_line_and_no_image(folder, capsys):
+    undisturbed = epoch_of(make(folder), 1)
+    loader = make(folder, num_workers=1)
+    loader._dataset = Full(loader._dataset.dataset)
+    assert same(epoch_of(loader, 1), undisturbed)
+    said = capsys.readouterr().err
+    assert said.startswith("cifar100: the shared memory of the workers is full, ")
+    assert said.count("\n") == 1
+
+
+class Full(_BatchDataset):
+    """As in a worker that finds no room for its batch."""
+
+    def __getitem__(self, keys):
+        if torch.utils.data.get_worker_info() is not None:
+            return OSError(errno.ENOSPC, "no shared memory")
+        return super().__getitem__(keys)
 
 
 def test_a_mistake_or_a_bug_in_a_worker_is_no_dead_worker(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
@@ -49,7 +50,7 @@ class ImageLoader(EpochLoader):
         self._pin_memory = pin_memory
         self._num_workers = num_workers
         self._num_deaths = 0
-        self._loader: DataLoader[Batch | UserError] | None = None
+        self._loader: DataLoader[Batch | Exception] | None = None
 
     def _batches(self) -> Iterator[Batch]:
         step = self.sampler.first_step
@@ -57,26 +58,26 @@ class ImageLoader(EpochLoader):
             self.sampler.first_step = step
             try:
                 for batch in self._started():
-                    if isinstance(batch, UserError):
+                    if isinstance(batch, Exception):
                         self.close()
                         raise batch
                     step += 1
                     images, labels = batch
                     yield images, labels
                 return
-            except (RuntimeError, ConnectionError, EOFError) as error:
-                if not _is_of_a_dead_worker(error):
+            except (RuntimeError, OSError, EOFError) as error:
+                if not _is_of_the_workers(error):
                     raise
-                self._replace_dead_workers()
+                self._replace_workers(error)
 
-    def _started(self) -> DataLoader[Batch | UserError]:
+    def _started(self) -> DataLoader[Batch | Exception]:
         if self._loader is None:
             images = min(self.sampler.batch_size, len(self.sampler.indices))
             num_workers = affordable_workers(self._num_workers, batch_bytes=images * _BYTES_PER_IMAGE)
             self._loader = self._make_loader(num_workers)
         return self._loader
 
-    def _make_loader(self, num_workers: int) -> DataLoader[Batch | UserError]:
+    def _make_loader(self, num_workers: int) -> DataLoader[Batch | Exception]:
         return DataLoader(
             self._dataset,
             batch_size=None,  # a key of `_BatchDataset` is a whole batch
@@ -92,14 +93,16 @@ class ImageLoader(EpochLoader):
             generator=torch.Generator(),
         )
 
-    def _replace_dead_workers(self) -> None:
-        """Stop the workers that are left. New ones start at the present step, or none if they die again and again."""
+    def _replace_workers(self, error: Exception) -> None:
+        """Stop the workers. New ones start at the present step, or none if that cannot work."""
         self._num_deaths += 1
+        is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        found = "the shared memory of the workers is full" if is_full else "a worker process has died"
         goes_on = "new ones read the images from here on"
-        if self._num_deaths == MAX_DEATHS:
+        if is_full or self._num_deaths == MAX_DEATHS:
             self._num_workers = 0
-            goes_on = "from here on the images are read without them, which is slower"
-        warn(f"a worker process has died, perhaps because memory ran out; {goes_on}. No image is lost.")
+            goes_on = "from here on the images are read without workers, which is slower"
+        warn(f"{found}, perhaps because memory ran out; {goes_on}. No image is lost.")
         self.close()
 
     def close(self) -> None:
@@ -112,21 +115,30 @@ class ImageLoader(EpochLoader):
             iterator._shutdown_workers()  # type: ignore[attr-defined]  # as Lightning does; there is no public way
 
 
-class _BatchDataset(Dataset["Batch | UserError"]):
+class _BatchDataset(Dataset["Batch | Exception"]):
     """Batches of a dataset; runs in the workers.
 
-    Returns a UserError instead of raising it, because torch would wrap it in the worker's traceback.
+    Returns a UserError instead of raising it, because torch would wrap it in the worker's traceback. Moves a batch to
+    shared memory itself: in torch's own thread a failure is only printed, and the trainer waits for ever.
     """
 
     def __init__(self, dataset: CsvImageDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, keys: list[Key]) -> Batch | UserError:
+    def __getitem__(self, keys: list[Key]) -> Batch | Exception:
         try:
             images, labels = zip(*(self.dataset[key] for key in keys), strict=True)
         except UserError as error:
             return error
-        return torch.stack(images), torch.tensor(labels)
+        batch = torch.stack(images), torch.tensor(labels)
+        if get_worker_info() is None:
+            return batch
+        try:
+            for tensor in batch:
+                tensor.share_memory_()  # type: ignore[no-untyped-call]
+        except (RuntimeError, OSError) as error:  # torch's own kinds for this vary
+            return OSError(errno.ENOSPC, f"no shared memory: {error}")
+        return batch
 
 
 def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> int:
@@ -137,9 +149,11 @@ def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> in
     return max(1, min(MAX_WORKERS, usable // num_processes))
 
 
-def _is_of_a_dead_worker(error: Exception) -> bool:
-    """Return whether torch's DataLoader has lost a worker, or the connection over which it received a batch."""
-    return not isinstance(error, RuntimeError) or str(error).startswith("DataLoader worker (pid")
+def _is_of_the_workers(error: Exception) -> bool:
+    """Return whether a worker has died, its connection has broken, or the shared memory is full."""
+    if isinstance(error, OSError):
+        return isinstance(error, ConnectionError) or error.errno == errno.ENOSPC
+    return isinstance(error, EOFError) or str(error).startswith("DataLoader worker (pid")
 
 
 def _context() -> BaseContext:
