@@ -113,6 +113,15 @@ class StopSignal:
             self._hook(failure)
 
 
+def take_over_again() -> None:
+    """Set the handlers of the innermost `StopSignal` again, after Lightning has set its own.
+
+    Lightning's handler of SIGTERM broadcasts to the other processes, which hangs unless all of them got the signal.
+    """
+    if StopSignal._nested:
+        StopSignal._nested[-1].install()
+
+
 @contextmanager
 def kept_from_children() -> Iterator[None]:
     """Block the signals that a terminal or SLURM sends to all processes, in those that the block starts.

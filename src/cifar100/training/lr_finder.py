@@ -17,6 +17,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import read_json
 from cifar100.long_steps import progress
+from cifar100.process.stopping import take_over_again
 from cifar100.runs.folder import RunFolder
 from cifar100.training.reporting.silence import quiet
 from cifar100.training.trainer import callbacks_of, interrupts_kept
@@ -63,6 +64,10 @@ class RangeTest(Callback):
         self.losses: list[float] = []
         self.advance: Callable[[int], None] = lambda steps: None
         """Called with the number of steps done since the last call."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over the signals from Lightning."""
+        take_over_again()
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
