@@ -236,7 +236,7 @@ def test_what_is_not_an_image_gets_one_line(tmp_path: Path) -> None:
         assert str(caught.value) == f"{path} is damaged or not an image ({size} bytes); restore it or leave it out."
     with pytest.raises(UserError, match=r"missing\.png cannot be read \(No such file or directory\)\.$"):
         read_image(tmp_path / "missing.png")
-    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)\.$"):
+    with pytest.raises(UserError, match=r"cannot be read \(not a regular file\)\.$"):
         read_image(tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side: int, tmp_pa
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     )
-    with pytest.raises(UserError, match="has more than 178,956,970 pixels; scale it down"):
+    with pytest.raises(UserError, match=f"has {side**2:,} pixels and takes .* expected at most .*; scale it down"):
         read_image(path)
 
 

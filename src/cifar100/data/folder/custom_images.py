@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
-from cifar100.data.folder.image_files import IMAGE_SIDE, read_image
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_statistics, write_info, write_packed
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below

@@ -1,0 +1,87 @@
+"""Decode an image file of any supported format, mode and size to 32x32 RGB pixels, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from cifar100.data.decoding.formats import ImageError
+from cifar100.data.decoding.memory import Memory
+from cifar100.data.decoding.pictures import Picture, open_picture
+
+IMAGE_SIDE = 32
+
+MAX_PIXELS = 250_000_000
+"""A phone's largest picture has 200 million."""
+
+_MANY_PIXELS = 2**22
+_REDUCED_SIDE = 256
+"""The shorter side to which an image of many pixels is averaged, in parts, before it is resized as others are. The
+result differs from that of a single step by rounding."""
+
+_CONVERSION_BYTES_PER_PIXEL = 24
+"""Of the part of an image that is converted to RGB at a time."""
+
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of an EXIF orientation upright."""
+
+
+def decode_image(content: bytes, memory: Memory) -> NDArray[np.uint8]:
+    """Return the first image of a file as uint8 (32, 32, 3) RGB.
+
+    Applies the orientation that a camera noted and lays transparency on white. Scales the shorter side to 32 pixels and
+    crops the centre. Waits while other threads use the memory that it needs.
+
+    Raises:
+        ImageError: the format or the kind of pixels is not supported, or the image is too large.
+        Exception: the file is damaged; Pillow raises almost anything.
+    """
+    picture = open_picture(content)
+    needed = int(picture.memory) + _memory_of_conversion(*picture.size)
+    if picture.num_pixels > MAX_PIXELS or needed > memory.total:
+        raise ImageError(
+            f"has {picture.num_pixels:,} pixels and takes {needed // 2**20:,} MB to read, expected at most "
+            f"{MAX_PIXELS:,} pixels and {memory.total // 2**20} MB; scale it down"
+        )
+    with memory.reserved(needed):
+        picture.load()
+        upright = _upright(_reduced(picture), picture.orientation)
+    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
+        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
+    return np.array(upright)
+
+
+def _factor(width: int, height: int) -> int:
+    return max(1, min(width, height) // _REDUCED_SIDE) if width * height > _MANY_PIXELS else 1
+
+
+def _memory_of_conversion(width: int, height: int) -> int:
+    part = min(width * height, _MANY_PIXELS)
+    return part * _CONVERSION_BYTES_PER_PIXEL + 4 * width * height // _factor(width, height) ** 2
+
+
+def _reduced(picture: Picture) -> Image.Image:
+    """Return an image in RGB; of many pixels, averaged over squares, in parts, so that no copy of it is made."""
+    width, height = picture.size
+    if width * height <= _MANY_PIXELS:
+        return picture.rows(0, height)
+    factor = _factor(width, height)
+    step = factor * max(1, _MANY_PIXELS // 4 // (width * factor))
+    image = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, step):
+        rows = picture.rows(top, min(top + step, height))
+        image.paste(rows.reduce(factor), (0, top // factor))
+    return image
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TRANSPOSES[orientation]) if orientation in _TRANSPOSES else image

@@ -1,0 +1,60 @@
+"""Read PGM and PPM files whose maximum is not 255; Pillow drops bits of a colour, one pixel at a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cifar100.data.decoding.formats import ImageError
+
+_GAP = rb"(?:\s|#[^\r\n]{0,1000}[\r\n])+"
+_HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
+
+MAX_TEXT_BYTES = 64 * 2**20
+"""Of a file that spells its numbers out, about a second for each 10 MB."""
+
+
+class Header(NamedTuple):
+    """The header of a binary file whose maximum is not 255."""
+
+    width: int
+    height: int
+    channels: int
+    maximum: int
+    start: int
+    """Where the pixels begin."""
+
+
+def read_header(content: bytes) -> Header | None:
+    """Return the header, or None for a file that Pillow reads as well.
+
+    Raises:
+        ImageError: the file spells its numbers out, and is too large or would lose bits.
+    """
+    if content[1:2] in b"123" and len(content) > MAX_TEXT_BYTES:
+        raise ImageError(f"is a PPM file of {len(content):,} bytes in text; save it as binary PPM or PNG")
+    match = _HEADER.match(content)
+    if match is None:
+        return None
+    kind = match[1]
+    width, height, maximum = (int(number) for number in match.groups()[1:])
+    if kind == b"3" and maximum > 255:
+        raise ImageError("is a PPM file in text with more than 8 bits per channel; save it as binary PPM or PNG")
+    if kind in b"23" or maximum == 255 or not 0 < maximum < 65536 or not width or not height:
+        return None
+    return Header(width, height, 1 if kind == b"5" else 3, maximum, match.end())
+
+
+def read_pixels(content: bytes, header: Header) -> NDArray[np.integer]:
+    """Return the pixels, (H, W) or (H, W, 3), a view of the content.
+
+    Raises:
+        ValueError: the file is truncated.
+    """
+    kind = np.dtype(">u2" if header.maximum > 255 else "u1")
+    shape = (header.height, header.width, header.channels)[: 2 + (header.channels > 1)]
+    return np.frombuffer(content, kind, count=math.prod(shape), offset=header.start).reshape(shape)

@@ -1,0 +1,278 @@
+"""An image file whose header has been read: its size, the memory that its pixels take, and its rows as RGB."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, features
+
+from cifar100.data.decoding import avif, jpeg, netpbm, png, tiff
+from cifar100.data.decoding.formats import foreign, format_of
+from cifar100.data.decoding.integers import to_bytes, white_value
+
+# Pillow warns about unknown tags and large images. A block around each call would not be safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_ORIENTATION = 0x0112
+_DRAFT_SIDE = 256
+"""A JPEG of many pixels is scaled down while it is decoded, its shorter side to this or more."""
+
+_MANY_PIXELS = 2**22
+
+_BYTES_PER_PIXEL = {"AVIF": 12, "BMP": 4, "GIF": 9, "PNG": 4, "PPM": 4, "WEBP": 17}
+"""Maximum while Pillow decodes: measured with its version 13."""
+
+_CODED_BYTES_PER_PIXEL = 10
+"""Of AVIF, before the conversion to RGB: three channels of 16 bits, and the decoder's own."""
+
+_WIDE_BYTES_PER_PIXEL = 20
+_SLOW_BYTES_PER_PIXEL = 60
+"""Allows 14 megapixels where Pillow decodes in Python: run-length BMP, netpbm in text."""
+
+
+class Picture(ABC):
+    """An image file of a supported format whose pixels are not decoded yet."""
+
+    size: tuple[int, int]
+    """Width and height as stored; `load` may exchange them."""
+
+    num_pixels: int
+    """In the file."""
+
+    memory: float
+    """Maximum number of bytes that `load` takes, with the content."""
+
+    orientation: int = 1
+    """EXIF's number of the rotation and reflection that are still to be applied."""
+
+    @abstractmethod
+    def load(self) -> None:
+        """Decode the pixels."""
+
+    @abstractmethod
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Return some rows as RGB, transparency on white."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Integers:
+    """How the values of integer pixels with more than 8 bits are to be read."""
+
+    declared: int | None = None
+    """The maximum that the file declares."""
+
+    inverted: bool = False
+    """0 is white."""
+
+    premultiplied: bool = False
+    opaque: bool = False
+    """The fourth channel is not transparency."""
+
+    transparent: int | None = None
+    """The grey value that is transparent."""
+
+    unsigned: bool = False
+    """Pillow's signed 32 bits hold an unsigned number."""
+
+
+def open_picture(content: bytes) -> Picture:
+    """Read the header of an image file.
+
+    Raises:
+        ImageError: its format or kind is not supported, or it asks for too much memory.
+        Exception: it is damaged; Pillow raises almost anything.
+    """
+    kind = format_of(content)
+    if kind in ("AVIF", "WEBP") and not features.check(kind.lower()):
+        raise foreign(f"a file of the format {kind}, which this build of Pillow cannot read")
+    return _OPENERS[kind](content) if kind in _OPENERS else PillowPicture(content, kind)
+
+
+class ArrayPicture(Picture):
+    """Integer pixels with more than 8 bits, (H, W) or (H, W, channels); decoded by `load` or given."""
+
+    def __init__(self, size: tuple[int, int], memory: float, integers: Integers) -> None:
+        self.size, self.memory, self.integers = size, memory, integers
+        self.num_pixels = size[0] * size[1]
+
+    def load(self) -> None:
+        """Decode nothing: the values are given to `set_values`."""
+
+    def set_values(self, colours: NDArray[np.integer], alpha: NDArray[np.integer] | None = None) -> None:
+        """Take the pixels and find the values of white and of opaque."""
+        self._colours, self._alpha = colours, None if self.integers.opaque else alpha
+        self._white = white_value(colours, declared=self.integers.declared)
+        self._opaque = 1 if self._alpha is None else white_value(self._alpha)
+        self.size = (colours.shape[1], colours.shape[0])
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Return some rows as RGB, transparency on white."""
+        colours = self._colours[top:bottom]
+        shown = to_bytes(colours, self._white)
+        if self.integers.inverted:
+            shown = 255 - shown
+        if self._alpha is not None:
+            alpha = (self._alpha[top:bottom] / np.float32(self._opaque))[..., None]
+            shown = (shown * (1 if self.integers.premultiplied else alpha) + 255 * (1 - alpha)).round().clip(0, 255)
+        if self.integers.transparent is not None:
+            shown = np.where(colours == self.integers.transparent, 255, shown)
+        return Image.fromarray(shown.astype(np.uint8)).convert("RGB")
+
+
+class NetpbmPicture(ArrayPicture):
+    """A binary PGM or PPM file with more or less than 8 bits."""
+
+    def __init__(self, content: bytes, header: netpbm.Header) -> None:
+        declared = None if header.maximum == 65535 else header.maximum
+        super().__init__((header.width, header.height), len(content), Integers(declared=declared))
+        self._content, self._header = content, header
+
+    def load(self) -> None:
+        """View the content as pixels."""
+        self.set_values(netpbm.read_pixels(self._content, self._header))
+
+
+class WidePicture(ArrayPicture):
+    """A PNG or TIFF file with several channels of 16 bits, of which Pillow keeps the upper 8; OpenCV keeps all."""
+
+    def __init__(self, content: bytes, header: PillowPicture, integers: Integers) -> None:
+        super().__init__(header.size, header.memory + _WIDE_BYTES_PER_PIXEL * header.num_pixels, integers)
+        self.orientation = 1 if header.kind == "TIFF" else header.orientation  # OpenCV applies that of TIFF
+        self._content = content
+
+    def load(self) -> None:
+        """Decode with OpenCV."""
+        import cv2  # here: `predict` reads photographs without it
+
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is an error instead
+        values = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if values is None or values.dtype != np.uint16 or values.ndim != 3:
+            raise ValueError("OpenCV cannot decode it")
+        values = values.astype(np.uint16, copy=False)
+        self.set_values(values[..., 2::-1], values[..., 3] if values.shape[2] == 4 else None)  # OpenCV has blue first
+
+
+class PillowPicture(Picture):
+    """An image that Pillow decodes."""
+
+    def __init__(self, content: bytes, kind: str, integers: Integers | None = None) -> None:
+        Image.init()
+        factory = Image.OPEN[kind][0]  # `Image.open` would try the others and has a limit of its own
+        self.image = factory(io.BytesIO(content), "")
+        self.kind = kind
+        self.num_pixels = self.image.size[0] * self.image.size[1]
+        self.memory = len(content) + _BYTES_PER_PIXEL.get(kind, 0) * self.num_pixels
+        self.orientation = int(Image.Image.getexif(self.image).get(_ORIENTATION, 1))  # that of PNG loads the pixels
+        self._integers = integers or Integers()
+
+    @property
+    def size(self) -> tuple[int, int]:  # type: ignore[override]
+        """Width and height."""
+        return self.image.size
+
+    def load(self) -> None:
+        """Decode the first image of the file."""
+        self.image.load()
+        if self.image.mode.startswith("I"):
+            kind = np.uint16 if self.image.mode != "I" else np.uint32 if self._integers.unsigned else np.int32
+            values: NDArray[np.integer] = np.asarray(self.image).view(kind)
+            self._values = ArrayPicture(self.image.size, 0, self._integers)
+            self._values.set_values(values)
+        if self.kind == "TIFF":
+            self.orientation = 1  # Pillow has applied it
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Return some rows as RGB, transparency on white."""
+        if self.image.mode.startswith("I"):
+            return self._values.rows(top, bottom)
+        rows = self.image.crop((0, top, self.image.width, bottom))
+        if rows.has_transparency_data:
+            coloured = rows.convert("RGBA")
+            white = Image.new("RGBA", coloured.size, "white")
+            rows = Image.alpha_composite(white, coloured)
+        return rows.convert("RGB")
+
+
+def _open_avif(content: bytes) -> Picture:
+    coded = avif.coded_pixels(content)
+    picture = PillowPicture(content, "AVIF")
+    picture.memory += 2 * len(content) + _CODED_BYTES_PER_PIXEL * coded
+    return picture
+
+
+def _open_bmp(content: bytes) -> Picture:
+    picture = PillowPicture(content, "BMP")
+    if content[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
+        picture.memory += _SLOW_BYTES_PER_PIXEL * picture.num_pixels
+    return picture
+
+
+def _open_jpeg(content: bytes) -> Picture:
+    file = jpeg.essential(content)
+    picture = PillowPicture(file.content, "JPEG")
+    picture.memory += len(content) + file.coefficients_per_pixel * picture.num_pixels
+    if picture.num_pixels > _MANY_PIXELS:
+        picture.image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
+    picture.memory += 4 * picture.image.size[0] * picture.image.size[1]
+    return picture
+
+
+def _open_png(content: bytes) -> Picture:
+    found = png.chunks(content)
+    if not found:
+        raise ValueError("a checksum differs")
+    bits = png.significant_bits(content, found)
+    integers = Integers(declared=2**bits - 1 if bits and 8 <= bits < 16 else None)
+    essential = png.essential(content, found)
+    picture = PillowPicture(essential, "PNG", integers)
+    picture.memory += len(content)
+    if essential[24] == 16 and picture.image.mode in ("RGB", "RGBA"):
+        return WidePicture(essential, picture, integers)
+    transparent = picture.image.info.get("transparency")
+    if picture.image.mode.startswith("I"):
+        picture = PillowPicture(essential, "PNG", replace(integers, transparent=transparent))
+    return picture
+
+
+def _open_ppm(content: bytes) -> Picture:
+    header = netpbm.read_header(content)
+    if header is not None:
+        return NetpbmPicture(content, header)
+    picture = PillowPicture(content, "PPM")
+    if content[1:2] in b"123":
+        picture.memory += _SLOW_BYTES_PER_PIXEL * picture.num_pixels
+    return picture
+
+
+def _open_tiff(content: bytes) -> Picture:
+    tags = tiff.read_tags(content)
+    integers = Integers(
+        declared=tags.declared,
+        inverted=tags.inverted,
+        premultiplied=tags.extra == 1,
+        opaque=tags.extra == 0,
+        unsigned=tags.bits == 32 and not tags.signed,
+    )
+    try:
+        picture = PillowPicture(content, "TIFF", integers)
+    except SyntaxError as error:
+        raise tiff.unsupported(tags) from error
+    picture.memory += tags.memory_per_pixel * picture.num_pixels + tags.tile_bytes
+    return WidePicture(content, picture, integers) if tags.wide_colour else picture
+
+
+_OPENERS: dict[str, Callable[[bytes], Picture]] = {
+    "AVIF": _open_avif,
+    "BMP": _open_bmp,
+    "JPEG": _open_jpeg,
+    "PNG": _open_png,
+    "PPM": _open_ppm,
+    "TIFF": _open_tiff,
+}
+"""What opens a format that takes more than Pillow's own reading of the header."""
