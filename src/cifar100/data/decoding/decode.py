@@ -8,20 +8,20 @@ from PIL import Image, ImageOps
 
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
-from cifar100.data.decoding.pictures import Picture, open_picture
+from cifar100.data.decoding.pictures import MANY_PIXELS, ROW_BYTES, Picture, open_picture
 
 IMAGE_SIDE = 32
 
 MAX_PIXELS = 250_000_000
 """A phone's largest picture has 200 million."""
 
-_MANY_PIXELS = 2**22
 _REDUCED_SIDE = 256
 """The shorter side to which an image of many pixels is averaged, in parts, before it is resized as others are. The
 result differs from that of a single step by rounding."""
 
-_CONVERSION_BYTES_PER_PIXEL = 24
-"""Of the part of an image that is converted to RGB at a time."""
+_PART_PIXELS = MANY_PIXELS // 4
+_CONVERSION_BYTES = 24
+"""Of each pixel in the part of an image that is converted to RGB at a time."""
 
 _TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,6 +45,17 @@ def decode_image(content: bytes, memory: Memory) -> NDArray[np.uint8]:
         ImageError: the format or the kind of pixels is not supported, or the image is too large.
         Exception: the file is damaged; Pillow raises almost anything.
     """
+    try:
+        upright = _decode(content, memory)
+    except Image.DecompressionBombError as error:  # TIFF and GIF have Pillow's own limit
+        most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS // 2)
+        raise ImageError(f"has more than {most:,} pixels; scale it down") from error
+    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
+        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
+    return np.array(upright)
+
+
+def _decode(content: bytes, memory: Memory) -> Image.Image:
     picture = open_picture(content)
     needed = int(picture.memory) + _memory_of_conversion(*picture.size)
     if picture.num_pixels > MAX_PIXELS or needed > memory.total:
@@ -54,28 +65,26 @@ def decode_image(content: bytes, memory: Memory) -> NDArray[np.uint8]:
         )
     with memory.reserved(needed):
         picture.load()
-        upright = _upright(_reduced(picture), picture.orientation)
-    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
-        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
-    return np.array(upright)
+        return _upright(_reduced(picture), picture.orientation)
 
 
 def _factor(width: int, height: int) -> int:
-    return max(1, min(width, height) // _REDUCED_SIDE) if width * height > _MANY_PIXELS else 1
+    return max(1, min(width, height) // _REDUCED_SIDE) if width * height > MANY_PIXELS else 1
 
 
 def _memory_of_conversion(width: int, height: int) -> int:
-    part = min(width * height, _MANY_PIXELS)
-    return part * _CONVERSION_BYTES_PER_PIXEL + 4 * width * height // _factor(width, height) ** 2
+    factor = _factor(width, height)
+    part = width * height if width * height <= MANY_PIXELS else max(_PART_PIXELS, width * factor)
+    return part * _CONVERSION_BYTES + (4 * width // factor + ROW_BYTES) * height // factor
 
 
 def _reduced(picture: Picture) -> Image.Image:
     """Return an image in RGB; of many pixels, averaged over squares, in parts, so that no copy of it is made."""
     width, height = picture.size
-    if width * height <= _MANY_PIXELS:
+    if width * height <= MANY_PIXELS:
         return picture.rows(0, height)
     factor = _factor(width, height)
-    step = factor * max(1, _MANY_PIXELS // 4 // (width * factor))
+    step = factor * max(1, _PART_PIXELS // (width * factor))
     image = Image.new("RGB", (-(-width // factor), -(-height // factor)))
     for top in range(0, height, step):
         rows = picture.rows(top, min(top + step, height))

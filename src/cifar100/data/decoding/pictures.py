@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +22,25 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
 _DRAFT_SIDE = 256
-"""A JPEG of many pixels is scaled down while it is decoded, its shorter side to this or more."""
+"""The shorter side of a JPEG of many pixels is scaled to this or more."""
 
-_MANY_PIXELS = 2**22
+MANY_PIXELS = 2**22
+"""Above it an image is scaled down while it is decoded or converted."""
 
-_BYTES_PER_PIXEL = {"AVIF": 12, "BMP": 4, "GIF": 9, "PNG": 4, "PPM": 4, "WEBP": 17}
-"""Maximum while Pillow decodes: measured with its version 13."""
+_MODE_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 6, "I;16B": 6, "I": 12}
+"""Bytes of each pixel in Pillow's memory, with those of the copies as an array; 4 in all other modes."""
 
-_CODED_BYTES_PER_PIXEL = 10
-"""Of AVIF, before the conversion to RGB: three channels of 16 bits, and the decoder's own."""
+ROW_BYTES = 16
+"""Of each row, which begins at a multiple of four bytes and has a pointer."""
 
-_WIDE_BYTES_PER_PIXEL = 20
-_SLOW_BYTES_PER_PIXEL = 60
+_DECODER_BYTES = {"AVIF": 8, "GIF": 8, "WEBP": 13}
+"""What a decoder takes for each pixel, beside Pillow's image: measured with Pillow 13."""
+
+_CODED_BYTES = 8
+"""For each coded pixel of AVIF, before the conversion to RGB: three channels of 16 bits, and the decoder's own."""
+
+_WIDE_BYTES = 20
+_SLOW_BYTES = 60
 """Allows 14 megapixels where Pillow decodes in Python: run-length BMP, netpbm in text."""
 
 
@@ -142,7 +150,7 @@ class WidePicture(ArrayPicture):
     """A PNG or TIFF file with several channels of 16 bits, of which Pillow keeps the upper 8; OpenCV keeps all."""
 
     def __init__(self, content: bytes, header: PillowPicture, integers: Integers) -> None:
-        super().__init__(header.size, header.memory + _WIDE_BYTES_PER_PIXEL * header.num_pixels, integers)
+        super().__init__(header.size, header.memory + _WIDE_BYTES * header.num_pixels, integers)
         self.orientation = 1 if header.kind == "TIFF" else header.orientation  # OpenCV applies that of TIFF
         self._content = content
 
@@ -154,8 +162,8 @@ class WidePicture(ArrayPicture):
         values = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)
         if values is None or values.dtype != np.uint16 or values.ndim != 3:
             raise ValueError("OpenCV cannot decode it")
-        values = values.astype(np.uint16, copy=False)
-        self.set_values(values[..., 2::-1], values[..., 3] if values.shape[2] == 4 else None)  # OpenCV has blue first
+        pixels = cast(NDArray[np.uint16], values)
+        self.set_values(pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None)  # OpenCV has blue first
 
 
 class PillowPicture(Picture):
@@ -167,7 +175,9 @@ class PillowPicture(Picture):
         self.image = factory(io.BytesIO(content), "")
         self.kind = kind
         self.num_pixels = self.image.size[0] * self.image.size[1]
-        self.memory = len(content) + _BYTES_PER_PIXEL.get(kind, 0) * self.num_pixels
+        self.memory: float = len(content) + _DECODER_BYTES.get(kind, 0) * self.num_pixels
+        if kind != "JPEG":  # which is scaled down
+            self.memory += self.image_bytes()
         self.orientation = int(Image.Image.getexif(self.image).get(_ORIENTATION, 1))  # that of PNG loads the pixels
         self._integers = integers or Integers()
 
@@ -175,6 +185,11 @@ class PillowPicture(Picture):
     def size(self) -> tuple[int, int]:  # type: ignore[override]
         """Width and height."""
         return self.image.size
+
+    def image_bytes(self) -> int:
+        """Return the size of the decoded image."""
+        width, height = self.image.size
+        return height * (width * _MODE_BYTES.get(self.image.mode, 4) + ROW_BYTES)
 
     def load(self) -> None:
         """Decode the first image of the file."""
@@ -202,14 +217,14 @@ class PillowPicture(Picture):
 def _open_avif(content: bytes) -> Picture:
     coded = avif.coded_pixels(content)
     picture = PillowPicture(content, "AVIF")
-    picture.memory += 2 * len(content) + _CODED_BYTES_PER_PIXEL * coded
+    picture.memory += 2 * len(content) + _CODED_BYTES * coded
     return picture
 
 
 def _open_bmp(content: bytes) -> Picture:
     picture = PillowPicture(content, "BMP")
     if content[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):
-        picture.memory += _SLOW_BYTES_PER_PIXEL * picture.num_pixels
+        picture.memory += _SLOW_BYTES * picture.num_pixels
     return picture
 
 
@@ -217,9 +232,9 @@ def _open_jpeg(content: bytes) -> Picture:
     file = jpeg.essential(content)
     picture = PillowPicture(file.content, "JPEG")
     picture.memory += len(content) + file.coefficients_per_pixel * picture.num_pixels
-    if picture.num_pixels > _MANY_PIXELS:
+    if picture.num_pixels > MANY_PIXELS:
         picture.image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
-    picture.memory += 4 * picture.image.size[0] * picture.image.size[1]
+    picture.memory += picture.image_bytes()
     return picture
 
 
@@ -246,7 +261,7 @@ def _open_ppm(content: bytes) -> Picture:
         return NetpbmPicture(content, header)
     picture = PillowPicture(content, "PPM")
     if content[1:2] in b"123":
-        picture.memory += _SLOW_BYTES_PER_PIXEL * picture.num_pixels
+        picture.memory += _SLOW_BYTES * picture.num_pixels
     return picture
 
 

@@ -50,8 +50,8 @@ class Tiff:
 
     @property
     def memory_per_pixel(self) -> float:
-        """Bytes that decoding takes: Pillow's image, its rotated copy, and a strip, which may hold all pixels."""
-        return 4 + 4 * self.rotated + self.samples * self.bits / 8
+        """Bytes that decoding takes beside Pillow's image: its rotated copy, and a strip, which may hold all pixels."""
+        return 4 * self.rotated + self.samples * self.bits / 8
 
 
 def read_tags(content: bytes) -> Tiff:
