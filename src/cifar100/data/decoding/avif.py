@@ -6,9 +6,6 @@ from collections.abc import Iterator
 
 from cifar100.data.decoding.formats import CONVERT, ImageError
 
-MAX_BYTES = 32 * 2**20
-"""Of a file. Its Exif data can be as large, of which Pillow makes 30 times as many bytes."""
-
 _SEQUENCE_HEADER = 1
 """The type of the OBU (open bitstream unit) that states the size."""
 
@@ -17,11 +14,9 @@ def coded_pixels(content: bytes) -> int:
     """Return the sum of the pixels of all coded frames of a still image: its tiles and its transparency.
 
     Raises:
-        ImageError: the file is too large or animated.
+        ImageError: the file is animated.
         ValueError: it is damaged.
     """
-    if len(content) > MAX_BYTES:
-        raise ImageError(f"is an AVIF file of {len(content):,} bytes, expected at most {MAX_BYTES:,}; {CONVERT}")
     boxes = dict(_boxes(content))
     if b"moov" in boxes:
         raise ImageError(f"is an animated AVIF file, which is not supported; {CONVERT}")

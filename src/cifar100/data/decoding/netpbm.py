@@ -15,8 +15,10 @@ _GAP = rb"(?:\s|#[^\r\n]*+[\r\n])++"  # without backtracking
 _HEADER = re.compile(rb"P([1-6])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})(?:" + _GAP + rb"(\d{1,5}))?+\s")
 _MAX_HEADER_BYTES = 2**16
 
-MAX_TEXT_BYTES = 64 * 2**20
-"""Of a file that spells its numbers out, about a second for each 10 MB."""
+MAX_TEXT_BYTES = 16 * 2**20
+"""Of a file that spells its numbers out, which takes about five seconds. Each comment takes a copy."""
+
+_AS_BINARY = "save it as binary PPM or PNG"
 
 
 class Header(NamedTuple):
@@ -34,7 +36,7 @@ def read_header(content: bytes) -> Header | None:
     """Return the header, or None for a file that Pillow reads as well.
 
     Raises:
-        ImageError: the file spells its numbers out, and is too large or would lose bits.
+        ImageError: the file spells its numbers out, and would take long or lose bits.
         ValueError: it is damaged.
     """
     match = _HEADER.match(content[:_MAX_HEADER_BYTES])
@@ -42,10 +44,10 @@ def read_header(content: bytes) -> Header | None:
         raise ValueError("no header")
     kind, bits = match[1], match[1] in b"14"
     width, height, maximum = int(match[2]), int(match[3]), 255 if bits else int(match[4] or 0)
-    if kind in b"123" and len(content) > MAX_TEXT_BYTES:
-        raise ImageError(f"is a PPM file of {len(content):,} bytes in text; save it as binary PPM or PNG")
+    if kind in b"123" and (len(content) > MAX_TEXT_BYTES or b"#" in content[match.end() :]):
+        raise ImageError(f"is a PPM file in text with comments or over {MAX_TEXT_BYTES:,} bytes; {_AS_BINARY}")
     if kind == b"3" and maximum > 255:
-        raise ImageError("is a PPM file in text with more than 8 bits per channel; save it as binary PPM or PNG")
+        raise ImageError(f"is a PPM file in text with more than 8 bits per channel; {_AS_BINARY}")
     if kind in b"1234" or maximum == 255 or not 0 < maximum < 65536 or not width or not height:
         return None
     return Header(width, height, 1 if kind == b"5" else 3, maximum, match.end())

@@ -39,6 +39,9 @@ _DECODER_BYTES = {"AVIF": 8, "GIF": 8, "WEBP": 13}
 _CODED_BYTES = 8
 """For each coded pixel of AVIF, before the conversion to RGB: three channels of 16 bits, and the decoder's own."""
 
+_MAX_BYTES = {"AVIF": 32 * 2**20, "GIF": 64 * 2**20, "WEBP": 64 * 2**20}
+"""Of a file. Pillow makes up to 30 times as many bytes of the Exif data, and reads GIF byte by byte."""
+
 _WIDE_BYTES = 20
 _SLOW_BYTES = 60
 """Allows 14 megapixels where Pillow decodes in Python: run-length BMP, netpbm in text."""
@@ -97,6 +100,8 @@ def open_picture(content: bytes) -> Picture:
         Exception: it is damaged; Pillow raises almost anything.
     """
     kind = format_of(content)
+    if len(content) > (most := _MAX_BYTES.get(kind, len(content))):
+        raise ImageError(f"is a file of {len(content):,} bytes, expected at most {most:,} for {kind}; {CONVERT}")
     if kind in ("AVIF", "WEBP") and not features.check(kind.lower()):
         raise foreign(f"a file of the format {kind}, which this build of Pillow cannot read")
     return _OPENERS[kind](content) if kind in _OPENERS else PillowPicture(content, kind)
@@ -178,7 +183,7 @@ class PillowPicture(Picture):
         self.memory: float = len(content) + _DECODER_BYTES.get(kind, 0) * self.num_pixels
         if kind != "JPEG":  # which is scaled down
             self.memory += self.image_bytes()
-        self.orientation = int(Image.Image.getexif(self.image).get(_ORIENTATION, 1))  # that of PNG loads the pixels
+        self.orientation = _orientation(self.image)
         self._integers = integers or Integers()
 
     @property
@@ -212,6 +217,15 @@ class PillowPicture(Picture):
             white = Image.new("RGBA", coloured.size, "white")
             rows = Image.alpha_composite(white, coloured)
         return rows.convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's number of the orientation; 1 if there is none."""
+    try:
+        noted = Image.Image.getexif(image).get(_ORIENTATION)  # PNG's own `getexif` loads the pixels
+    except Exception:  # a damaged note makes Pillow raise almost anything; the pixels are as they are stored
+        return 1
+    return noted if isinstance(noted, int) else 1
 
 
 def _open_avif(content: bytes) -> Picture:
