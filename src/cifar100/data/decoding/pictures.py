@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from cifar100.data.decoding import avif, jpeg, netpbm, png, tiff
-from cifar100.data.decoding.formats import foreign, format_of
+from cifar100.data.decoding.formats import CONVERT, ImageError, foreign, format_of
 from cifar100.data.decoding.integers import to_bytes, white_value
 
 # Pillow warns about unknown tags and large images. A block around each call would not be safe in threads.

@@ -20,6 +20,7 @@ from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.long_steps import progress
+from cifar100.terminal import say
 
 
 def ensure_custom(root: Path) -> DatasetInfo:
@@ -72,6 +73,9 @@ def prepare_custom(root: Path) -> DatasetInfo:
             labels = np.array([row.fine_label for row in rows[split]], dtype=np.int64)
             write_packed(images[split], labels, folder, split=split)
         write_info(info, folder.info_file)
+    if info.constant_channels:
+        channels = " and ".join(info.constant_channels)
+        say(f"{root}: {channels} constant over all training images, so normalised by 1")
     return info
 
 
