@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from cifar100.data.decoding.formats import ImageError
 
 _GAP = rb"(?:\s|#[^\r\n]*+[\r\n])++"  # without backtracking
-_HEADER = re.compile(rb"P([1-6])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})(?:" + _GAP + rb"(\d{1,5}))?+\s")
+_NUMBER = _GAP + rb"(\d{1,9})"
+_HEADER = re.compile(rb"P(?:([2356])" + _NUMBER * 3 + rb"|[14]" + _NUMBER * 2 + rb")\s")
+"""Bitmaps have no maximum."""
+
 _MAX_HEADER_BYTES = 2**16
 
 MAX_TEXT_BYTES = 16 * 2**20
@@ -42,15 +45,17 @@ def read_header(content: bytes) -> Header | None:
     match = _HEADER.match(content[:_MAX_HEADER_BYTES])
     if match is None:
         raise ValueError("no header")
-    kind, bits = match[1], match[1] in b"14"
-    width, height, maximum = int(match[2]), int(match[3]), 255 if bits else int(match[4] or 0)
-    if kind in b"123" and (len(content) > MAX_TEXT_BYTES or b"#" in content[match.end() :]):
+    text = content[1:2] in b"123"
+    if text and (len(content) > MAX_TEXT_BYTES or b"#" in content[match.end() :]):
         raise ImageError(f"is a PPM file in text with comments or over {MAX_TEXT_BYTES:,} bytes; {_AS_BINARY}")
-    if kind == b"3" and maximum > 255:
-        raise ImageError(f"is a PPM file in text with more than 8 bits per channel; {_AS_BINARY}")
-    if kind in b"1234" or maximum == 255 or not 0 < maximum < 65536 or not width or not height:
+    if match[1] is None:
         return None
-    return Header(width, height, 1 if kind == b"5" else 3, maximum, match.end())
+    width, height, maximum = int(match[2]), int(match[3]), int(match[4])
+    if match[1] == b"3" and maximum > 255:
+        raise ImageError(f"is a PPM file in text with more than 8 bits per channel; {_AS_BINARY}")
+    if text or maximum == 255 or not 0 < maximum < 65536 or not width or not height:
+        return None
+    return Header(width, height, 1 if match[1] == b"5" else 3, maximum, match.end())
 
 
 def read_pixels(content: bytes, header: Header) -> NDArray[np.integer]:
