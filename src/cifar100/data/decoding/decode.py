@@ -46,13 +46,10 @@ def decode_image(content: bytes, memory: Memory) -> NDArray[np.uint8]:
         Exception: the file is damaged; Pillow raises almost anything.
     """
     try:
-        upright = _decode(content, memory)
+        return np.array(_decode(content, memory))
     except Image.DecompressionBombError as error:  # TIFF and GIF have Pillow's own limit
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS // 2)
         raise ImageError(f"has more than {most:,} pixels; scale it down") from error
-    if upright.size != (IMAGE_SIDE, IMAGE_SIDE):
-        upright = ImageOps.fit(upright, (IMAGE_SIDE, IMAGE_SIDE), method=Image.Resampling.BICUBIC)
-    return np.array(upright)
 
 
 def _decode(content: bytes, memory: Memory) -> Image.Image:
@@ -65,7 +62,12 @@ def _decode(content: bytes, memory: Memory) -> Image.Image:
         )
     with memory.reserved(needed):
         picture.load()
-        return _upright(_reduced(picture), picture.orientation)
+        width, height = picture.size
+        if width * height > MANY_PIXELS:
+            return _upright(_fitted_in_parts(picture), picture.orientation)
+        image = _upright(picture.rows(0, height), picture.orientation)
+    size = (IMAGE_SIDE, IMAGE_SIDE)
+    return image if image.size == size else ImageOps.fit(image, size, method=Image.Resampling.BICUBIC)
 
 
 def _factor(width: int, height: int) -> int:
@@ -78,18 +80,19 @@ def _memory_of_conversion(width: int, height: int) -> int:
     return part * _CONVERSION_BYTES + (4 * width // factor + ROW_BYTES) * height // factor
 
 
-def _reduced(picture: Picture) -> Image.Image:
-    """Return an image in RGB; of many pixels, averaged over squares, in parts, so that no copy of it is made."""
+def _fitted_in_parts(picture: Picture) -> Image.Image:
+    """Return the centre of an image of many pixels, 32x32. Averages over squares in parts, so that no copy is made."""
     width, height = picture.size
-    if width * height <= MANY_PIXELS:
-        return picture.rows(0, height)
     factor = _factor(width, height)
     step = factor * max(1, _PART_PIXELS // (width * factor))
-    image = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    for top in range(0, height, step):
-        rows = picture.rows(top, min(top + step, height))
-        image.paste(rows.reduce(factor), (0, top // factor))
-    return image
+    reduced = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    for row in range(0, height, step):
+        rows = picture.rows(row, min(row + step, height))
+        reduced.paste(rows.reduce(factor), (0, row // factor))
+    side = min(width, height) / factor
+    left, top = (width / factor - side) / 2, (height / factor - side) / 2
+    box = (left, top, left + side, top + side)  # the last squares may lie partly outside the image
+    return reduced.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC, box=box)
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -200,8 +200,9 @@ class PillowPicture(Picture):
         """Decode the first image of the file."""
         self.image.load()
         if self.image.mode.startswith("I"):
-            kind = np.uint16 if self.image.mode != "I" else np.uint32 if self._integers.unsigned else np.int32
-            values: NDArray[np.integer] = np.asarray(self.image).view(kind)
+            values = cast(NDArray[np.integer], np.asarray(self.image))
+            if self._integers.unsigned:
+                values = values.view(np.uint32)
             self._values = ArrayPicture(self.image.size, 0, self._integers)
             self._values.set_values(values)
         if self.kind == "TIFF":
