@@ -72,8 +72,12 @@ def exif(count: int, *, tag: int = 0x011A, kind: int = 5, size: int = 8) -> byte
 
 
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Saves copies, because a saved image keeps options of its format."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
+    frames = (
+        {"append_images": [frame.copy() for frame in options["append_images"]]} if "append_images" in options else {}
+    )
+    image.copy().save(buffer, kind, **(options | frames))
     return buffer.getvalue()
 
 
