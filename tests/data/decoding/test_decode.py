@@ -22,7 +22,7 @@ MAX_MEGABYTES = 1024
 """Above the memory of the process before it reads the file."""
 
 MEASURE = """
-import io, resource, sys, threading, time
+import resource, sys, threading, time
 from pathlib import Path
 import cv2
 from cifar100.data.folder.image_files import read_image
@@ -35,6 +35,9 @@ def read():
         said.append(str(error))
 
 def peak():
+    status = Path("/proc/self/status")
+    if status.is_file():  # ru_maxrss counts the process that started this one as well
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
     number = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return number / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -94,7 +97,7 @@ def bomb(kind: str) -> bytes:
         "PNG of 200 megapixels, cut": lambda: png_bomb(14_200, 14_200, rows=14_000),
         "PNG with transparency": lambda: png_bomb(14_200, 14_200, colour=6),
         "PNG of 16 bits": lambda: png_bomb(5_800, 5_800, bits=16, colour=6),
-        "thin PNG": lambda: png_bomb(1, 27_000_000, colour=0),
+        "thin PNG": lambda: png_bomb(1, 24_000_000, colour=0),
         "PNG with text": lambda: PNG_START + png_bomb(9, 9)[8:33] + text + png_bomb(9, 9)[33:],
         "PNG with Exif": lambda: png_bomb(9, 9)[:33] + chunk(b"eXIf", exif(2 * 10**6)) + png_bomb(9, 9)[33:],
         "JPEG with Exif": lambda: still[:2] + segments + still[2:],
@@ -151,7 +154,7 @@ def test_the_worst_files_take_less_than_a_gibibyte(kind: str, threads: int, tmp_
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     megabytes, seconds, said = done.stdout.split(maxsplit=2)
     print(f"{kind}, {threads} at once: {float(megabytes):.0f} MB, {float(seconds):.1f} s {said}")
-    assert float(megabytes) < MAX_MEGABYTES
+    assert 0 < float(megabytes) < MAX_MEGABYTES
     assert "Traceback" not in done.stderr
 
 
