@@ -330,6 +330,16 @@ def test_a_fifo_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
             read_image(tmp_path / name)
 
 
+def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(content: bytes, memory: object) -> None:
+        raise MemoryError
+
+    saved(picture(64, 64, "RGB"), tmp_path / "image.png")
+    monkeypatch.setattr(image_files, "decode_image", decode)
+    with pytest.raises(UserError, match="takes more memory to read than is free; scale it down"):
+        read_image(tmp_path / "image.png")
+
+
 def test_a_large_file_is_read_alone(tmp_path: Path) -> None:
     """It holds the memory of all, also while other threads read small ones."""
     large, small = tmp_path / "large.bmp", tmp_path / "small.png"

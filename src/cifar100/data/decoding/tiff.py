@@ -13,6 +13,9 @@ MAX_TAG_BYTES = 4 * 2**20
 COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 50000}
 """None, CCITT, LZW, JPEG, deflate, PackBits, Zstandard. Not LZMA and WebP, whose decoders ask for memory themselves."""
 
+_PHOTOMETRICS = {0, 1, 2, 3, 5, 6}
+"""Grey, RGB, palette, CMYK, YCbCr. Not LAB."""
+
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _SAMPLES, _MAX_VALUE, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 277, 281, 284, 322, 323
 _EXTRA_SAMPLES, _FORMAT = 338, 339
@@ -83,6 +86,12 @@ def read_tags(content: bytes) -> Tiff:
         rotated=first(_ORIENTATION, 1) != 1,
         tile_bytes=first(_TILE_WIDTH, 0) * first(_TILE_LENGTH, 0) * samples * bits // 8,
     )
+    if bits == 8 and tiff.signed:
+        raise ImageError("has signed pixels of 8 bits; shift them to 0 and above, or leave it out")
+    if first(_PHOTOMETRIC, 0) not in _PHOTOMETRICS:
+        raise ImageError(f"has TIFF colours of kind {first(_PHOTOMETRIC, 0)}, which is not supported; {CONVERT}")
+    if samples == 2 and tiff.extra == 1:
+        raise unsupported(tiff)
     if tiff.wide_colour and tiff.planar:
         raise ImageError("has 16 bits per channel in separate planes; save it with interleaved channels")
     if first(_PHOTOMETRIC, 0) == 5 and bits == 16:

@@ -1,4 +1,4 @@
-"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of any format and size.
+"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of many formats and any size.
 
 The images are not changed; the packed arrays and `dataset.json` are written next to them.
 """

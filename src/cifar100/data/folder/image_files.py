@@ -21,7 +21,7 @@ from cifar100.data.folder.layout import DatasetInfo, Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically
-from cifar100.files.regular import open_regular
+from cifar100.files.regular import open_regular, read_bytes
 from cifar100.foreign_text import csv_cell
 from cifar100.long_steps import progress
 
@@ -69,6 +69,8 @@ def _read(content: bytes, path: Path, memory: Memory) -> NDArray[np.uint8]:
         return decode_image(content, memory)
     except ImageError as error:
         raise UserError(f"{path} {error}.") from error
+    except MemoryError as error:
+        raise UserError(f"{path} takes more memory to read than is free; scale it down.") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
         found = f"{path} is damaged or not an image ({len(content)} bytes)"
         raise UserError(f"{found}; restore it or leave it out.") from error
@@ -153,7 +155,7 @@ def has_all_images(labels: NDArray[np.int64], info: DatasetInfo, folder: Path) -
 
 def _is_whole(path: Path) -> bool:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, limit=_LARGE_FILE_BYTES)
     except OSError:
         return False
     return content.startswith(png.START) and bool(png.chunks(content))
