@@ -6,7 +6,7 @@ import io
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image, features
 
 from cifar100.data.decoding import avif, jpeg, netpbm, png, tiff
 from cifar100.data.decoding.formats import CONVERT, ImageError, foreign, format_of
-from cifar100.data.decoding.integers import to_bytes, white_value
+from cifar100.data.decoding.integers import IntegerPixels, Integers
 
 # Pillow warns about unknown tags and large images. A block around each call would not be safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -71,27 +71,6 @@ class Picture(ABC):
         """Return some rows as RGB, transparency on white."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Integers:
-    """How the values of integer pixels with more than 8 bits are to be read."""
-
-    declared: int | None = None
-    """The maximum that the file declares."""
-
-    inverted: bool = False
-    """0 is white."""
-
-    premultiplied: bool = False
-    opaque: bool = False
-    """The fourth channel is not transparency."""
-
-    transparent: int | None = None
-    """The grey value that is transparent."""
-
-    unsigned: bool = False
-    """Pillow's signed 32 bits hold an unsigned number."""
-
-
 def open_picture(content: bytes) -> Picture:
     """Read the header of an image file.
 
@@ -107,57 +86,33 @@ def open_picture(content: bytes) -> Picture:
     return _OPENERS[kind](content) if kind in _OPENERS else PillowPicture(content, kind)
 
 
-class ArrayPicture(Picture):
-    """Integer pixels with more than 8 bits, (H, W) or (H, W, channels); decoded by `load` or given."""
-
-    def __init__(self, size: tuple[int, int], memory: float, integers: Integers) -> None:
-        self.size, self.memory, self.integers = size, memory, integers
-        self.num_pixels = size[0] * size[1]
-
-    def load(self) -> None:
-        """Decode nothing: the values are given to `set_values`."""
-
-    def set_values(self, colours: NDArray[np.integer], alpha: NDArray[np.integer] | None = None) -> None:
-        """Take the pixels and find the values of white and of opaque."""
-        self._colours, self._alpha = colours, None if self.integers.opaque else alpha
-        self._white = white_value(colours, declared=self.integers.declared)
-        self._opaque = 1 if self._alpha is None else white_value(self._alpha)
-        self.size = (colours.shape[1], colours.shape[0])
-
-    def rows(self, top: int, bottom: int) -> Image.Image:
-        """Return some rows as RGB, transparency on white."""
-        colours = self._colours[top:bottom]
-        shown = to_bytes(colours, self._white)
-        if self.integers.inverted:
-            shown = 255 - shown
-        if self._alpha is not None:
-            alpha = (self._alpha[top:bottom] / np.float32(self._opaque))[..., None]
-            shown = (shown * (1 if self.integers.premultiplied else alpha) + 255 * (1 - alpha)).round().clip(0, 255)
-        if self.integers.transparent is not None:
-            shown = np.where(colours == self.integers.transparent, 255, shown)
-        return Image.fromarray(shown.astype(np.uint8)).convert("RGB")
-
-
-class NetpbmPicture(ArrayPicture):
+class NetpbmPicture(Picture):
     """A binary PGM or PPM file with more or less than 8 bits."""
 
     def __init__(self, content: bytes, header: netpbm.Header) -> None:
-        declared = None if header.maximum == 65535 else header.maximum
-        super().__init__((header.width, header.height), len(content), Integers(declared=declared))
+        self.size = (header.width, header.height)
+        self.num_pixels = header.width * header.height
+        self.memory = len(content)
         self._content, self._header = content, header
 
     def load(self) -> None:
         """View the content as pixels."""
-        self.set_values(netpbm.read_pixels(self._content, self._header))
+        declared = None if self._header.maximum == 65535 else self._header.maximum
+        self._pixels = IntegerPixels(netpbm.read_pixels(self._content, self._header), Integers(declared=declared))
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Return some rows as RGB."""
+        return Image.fromarray(self._pixels.rows(top, bottom)).convert("RGB")
 
 
-class WidePicture(ArrayPicture):
+class WidePicture(Picture):
     """A PNG or TIFF file with several channels of 16 bits, of which Pillow keeps the upper 8; OpenCV keeps all."""
 
     def __init__(self, content: bytes, header: PillowPicture, integers: Integers) -> None:
-        super().__init__(header.size, header.memory + _WIDE_BYTES * header.num_pixels, integers)
+        self.size, self.num_pixels = header.size, header.num_pixels
+        self.memory = header.memory + _WIDE_BYTES * header.num_pixels
         self.orientation = 1 if header.kind == "TIFF" else header.orientation  # OpenCV applies that of TIFF
-        self._content = content
+        self._content, self._integers = content, integers
 
     def load(self) -> None:
         """Decode with OpenCV."""
@@ -167,8 +122,14 @@ class WidePicture(ArrayPicture):
         values = cv2.imdecode(np.frombuffer(self._content, np.uint8), cv2.IMREAD_UNCHANGED)
         if values is None or values.dtype != np.uint16 or values.ndim != 3:
             raise ValueError("OpenCV cannot decode it")
-        pixels = cast(NDArray[np.uint16], values)
-        self.set_values(pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None)  # OpenCV has blue first
+        pixels = cast(NDArray[np.uint16], values)  # (H, W, 3 or 4), blue first
+        alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+        self._pixels = IntegerPixels(pixels[..., 2::-1], self._integers, alpha=alpha)
+        self.size = (pixels.shape[1], pixels.shape[0])
+
+    def rows(self, top: int, bottom: int) -> Image.Image:
+        """Return some rows as RGB, transparency on white."""
+        return Image.fromarray(self._pixels.rows(top, bottom))
 
 
 class PillowPicture(Picture):
@@ -184,7 +145,7 @@ class PillowPicture(Picture):
         if kind != "JPEG":  # which is scaled down
             self.memory += self.image_bytes()
         self.orientation = _orientation(self.image)
-        self._integers = integers or Integers()
+        self.integers = integers or Integers()
 
     @property
     def size(self) -> tuple[int, int]:  # type: ignore[override]
@@ -201,17 +162,14 @@ class PillowPicture(Picture):
         self.image.load()
         if self.image.mode.startswith("I"):
             values = cast(NDArray[np.integer], np.asarray(self.image))
-            if self._integers.unsigned:
-                values = values.view(np.uint32)
-            self._values = ArrayPicture(self.image.size, 0, self._integers)
-            self._values.set_values(values)
+            self._pixels = IntegerPixels(values.view(np.uint32) if self.integers.unsigned else values, self.integers)
         if self.kind == "TIFF":
             self.orientation = 1  # Pillow has applied it
 
     def rows(self, top: int, bottom: int) -> Image.Image:
         """Return some rows as RGB, transparency on white."""
         if self.image.mode.startswith("I"):
-            return self._values.rows(top, bottom)
+            return Image.fromarray(self._pixels.rows(top, bottom)).convert("RGB")
         rows = self.image.crop((0, top, self.image.width, bottom))
         if rows.has_transparency_data:
             coloured = rows.convert("RGBA")
@@ -264,9 +222,8 @@ def _open_png(content: bytes) -> Picture:
     picture.memory += len(content)
     if essential[24] == 16 and picture.image.mode in ("RGB", "RGBA"):
         return WidePicture(essential, picture, integers)
-    transparent = picture.image.info.get("transparency")
     if picture.image.mode.startswith("I"):
-        picture = PillowPicture(essential, "PNG", replace(integers, transparent=transparent))
+        picture.integers = replace(integers, transparent=picture.image.info.get("transparency"))
     return picture
 
 
