@@ -20,7 +20,7 @@ def test_the_tags_are_read(order: str) -> None:
     assert (tags.bits, tags.samples, tags.planar, tags.signed, tags.inverted) == (16, 3, False, False, False)
     assert (tags.declared, tags.extra, tags.rotated, tags.tile_bytes) == (None, None, True, 64 * 32 * 6)
     assert tags.wide_colour
-    assert tags.memory_per_pixel == 10
+    assert tags.memory(1000) == 1000 * 10 + 64 * 32 * 6 + 400
     assert read_tags(tiff_of(GREY.astype(np.int16), order=order, t262=0)).inverted
     assert read_tags(tiff_of(GREY.astype(np.int16), order=order)).signed
 

@@ -250,7 +250,7 @@ def _open_tiff(content: bytes) -> Picture:
         picture = PillowPicture(content, "TIFF", integers)
     except SyntaxError as error:
         raise tiff.unsupported(tags) from error
-    picture.memory += tags.memory_per_pixel * picture.num_pixels + tags.tile_bytes
+    picture.memory += tags.memory(picture.num_pixels)
     return WidePicture(content, picture, integers) if tags.wide_colour else picture
 
 

@@ -19,6 +19,10 @@ _PHOTOMETRICS = {0, 1, 2, 3, 5, 6}
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _SAMPLES, _MAX_VALUE, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 277, 281, 284, 322, 323
 _EXTRA_SAMPLES, _FORMAT = 338, 339
+_STRIPS, _TILES = 273, 324
+_PART_BYTES = 400
+"""That Pillow takes for each strip or tile."""
+
 _SUBDIRECTORIES = (34665, 34853, 40965)
 """Exif, GPS and interoperability, which Pillow reads after the pixels."""
 
@@ -45,16 +49,18 @@ class Tiff:
 
     rotated: bool
     tile_bytes: int
+    num_parts: int
+    """Strips or tiles."""
 
     @property
     def wide_colour(self) -> bool:
         """Whether each pixel has several samples of 16 bits, of which Pillow reads the upper 8."""
         return self.bits == 16 and self.samples in (3, 4)
 
-    @property
-    def memory_per_pixel(self) -> float:
-        """Bytes that decoding takes beside Pillow's image: its rotated copy, and a strip, which may hold all pixels."""
-        return 4 * self.rotated + self.samples * self.bits / 8
+    def memory(self, num_pixels: int) -> float:
+        """Return the bytes beside Pillow's image: its rotated copy, a strip, which may hold all pixels, and a tile."""
+        per_pixel = 4 * self.rotated + self.samples * self.bits / 8
+        return per_pixel * num_pixels + self.tile_bytes + _PART_BYTES * self.num_parts
 
 
 def read_tags(content: bytes) -> Tiff:
@@ -82,8 +88,9 @@ def read_tags(content: bytes) -> Tiff:
         signed=sample_format == 2,
         inverted=first(_PHOTOMETRIC, 0) == 0,
         declared=_declared(bits, first(_MAX_VALUE, 0)),
-        extra=first(_EXTRA_SAMPLES, -1) if directory.has(_EXTRA_SAMPLES) else None,
+        extra=first(_EXTRA_SAMPLES, -1) if directory.count(_EXTRA_SAMPLES) else None,
         rotated=first(_ORIENTATION, 1) != 1,
+        num_parts=max(directory.count(_STRIPS), directory.count(_TILES)),
         tile_bytes=first(_TILE_WIDTH, 0) * first(_TILE_LENGTH, 0) * samples * bits // 8,
     )
     if bits == 8 and tiff.signed:
@@ -135,8 +142,8 @@ class _Directory:
                     below |= self._read(self._values(found[tag])[0])
             found = below
 
-    def has(self, tag: int) -> bool:
-        return tag in self.entries
+    def count(self, tag: int) -> int:
+        return self.entries[tag][1] if tag in self.entries else 0
 
     def first(self, tag: int, default: int) -> int:
         return self._values(self.entries[tag])[0] if tag in self.entries else default
