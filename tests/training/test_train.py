@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
 from small_runs import assert_same_run, epochs, small_config, state, stop_at
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -198,3 +200,26 @@ def test_a_run_does_not_change_the_network_of_the_range_test(tiny_data: Path) ->
     rate = json.loads(found.lr_finder_points.read_text())["learning_rate"]
     given = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": rate})
     assert_same_run(commands.train(given, network=build_network()), found)
+
+
+@pytest.mark.parametrize(("pipeline", "channels"), [("packed", [1]), ("images", [1]), ("packed", [0, 1, 2])])
+def test_constant_or_equal_channels_train_and_predict(pipeline: str, channels: list[int], tmp_path: Path) -> None:
+    """Green fluorescence and grey images; dividing by the deviation of a constant would give NaN or huge features."""
+    data = tmp_path / "microscope"
+    data.mkdir()
+    lines = ["file,fine_label"]
+    for index in range(80):
+        pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+        pixels[..., channels] = np.random.default_rng(index).integers(0, 100, (32, 32, 1)) + 150 * (index % 2)
+        Image.fromarray(pixels).save(data / f"{index}.png")
+        lines.append(f"{index}.png,{index % 2}")
+    (data / "train.csv").write_text("\n".join(lines))
+    workers = {"data.num_workers": 0} if pipeline == "images" else {}
+    changes = {"data.source": "download", "data.pipeline": pipeline, "data.batch_size": 8, "training.max_epochs": 2}
+    run = commands.train(small_config(data, **changes, **workers))
+    best = commands.evaluate(run.path, split="validation").metrics
+    assert best["accuracy"] > 0.9
+    assert best["loss"] < 5
+    (first,) = commands.predict(run.path, images=[data / "1.png"])
+    assert first.classes[0].name == "1"
+    assert first.classes[0].probability > 0.5

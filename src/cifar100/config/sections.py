@@ -72,11 +72,12 @@ class DataConfig(Section):
     """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. The results do not
     depend on it."""
 
-    mean: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
+    mean: Annotated[tuple[float, float, float] | None, Range(0, 1)] = None
     """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""
 
-    std: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
-    """Channel standard deviations to normalise with; null uses those measured at preparation."""
+    std: Annotated[tuple[float, float, float] | None, Range(0.001, 1)] = None
+    """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
+    channel."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from cifar100.errors import UserError
 from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork
 
 MAX_THREADS = 8
-"""Each reads an image at a time; a photograph takes about 100 MB while it is decoded."""
+"""Each reads an image at a time. All together take as much memory as one of the largest; see `data.decoding.memory`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def classify(trained: TrainedNetwork, images: Sequence[Path], *, top: int) -> It
 
     Args:
         trained: the network.
-        images: files of any size, mode and format that Pillow reads; see `read_image`.
+        images: files of any size and mode, in a supported format; see `read_image`.
         top: number of classes to return for each image.
 
     Raises:

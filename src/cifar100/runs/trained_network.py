@@ -46,7 +46,8 @@ class TrainedNetwork:
     @property
     def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Mean and standard deviation of each channel in training, pixels in 0..1."""
-        return self.config.data.mean or self.info.mean, self.config.data.std or self.info.std
+        mean, std = self.info.normalization
+        return self.config.data.mean or mean, self.config.data.std or std
 
     def __call__(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""

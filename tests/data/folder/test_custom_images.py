@@ -146,3 +146,28 @@ def test_a_failed_preparation_keeps_the_previous_one(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         prepare_custom(tmp_path)
     assert DataFolder(tmp_path).info() == info
+
+
+def green_only(folder: Path, *, num_images: int = 40) -> Path:
+    """Two classes of a fluorescence microscope: red and blue are 0."""
+    generator = np.random.default_rng(0)
+    lines = ["file,fine_label"]
+    for index in range(num_images):
+        pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+        pixels[..., 1] = generator.integers(0, 100, (32, 32)) + 150 * (index % 2)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+        lines.append(f"{index}.png,{index % 2}")
+    (folder / "train.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = prepare_custom(green_only(tmp_path))
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: red and blue constant over all training images, so normalised by 1" in said
+    assert info.std[0] == info.std[2] == 0  # measured, and also what older versions wrote
+    mean, std = DataFolder(tmp_path).info().normalization
+    assert std == (1.0, info.std[1], 1.0)
+    assert mean == info.mean
+    prepare_custom(make(tmp_path))
+    assert "constant" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of any format and size.
+"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of many formats and any size.
 
 The images are not changed; the packed arrays and `dataset.json` are written next to them.
 """
@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
-from cifar100.data.folder.image_files import IMAGE_SIDE, read_image
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_statistics, write_info, write_packed
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.long_steps import progress
+from cifar100.terminal import say
 
 
 def ensure_custom(root: Path) -> DatasetInfo:
@@ -71,6 +73,9 @@ def prepare_custom(root: Path) -> DatasetInfo:
             labels = np.array([row.fine_label for row in rows[split]], dtype=np.int64)
             write_packed(images[split], labels, folder, split=split)
         write_info(info, folder.info_file)
+    if info.constant_channels:
+        channels = " and ".join(info.constant_channels)
+        say(f"{root}: {channels} constant over all training images, so normalised by 1")
     return info
 
 

@@ -20,6 +20,12 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
 
+MIN_STD = 0.25 / 255
+"""Of a channel, pixels in 0..1. A channel that varies less is constant: dividing by 0 gives NaN, and by less than a
+quarter of a level only amplifies what hardly any image has."""
+
+CHANNELS = ("red", "green", "blue")
+
 Origin = Literal["official", "altered", "generated", "custom"]
 
 
@@ -53,6 +59,17 @@ class DatasetInfo:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     """Mean and standard deviation of each channel over all training images, pixels in 0..1."""
+
+    @property
+    def normalization(self) -> tuple[Triple, Triple]:
+        """Mean and standard deviation to normalise with; the latter is 1 for a constant channel."""
+        red, green, blue = (value if value >= MIN_STD else 1.0 for value in self.std)
+        return self.mean, (red, green, blue)
+
+    @property
+    def constant_channels(self) -> tuple[str, ...]:
+        """The channels that have one value in all training images, such as red and blue in green fluorescence."""
+        return tuple(name for name, value in zip(CHANNELS, self.std, strict=True) if value < MIN_STD)
 
     @property
     def num_classes(self) -> int:

@@ -41,8 +41,9 @@ class CifarDataModule(LightningDataModule):
         self.info = info
         self.split = split
         self.folder = DataFolder(config.data.root)
-        self.mean = config.data.mean or info.mean
-        self.std = config.data.std or info.std
+        mean, std = info.normalization
+        self.mean = config.data.mean or mean
+        self.std = config.data.std or std
         self.progress: Callable[[], float] = float  # 0.0; unlike a lambda it can be pickled, as `ddp_spawn` requires
         """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
