@@ -136,7 +136,8 @@ def assemble(
     if training.limit_train_batches is not None:
         steps_per_epoch = min(training.limit_train_batches, steps_per_epoch)
     max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
-    clock = RunClock(steps_of(training.max_epochs, steps_per_epoch), max_seconds=max_seconds, started=started)
+    max_steps = None if training.max_epochs is None else steps_of(training.max_epochs, steps_per_epoch)
+    clock = RunClock(max_steps, max_seconds=max_seconds, started=started)
     teacher = None
     if isinstance(data, CifarDataModule):
         data.progress = lambda: clock.progress
