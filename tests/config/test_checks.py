@@ -132,7 +132,11 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
         ({"data.mean": (0.5, 0.5, 0.5)}, "--data.mean and --data.std belong together"),
         ({"training.max_minutes": 5.0, "training.devices": 2}, "--training.max_minutes needs --training.devices 1"),
         ({"training.resolutions": (16, 32)}, r"resolution_changes is \[\], but 2 resolutions need 1 number"),
-        ({"optimization.momentum": 0.0}, "--optimization.nesterov needs --optimization.momentum above 0"),
+        (
+            {"optimization.momentum": 0.0},
+            "--optimization.momentum is 0, .*; give --optimization.nesterov false",
+        ),
+        ({"training.loggers": ("csv", "csv")}, r"--training.loggers is \[csv, csv\], but a logger can be listed only"),
         ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
         ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "nesterov must be true"),
         ({"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9}, "ema_final_decay is 0.9, but"),

@@ -89,6 +89,8 @@ def check_combinations(config: Config) -> None:
         raise UserError("--data.mean and --data.std belong together; give both or neither.")
     _check_length(training)
     _check_optimizer(config.optimization)
+    if len(set(training.loggers)) < len(training.loggers):
+        raise UserError(f"--training.loggers is {shown(training.loggers)}, but a logger can be listed only once.")
     if config.optimization.sam != "none" and training.precision == "16-mixed":
         # The gradient scaler would have to scale both passes, but it scales only one.
         raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
@@ -96,7 +98,10 @@ def check_combinations(config: Config) -> None:
 
 def _check_length(training: TrainingConfig) -> None:
     if training.max_minutes is not None and training.num_processes > 1:
-        raise UserError("--training.max_minutes needs --training.devices 1: the clocks of several processes differ.")
+        raise UserError(
+            "--training.max_minutes needs --training.devices 1: the clocks of several processes differ; or give "
+            "--training.max_epochs instead."
+        )
     resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
     if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or 1 in changes:
         number = len(resolutions) - 1
@@ -110,7 +115,9 @@ def _check_length(training: TrainingConfig) -> None:
 
 def _check_optimizer(optimization: OptimizationConfig) -> None:
     if optimization.optimizer == "sgd" and optimization.nesterov and optimization.momentum == 0:
-        raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+        raise UserError(
+            "--optimization.momentum is 0, but Nesterov momentum needs more; give --optimization.nesterov false too."
+        )
     if optimization.optimizer == "muon" and optimization.learning_rate == "auto":
         raise UserError(
             "the learning-rate finder varies one learning rate, but muon has two; give both --optimization."

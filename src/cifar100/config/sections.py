@@ -192,7 +192,9 @@ class OptimizationConfig(Section):
     div_factor: Annotated[float, Range(1, 1e12), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 25.0
     """The first learning rate is the maximum divided by this."""
 
-    final_div_factor: Annotated[float, Range(1), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 1e4
+    final_div_factor: Annotated[
+        float, Range(1, 1e12), Needs("optimization.schedule", "one_cycle", "cosine", "linear")
+    ] = 1e4
     """The last learning rate is the first divided by this."""
 
     cycle_momentum: Annotated[

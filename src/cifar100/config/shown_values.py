@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import reprlib
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from cifar100.foreign_text import printable
@@ -31,6 +32,8 @@ def _shown(value: Any, *, depth: int) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return value[: MAX_LENGTH + 1] or "''"
+    if isinstance(value, PurePath):
+        return str(value)
     if isinstance(value, int) and abs(value) >= _LARGEST_INT:
         return f"{'-' if value < 0 else ''}10^{value.bit_length() * 0.30103:.0f}"
     if isinstance(value, (list, tuple)):
