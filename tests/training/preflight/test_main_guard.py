@@ -60,7 +60,9 @@ def test_code_that_no_process_imports_needs_no_guard(tmp_path: Path) -> None:
     "overrides",
     [
         {"training.devices": 2, "training.accelerator": "cpu"},
-        {"data.pipeline": "images", "data.num_workers": 2, "augmentation.flip": "random"},
+        pytest.param(
+            {"data.pipeline": "images", "data.num_workers": 2, "augmentation.flip": "random"}, marks=pytest.mark.slow
+        ),
     ],
     ids=["devices", "workers"],
 )
