@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
-from small_runs import assert_same_run, epochs, small_config, state, stop_at
+from small_runs import assert_same_run, epochs, small_config, state, stop_at, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -77,7 +77,7 @@ class Random(L.LightningDataModule):
 
 @pytest.mark.parametrize("network", [build_network, None])
 def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> None:
-    run = commands.train(config, network=DropoutNet if network is None else network())
+    run = commands.train(without(config, "model"), network=DropoutNet if network is None else network())
     weight = state(run)["state_dict"]["network.layers.2.weight"]
     assert weight.shape == (100, 3072)
     if network is not None:
@@ -89,7 +89,7 @@ def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> Non
 
 
 def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> None:
-    parts = {"loss": squared_error}
+    parts, config = {"loss": squared_error}, without(config, "model")
     whole = commands.train(config, experiment="whole", network=build_network(), **parts)
     for step in (7, 20):
         broken = stop_at(step, config, name=f"broken{step}", network=build_network(), **parts)
@@ -106,6 +106,7 @@ def test_a_custom_loss_is_minimized(config: Config) -> None:
 
 
 def test_a_custom_data_module_is_trained_and_resumes_exactly(config: Config) -> None:
+    config = without(config, "data")
     whole = commands.train(config, experiment="whole", datamodule=Random())
     assert state(whole)["state_dict"]["network.head.weight"].shape == (3, 8)
     assert epochs(whole)[-1]["train/loss"] < epochs(whole)[0]["train/loss"]
@@ -146,7 +147,7 @@ def test_custom_callbacks_see_the_run(config: Config) -> None:
 @pytest.mark.parametrize(("part", "value"), [("network", DropoutNet), ("loss", squared_error), ("datamodule", Random)])
 def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Config) -> None:
     given = {part: value() if part == "datamodule" else value}
-    run = stop_at(5, config, name="broken", **given)
+    run = stop_at(5, without(config, "model", "data"), name="broken", **given)
     with pytest.raises(UserError, match=rf"logs/broken was started from Python with {part}=.*{part}=") as caught:
         commands.train(resume=run.name)
     assert "\n" not in str(caught.value)
@@ -195,11 +196,30 @@ def test_custom_loggers_receive_the_metrics(config: Config, tmp_path: Path) -> N
 
 
 def test_a_run_does_not_change_the_network_of_the_range_test(tiny_data: Path) -> None:
-    automatic = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": "auto"})
+    changes = {"training.max_epochs": 1, "optimization.learning_rate": "auto"}
+    automatic = without(small_config(tiny_data, **changes), "model")
     found = commands.train(automatic, network=build_network())
     rate = json.loads(found.lr_finder_points.read_text())["learning_rate"]
-    given = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": rate})
-    assert_same_run(commands.train(given, network=build_network()), found)
+    given = small_config(tiny_data, **{**changes, "optimization.learning_rate": rate})
+    assert_same_run(commands.train(without(given, "model"), network=build_network()), found)
+
+
+def test_the_range_test_takes_the_same_parts(config: Config) -> None:
+    def network(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))
+
+    with pytest.raises(UserError, match="has no effect: network= replaces"):
+        commands.find_lr(config, network=network)
+    assert not Path("logs").exists()
+    suggestion = commands.find_lr(
+        without(config, "model", "data"),
+        network=network,
+        loss=lambda logits, labels: 2 * F.cross_entropy(logits, labels),
+        datamodule=Random(),
+        experiment="range",
+    )
+    assert suggestion.losses[0] > 1.8  # a cross-entropy of three classes would begin at 1.1
+    assert suggestion.losses[0] < 4  # and one of 100 classes, doubled, at 9.2
 
 
 @pytest.mark.parametrize(("pipeline", "channels"), [("packed", [1]), ("images", [1]), ("packed", [0, 1, 2])])

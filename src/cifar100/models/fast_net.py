@@ -131,7 +131,7 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
 
 @network("fast_net")
 def fast_net(
-    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1)] = (64, 256, 256)
+    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1, 16_384)] = (64, 256, 256)
 ) -> FastNet:
     """Build the small network of the recipes `fast`, `laptop` and `quickstart`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from typing import Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
+from cifar100.config.arguments import check_choice, check_flag
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
@@ -80,7 +82,7 @@ def evaluate(
     run: RunFolder,
     *,
     split: Literal["test", "validation"],
-    checkpoint: str,
+    checkpoint: str | PathLike[str],
     flip_tta: bool = False,
     network: NetworkSource | None = None,
 ) -> Evaluation:
@@ -96,6 +98,8 @@ def evaluate(
     Raises:
         UserError: the run or its data are missing, damaged or have changed.
     """
+    check_choice("split", split, ("test", "validation"))
+    check_flag("flip_tta", flip_tta)
     trained = load_trained(run, checkpoint, network=network)
     images, labels = _images(trained, run, split)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)

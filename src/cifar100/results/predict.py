@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar100.config.shown_values import shown
 from cifar100.data.folder.image_files import read_image
 from cifar100.environment import usable_processors
 from cifar100.errors import UserError
@@ -48,8 +49,8 @@ def classify(trained: TrainedNetwork, images: Sequence[Path], *, top: int) -> It
     Raises:
         UserError: `top` is not positive, or a file is not an image. Predictions of earlier batches have been yielded.
     """
-    if top < 1:
-        raise UserError(f"--top is {top}, but it must be at least 1.")
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise UserError(f"--top is {shown(top)}, but it must be a whole number of at least 1.")
     with ThreadPoolExecutor(min(MAX_THREADS, usable_processors())) as pool:
         for start in range(0, len(images), BATCH_SIZE):
             files = images[start : start + BATCH_SIZE]

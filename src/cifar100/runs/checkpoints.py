@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
+from cifar100.files.user_paths import user_path
 from cifar100.runs.folder import RunFolder
 
 NETWORK_PREFIX = "network."
@@ -71,7 +72,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         raise
 
 
-def open_checkpoint(run: RunFolder, which: str, *, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+def open_checkpoint(
+    run: RunFolder, which: str | os.PathLike[str], *, tell: Callable[[str], None]
+) -> tuple[Path, dict[str, Any]]:
     """Read `best`, `last` or a path. If `best` or `last` is damaged, read the newest intact one.
 
     `best` means `last` for a run without validation images.
@@ -85,8 +88,8 @@ def open_checkpoint(run: RunFolder, which: str, *, tell: Callable[[str], None]) 
         UserError: there is no such file, or none is intact.
     """
     order = {"last": (LAST, PREVIOUS), "best": (BEST, LAST, PREVIOUS)}
-    if which not in order:
-        path = Path(which)
+    if not isinstance(which, str) or which not in order:
+        path = user_path(which)
         if not path.is_file():
             raise _no_checkpoint(run, path)
         return path, read_checkpoint(path)
@@ -160,8 +163,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+def load_weights(
+    network: nn.Module, checkpoint: dict[str, Any], path: Path, *, whose: str = "the run's network"
+) -> None:
     """Load a checkpoint's weights into a network, in place. Prefers their moving average if the run has one.
+
+    whose: the network, for the message.
 
     Raises:
         UserError: the weights are of another architecture. The message names the first difference.
@@ -176,7 +183,7 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     expected = network.state_dict()
     difference = _first_difference(weights, expected)
     if difference:
-        raise UserError(f"checkpoint {path} is of another architecture than the run's network: {difference}.")
+        raise UserError(f"checkpoint {path} is of another architecture than {whose}: {difference}.")
     network.load_state_dict(weights)
 
 

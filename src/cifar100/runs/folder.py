@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
+from cifar100.files.user_paths import user_path
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
@@ -134,14 +135,15 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
     Raises:
         UserError: there is no such experiment; the message lists those that exist.
     """
-    for path in (Path(run), LOGS / run):
+    given = user_path(run)
+    for path in (given, LOGS / given):
         with contextlib.suppress(OSError):  # a name that is too long
             if (path / "config.yaml").is_file():
                 return RunFolder(path)
     known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
-        f"found no run {str(run)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
+        f"found no run {str(given)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
     )
 
 

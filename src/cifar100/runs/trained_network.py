@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cifar100.config import Config
@@ -49,8 +52,15 @@ class TrainedNetwork:
         mean, std = self.info.normalization
         return self.config.data.mean or mean, self.config.data.std or std
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images))
+        if not isinstance(images, Tensor):
+            raise UserError(
+                f"the images are a value of type {type(images).__name__}, expected a tensor or an array, uint8 "
+                "(N, 3, 32, 32); for image files call predict(RUN, FILES)."
+            )
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
@@ -69,7 +79,11 @@ class TrainedNetwork:
 
 
 def load_trained(
-    run: RunFolder, checkpoint: str, *, device: torch.device | None = None, network: NetworkSource | None = None
+    run: RunFolder,
+    checkpoint: str | PathLike[str],
+    *,
+    device: torch.device | None = None,
+    network: NetworkSource | None = None,
 ) -> TrainedNetwork:
     """Build a run's network and load its weights.
 
@@ -93,7 +107,8 @@ def load_trained(
             f"there: load_model({str(run.path)!r}, network=...), or evaluate and predict likewise."
         )
     module = make_network(network, config.model, info.num_classes)
-    load_weights(module, content, path)
+    whose = "the network that config.yaml names" if network is None else f"network={type(module).__name__}, as given"
+    load_weights(module, content, path, whose=whose)
     device = device or torch.device(choose_accelerator("auto"))
     module = module.eval().to(device)
     if config.training.channels_last:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from cifar100.config import Config, TrainingConfig
 from cifar100.errors import Stopped, UserError
+from cifar100.training.preflight.main_guard import require_main_guard
 from cifar100.training.processes import cluster_environment, is_rank_zero
 from cifar100.training.recovery.signals import stop_signals
 
@@ -57,11 +58,15 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from cifar100.training.preflight.resources import check_processes
+
     if config.num_nodes > 1:
         raise UserError(
             f"--training.num_nodes is {config.num_nodes}, but no launcher has started the processes; start the "
             "command with torchrun or srun on every machine."
         )
+    check_processes(config.devices)
+    require_main_guard()
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

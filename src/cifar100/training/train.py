@@ -23,16 +23,18 @@ from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.models.summary import model_table
 from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
-from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
+from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
 from cifar100.settings import write_config
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
-from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
+from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
+from cifar100.training.preflight.custom_parts import CustomParts
+from cifar100.training.preflight.resources import check_memory, check_workers, memory_errors_as_user_errors
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.resuming import (
     changed_config,
@@ -94,8 +96,7 @@ def start_run(
     with _processes(config) as processes, StopSignal() as signal:
         info = parts.describe_data() or _prepared(config, processes)
         split = make_split(config) if parts.datamodule is None else None
-        if config.optimization.teacher is not None:
-            find_run_folder(config.optimization.teacher)  # a mistyped name must not leave a run folder behind
+        _check(config, info, split, parts)
 
         def fill(folder: RunFolder, name: str) -> None:
             if split is not None:
@@ -141,6 +142,7 @@ def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts
         info = parts.describe_data() or _prepared(config, processes)
         processes.do_once(lambda: check_data_and_length(run, config, info))
         split = load_split(run.split) if parts.datamodule is None else None
+        _check(config, info, split, parts)
         with _occupied(run, processes), write_failures_as_user_errors(run):
             checkpoint = processes.do_once(lambda: _newest_state(run))
             if processes.is_rank_zero:
@@ -156,17 +158,21 @@ def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts
 
 
 @in_every_process
-def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
+def find_learning_rate(
+    config: Config, *, experiment: str | None = None, parts: CustomParts | None = None
+) -> LearningRateSuggestion:
     """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder."""
+    parts = parts or CustomParts()
     replace(
         config, optimization=replace(config.optimization, learning_rate="auto")
     )  # refuses an optimizer without one learning rate
     with _processes(config) as processes:
-        info = _prepared(config, processes)
-        split = make_split(config)
+        info = parts.describe_data() or _prepared(config, processes)
+        split = make_split(config) if parts.datamodule is None else None
+        _check(config, info, split, parts)
         run = processes.do_once(lambda: create_run_folder(experiment, lambda run, name: write_status(run, RUNNING)))
         with _occupied(run, processes), write_failures_as_user_errors(run):
-            suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
+            suggestion = _suggest_learning_rate(config, info, split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
             say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
@@ -223,7 +229,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
-        with quiet():
+        with quiet(), memory_errors_as_user_errors():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
@@ -294,6 +300,16 @@ def _processes(config: Config) -> Iterator[Processes]:
     accelerator = choose_accelerator(config.training.accelerator)
     with join_processes(config.training, accelerator=accelerator) as processes:
         yield processes
+
+
+def _check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
+    """Refuse what cannot work before there is a run folder."""
+    parts.check_settings(config)
+    if split is not None:
+        check_workers(config)
+    if split is not None and parts.network is None:
+        accelerator = choose_accelerator(config.training.accelerator)
+        check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
 
 
 def _prepared(config: Config, processes: Processes) -> DatasetInfo:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cifar100.config import Config, get, settings
+from cifar100.config import Config, TrainingConfig, get, settings
 from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
@@ -58,8 +59,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     if refused:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
-            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: cifar100 train "
-            f"--config {shlex.quote(str(run.config))} with the new settings."
+            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
+            f"{this_program()} train --config {shlex.quote(str(run.config))} with the new settings."
         )
     return _with_the_same_step(before, after)
 
@@ -102,7 +103,7 @@ def _with_the_same_step(before: Config, after: Config) -> Config:
     if images % after.training.num_processes:
         raise UserError(
             f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "
-            "share equally; choose another --training.devices."
+            f"share equally; give --training.devices a divisor of {images}."
         )
     return replace(after, data=replace(after.data, batch_size=images // after.training.num_processes))
 
@@ -123,19 +124,37 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
         raise UserError(
             f"{config.data.root} holds other data than {run.path} was trained on; give the original --data.root."
         )
+    _check_length(run, config.training)
+
+
+def _check_length(run: RunFolder, training: TrainingConfig) -> None:
+    """Refuse a length that the run already has."""
     history = History(run.metrics, {})
-    done, wanted = len(history.epochs), config.training.max_epochs
-    by_epochs = config.training.max_minutes is None
-    if history.finished and (not by_epochs or wanted <= done):
+    epochs, minutes = len(history.epochs), _minutes_trained(run) if training.max_minutes is not None else 0.0
+    enough_epochs = training.max_epochs is not None and training.max_epochs <= epochs
+    enough_minutes = training.max_minutes is not None and training.max_minutes <= minutes
+    if history.finished and (enough_epochs or enough_minutes):
+        longer = f" --training.max_epochs N, with N above {epochs}" if training.max_epochs is not None else ""
+        if training.max_minutes is not None:
+            either = " or" if longer else ""
+            longer = f"{longer}{either} --training.max_minutes N, with N above {math.ceil(minutes * 100) / 100:g}"
         raise UserError(
-            f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.argument}; or train it "
-            f"longer: cifar100 train --resume {run.argument} --training.max_epochs N"
+            f"{run.path} has finished its {epochs} epochs; evaluate it: {this_program()} evaluate {run.argument}; or "
+            f"train it longer: {this_program()} train --resume {run.argument}{longer}"
         )
-    if by_epochs and math.ceil(wanted) < done:
+    if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
-            f"--training.max_epochs is {wanted:g}, but {run.path} has already trained {done} epochs; give at least "
-            f"{done}, or evaluate it: cifar100 evaluate {run.argument}"
+            f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs} epochs; "
+            f"give at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
         )
+
+
+def _minutes_trained(run: RunFolder) -> float:
+    """Return the time that the newest saved state of a run stands for."""
+    if not has_saved_state(run):
+        return 0.0
+    _, state = open_checkpoint(run, "last", tell=lambda line: None)
+    return float(state.get("clock", {}).get("seconds", 0.0)) / 60
 
 
 def remember_parts(names: Mapping[str, str], run: RunFolder) -> None:
