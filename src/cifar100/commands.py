@@ -130,6 +130,7 @@ def evaluate(
     checkpoint: str | PathLike[str] = "best",
     flip_tta: bool = False,
     network: NetworkSource | None = None,
+    data_root: str | PathLike[str] | None = None,
 ) -> Evaluation:
     """Measure a trained network on the test or validation images.
 
@@ -140,11 +141,19 @@ def evaluate(
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
         network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
             a function of the number of classes that returns one.
+        data_root: another data folder with the same classes; the default is the run's own, with the same images.
     """
     with _loading():
         from cifar100.results.evaluate import evaluate
 
-    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta, network=network)
+    return evaluate(
+        find_run_folder(run),
+        split=split,
+        checkpoint=checkpoint,
+        flip_tta=flip_tta,
+        network=network,
+        data_root=None if data_root is None else user_path(data_root),
+    )
 
 
 def predict(

@@ -10,11 +10,12 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from cifar100.config import Config
+from cifar100.config import Config, DataConfig
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
-from cifar100.data.folder.splits import Split, stratified_split
+from cifar100.data.folder.splits import Split, split_off_last, stratified_split
 from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
+from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
 from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.optimization.clock import RunClock, steps_of
@@ -42,8 +43,21 @@ class Experiment:
 
 
 def make_split(config: Config) -> Split:
-    """Split the prepared training images into training and validation images."""
-    _, labels = DataFolder(config.data.root).load("train")
+    """Split the prepared training images into training and validation images, or as a `val.csv` says.
+
+    Raises:
+        UserError: there is a `val.csv`, and a `data.validation_fraction` that it would make ineffective.
+    """
+    folder = DataFolder(config.data.root)
+    info = folder.info()
+    if info.num_validation:
+        if config.data.validation_fraction not in (0, DataConfig.validation_fraction):
+            raise UserError(
+                f"--data.validation_fraction is {config.data.validation_fraction:g}, but {config.data.root} names its "
+                f"{info.num_validation:,} validation images in a CSV file; leave out the fraction, or remove that file."
+            )
+        return split_off_last(info.num_train, info.num_validation)
+    _, labels = folder.load("train")
     return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
 
 

@@ -313,7 +313,10 @@ def _check(config: Config, info: DatasetInfo, split: Split | None, parts: Custom
 
 
 def _prepared(config: Config, processes: Processes) -> DatasetInfo:
-    return processes.do_once_on_each_machine(lambda: ensure_prepared(config.data.source, config.data.root))
+    data = config.data
+    return processes.do_once_on_each_machine(
+        lambda: ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+    )
 
 
 @contextmanager

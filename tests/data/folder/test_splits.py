@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar100.data.folder.splits import Split, load_split, save_split, stratified_split
+from cifar100.data.folder.splits import Split, load_split, save_split, split_off_last, stratified_split
 from cifar100.errors import UserError
 
 LABELS = np.repeat(np.arange(10), 50)
@@ -91,3 +91,9 @@ def test_pickled_arrays_are_not_opened(tmp_path):
     np.savez(tmp_path / "split.npz", train=np.array([print], dtype=object), validation=np.arange(0))
     with pytest.raises(UserError, match="cannot be read"):
         load_split(tmp_path / "split.npz")
+
+
+def test_the_last_images_are_those_of_a_validation_csv() -> None:
+    split = split_off_last(5, 2)
+    assert (split.train.tolist(), split.validation.tolist()) == ([0, 1, 2], [3, 4])
+    assert split.train.dtype == split.validation.dtype == np.int64

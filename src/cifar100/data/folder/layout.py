@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +18,9 @@ from cifar100.files.atomic import remove_partial_files, replacing, write_atomica
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
+
+VALIDATION_CSVS = ("val.csv", "valid.csv", "validation.csv")
+"""Names of the CSV file of validation images, of custom data."""
 
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
@@ -49,12 +54,16 @@ class DatasetInfo:
     """Superclass label of each class; empty without superclasses."""
 
     num_train: int
+    """Number of images in the training arrays, with those of `val.csv`."""
+
     num_test: int
     """0 without a test split."""
 
+    num_validation: int = 0
+    """Number of images at the end of the training arrays that `val.csv` of custom data holds out for validation."""
+
     sha256: dict[str, str]
-    """Checksum of each split in the official binary layout (coarse byte, fine byte, 3072 planar RGB bytes). For custom
-    data, checksum of the CSV file."""
+    """Identity of each split; see `content_sha256`."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -113,9 +122,27 @@ class DataFolder:
         """The .npy file with int64 (N,)."""
         return self.packed / f"{split}_labels.npy"
 
+    def validation_csv(self) -> Path | None:
+        """Return the CSV file of the validation images of custom data; None if there is none.
+
+        Raises:
+            UserError: there are several.
+        """
+        found = [self.root / name for name in VALIDATION_CSVS if (self.root / name).is_file()]
+        if len(found) > 1:
+            raise UserError(f"{self.root} holds {' and '.join(path.name for path in found)}; keep one of them.")
+        return found[0] if found and self.is_custom() else None
+
     def is_custom(self) -> bool:
         """Return whether this is custom data: a `train.csv` in `root` itself."""
         return (self.root / "train.csv").is_file()
+
+    def is_sound(self) -> bool:
+        """Return whether `dataset.json` is there and can be read."""
+        try:
+            return bool(self.is_prepared() and self.info())
+        except UserError:
+            return False
 
     def is_prepared(self) -> bool:
         """Return whether preparation has finished. It writes `dataset.json` last."""
@@ -131,6 +158,11 @@ class DataFolder:
             raise UserError(f"{self.root} holds no prepared data; run: cifar100 prepare --root {self.root}")
         return read_info(self.info_file)
 
+    def how_to_prepare(self, info: DatasetInfo) -> str:
+        """Return the command that prepares these data again."""
+        sources = {"generated": "--source generated ", "altered": f"--source {quote(str(self.originals))} "}
+        return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}"
+
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return images uint8 (N, 3, 32, 32) and labels int64 (N,) of a split, in memory.
 
@@ -141,8 +173,7 @@ class DataFolder:
         expected = info.num_train if split == "train" else info.num_test
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
-        source = "--source generated " if info.origin == "generated" else ""
-        fix = f"run: cifar100 prepare {source}--root {self.root}"
+        fix = f"run: {self.how_to_prepare(info)}"
         try:
             images = np.load(self.packed_images(split), allow_pickle=False)
             labels = np.load(self.packed_labels(split), allow_pickle=False)
@@ -195,7 +226,8 @@ def _is_sound(info: DatasetInfo) -> bool:
         0 <= label < len(info.superclass_names) for label in info.class_to_superclass
     )
     complete = not info.superclass_names or len(info.class_to_superclass) == len(info.class_names)
-    numbers = all(type(number) is int and number >= 0 for number in (info.num_train, info.num_test))
+    counts = (info.num_train, info.num_test, info.num_validation)
+    numbers = all(type(number) is int and number >= 0 for number in counts) and info.num_validation <= info.num_train
     origin = isinstance(info.name, str) and info.origin in get_args(Origin)
     sums = isinstance(info.sha256, dict) and all(isinstance(digest, str) for digest in info.sha256.values())
     return statistics and names and mapping and complete and numbers and origin and sums
@@ -208,6 +240,33 @@ def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: D
     for path, array in ((folder.packed_images(split), images), (folder.packed_labels(split), labels)):
         with replacing(path) as file:
             np.save(file, array, allow_pickle=False)
+
+
+def remove_packed(folder: DataFolder, *, split: Split) -> None:
+    """Remove the arrays of a split that the data no longer have."""
+    for path in (folder.packed_images(split), folder.packed_labels(split)):
+        path.unlink(missing_ok=True)
+
+
+def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64], info: DatasetInfo) -> str:
+    """Return the identity of a split: the sha256 of its images and labels, whatever files they came from.
+
+    For a release it covers the official binary layout: superclass byte, class byte and 3072 pixel bytes of each image.
+    Custom data may have more classes than a byte can hold: all pixels, then the labels as 8 bytes each, little-endian.
+
+    images: uint8 (N, 3, 32, 32). labels: int64 (N,).
+    """
+    digest = hashlib.sha256()
+    if info.origin == "custom" or not info.class_to_superclass:
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.astype("<i8").data)
+        return digest.hexdigest()
+    superclasses = np.array(info.class_to_superclass)[labels]
+    both = np.stack([superclasses, labels], axis=1).astype(np.uint8)
+    for start in range(0, len(images), 1000):  # in parts, because each is copied
+        part = slice(start, start + 1000)
+        digest.update(np.concatenate([both[part], images[part].reshape(-1, 3072)], axis=1).data)
+    return digest.hexdigest()
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:

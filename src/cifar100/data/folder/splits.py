@@ -45,6 +45,13 @@ def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -
     return Split(train=np.flatnonzero(~held_out), validation=np.flatnonzero(held_out))
 
 
+def split_off_last(num_images: int, num_validation: int) -> Split:
+    """Hold out the last images, which a CSV file of its own lists."""
+    positions = np.arange(num_images, dtype=np.int64)
+    num_train = num_images - num_validation
+    return Split(train=positions[:num_train], validation=positions[num_train:])
+
+
 def save_split(split: Split, path: Path) -> None:
     """Write a split as .npz."""
     with path.open("wb") as file:

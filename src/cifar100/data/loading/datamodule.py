@@ -130,6 +130,7 @@ class CifarDataModule(LightningDataModule):
             transform=build_transform(self.config.augmentation) if training else None,
             seed=self.config.training.seed,
             num_classes=self.info.num_classes,
+            validation_csv=self.folder.validation_csv() if self.info.num_validation else None,
         )
         return ImageLoader(
             dataset,

@@ -70,7 +70,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
     """
     run = find_run_folder(name)
     trained = load_trained(run, "best", device=torch.device("cpu"))
-    if (trained.info.class_names, trained.info.sha256) != (info.class_names, info.sha256):
+    if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
             f"({info.describe()}); a teacher must know the same classes and images."

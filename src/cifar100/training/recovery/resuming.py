@@ -120,9 +120,10 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
             f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on others "
             f"({before.describe()}, {before.num_classes} classes); give the same data."
         )
-    if info.sha256 != before.sha256:
+    if info.sha256.get("train") != before.sha256.get("train"):
         raise UserError(
-            f"{config.data.root} holds other data than {run.path} was trained on; give the original --data.root."
+            f"{config.data.root} holds other training images or labels than {run.path} was trained on; restore them, "
+            "give the folder that holds them with --data.root, or start another run."
         )
     _check_length(run, config.training)
 
