@@ -21,7 +21,7 @@ from cifar100.data.folder.layout import DatasetInfo, Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically
-from cifar100.files.regular import open_regular, read_bytes
+from cifar100.files.regular import open_regular
 from cifar100.foreign_text import csv_cell
 from cifar100.long_steps import progress
 
@@ -144,18 +144,3 @@ def labels_csv(labels: NDArray[np.int64], info: DatasetInfo, *, split: Split) ->
         names = csv_cell(info.class_names[label]), csv_cell(info.superclass_names[superclass])
         writer.writerow((f"{split}/{file}", label, names[0], superclass, names[1]))
     return text.getvalue().encode()
-
-
-def has_all_images(labels: NDArray[np.int64], info: DatasetInfo, folder: Path) -> bool:
-    """Return whether every PNG file of a split is present with the right checksums. Decodes none."""
-    files = image_file_names(labels, info.class_names)
-    with ThreadPoolExecutor() as pool:
-        return all(pool.map(lambda file: _is_whole(folder / file), files, chunksize=_CHUNK))
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        content = read_bytes(path, limit=_LARGE_FILE_BYTES)
-    except OSError:
-        return False
-    return content.startswith(png.START) and bool(png.chunks(content))
