@@ -22,6 +22,7 @@ from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split, 
 from cifar100.data.folder.record import INFO, Stamp, read_record, stamp_of, stamps_of
 from cifar100.data.folder.release_images import read_originals, release_csv, release_images, release_originals
 from cifar100.errors import UserError
+from cifar100.files.regular import read_bytes
 from cifar100.foreign_text import printable
 from cifar100.long_steps import progress
 
@@ -167,8 +168,9 @@ class _Comparison:
 
     def _is_csv_same(self, split: Split) -> bool:
         _, labels = self.arrays[split]
+        written = labels_csv(labels, self.info, split=split)
         try:
-            return self.folder.csv(split).read_bytes() == labels_csv(labels, self.info, split=split)
+            return read_bytes(self.folder.csv(split), limit=len(written)) == written
         except OSError:
             return False
 
