@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cifar100.data.description import describe_release
+from cifar100.data.folder.csv_labels import MAX_CSV_BYTES
 from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
 from cifar100.data.folder.image_files import has_all_images, labels_csv, write_images
 from cifar100.data.folder.layout import (
@@ -29,6 +30,7 @@ from cifar100.data.sources.official import parse_release, python_version, read_r
 from cifar100.data.sources.release import Release, ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
+from cifar100.files.regular import read_bytes
 from cifar100.terminal import say
 
 _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
@@ -165,7 +167,7 @@ def _is_complete(folder: DataFolder, info: DatasetInfo) -> bool:
     for split in SPLITS:
         try:
             images, labels = folder.load(split)
-            csv = folder.csv(split).read_bytes()
+            csv = read_bytes(folder.csv(split), limit=MAX_CSV_BYTES)
         except (UserError, OSError):
             return False
         coarse_labels = np.array(info.class_to_superclass)[labels]

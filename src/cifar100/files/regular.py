@@ -9,14 +9,15 @@ import errno
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-MAX_JSON_BYTES = 64 * 2**20
-"""Maximum size of a JSON file; the metrics of 100,000 epochs have 40 MB."""
+MAX_JSON_BYTES = 24 * 2**20
+"""Maximum size of a JSON file; the metrics of 60,000 epochs. In memory, JSON takes up to 40 times the space."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading, through links.
 
     Raises:

@@ -21,6 +21,7 @@ from cifar100.data.prepare import ensure_prepared
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
+from cifar100.files.atomic import write_atomically
 from cifar100.models.summary import model_table
 from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
 from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
@@ -225,7 +226,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
             table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
-            run.model_info.write_text(f"{table}\n", encoding="utf-8")
+            write_atomically(run.model_info, f"{table}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names

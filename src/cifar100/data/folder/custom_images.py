@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.decoding.decode import IMAGE_SIDE
-from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
+from cifar100.data.folder.csv_labels import MAX_CSV_BYTES, LabelRow, count_classes, read_rows
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_statistics, write_info, write_packed
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
+from cifar100.files.regular import read_bytes
 from cifar100.long_steps import progress
 from cifar100.terminal import say
 
@@ -85,7 +86,10 @@ def _splits(folder: DataFolder) -> tuple[Split, ...]:
 
 def _csv_sha256(folder: DataFolder) -> dict[str, str]:
     try:
-        return {split: hashlib.sha256(folder.csv(split).read_bytes()).hexdigest() for split in _splits(folder)}
+        return {
+            split: hashlib.sha256(read_bytes(folder.csv(split), limit=MAX_CSV_BYTES)).hexdigest()
+            for split in _splits(folder)
+        }
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
 
