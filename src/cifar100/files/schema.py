@@ -93,6 +93,16 @@ def nothing_or(schema: Schema) -> Schema:
     return check
 
 
+def all_of(*schemas: Schema) -> Schema:
+    """Admit what fits all of some schemas."""
+
+    def check(value: Any, where: str) -> None:
+        for schema in schemas:
+            schema(value, where)
+
+    return check
+
+
 def list_of(schema: Schema, *, length: int | None = None) -> Schema:
     """Admit lists whose entries fit a schema."""
 
@@ -137,7 +147,7 @@ def fields(required: Mapping[str, Schema], *, optional: Mapping[str, Schema] | N
 def like(example: Any) -> Schema:
     """Admit what has the structure of an example: the same fields, the same lengths of lists, the same kinds of values.
 
-    A number may be any finite number that is as whole as the example's. None in the example admits anything plain.
+    A whole number may be any from 0, another number any finite one. None in the example admits anything plain.
     """
     if isinstance(example, Mapping):
         parts = {name: like(value) for name, value in example.items()}
@@ -165,7 +175,7 @@ def like(example: Any) -> Schema:
 
 
 def _like_scalar(example: Any) -> Schema:
-    kinds: dict[type, Schema] = {bool: boolean, int: whole(-MAX_WHOLE), float: number(), str: text}
+    kinds: dict[type, Schema] = {bool: boolean, int: whole(), float: number(), str: text}
     return kinds.get(type(example), nothing_or(_scalar))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, read_as
+from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, nothing_or, number, read_as, whole
 from cifar100.foreign_text import printable
 
 Epoch = dict[str, float]
@@ -35,7 +35,7 @@ class History:
 
     def keep(self, num_epochs: int) -> None:
         """Drop all epochs after the first `num_epochs`, which a resumed run repeats."""
-        self.epochs = self.epochs[:num_epochs]
+        self.epochs = [epoch for epoch in self.epochs if epoch["epoch"] <= num_epochs]
         self.finished = False
 
     def add(self, epoch: Epoch) -> None:
@@ -70,15 +70,17 @@ def read_epochs(path: Path) -> list[Epoch]:
 _VALUE = nothing_or(number())
 """A number, or null for one that is not finite."""
 
-_METRICS = fields({"epochs": list_of(map_of(_VALUE))}, optional={"finished": boolean})
+_EPOCH = all_of(map_of(_VALUE), fields({"epoch": whole(1)}))
+
+_METRICS = fields({"epochs": list_of(_EPOCH)}, optional={"finished": boolean})
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = read_as(path, _METRICS)
-        for position, epoch in enumerate(content["epochs"], start=1):
-            if epoch.get("epoch") != position:
-                raise ValueError(f"epoch {position} has the number {epoch.get('epoch')}")
+        numbers = [epoch["epoch"] for epoch in content["epochs"]]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("its epochs are not in ascending order")
     except (OSError, ValueError) as error:
         reason = printable(error, max_length=200)
         raise UserError(f"{path} cannot be read as the metrics of a run ({reason}); restore it.") from error
