@@ -9,9 +9,9 @@ import errno
 import json
 import os
 import stat
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 MAX_JSON_BYTES = 24 * 2**20
 """Maximum size of a JSON file; the metrics of 60,000 epochs. In memory, JSON takes up to 40 times the space."""
@@ -33,7 +33,7 @@ def open_regular(path: Path) -> BufferedReader:
         raise
 
 
-def open_to_append(path: Path) -> BinaryIO:
+def open_to_append(path: Path) -> FileIO:
     """Open a regular file to append to; it is created if it is missing.
 
     Raises:
@@ -46,7 +46,7 @@ def open_to_append(path: Path) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return os.fdopen(descriptor, "ab", buffering=0)
+    return FileIO(descriptor, "ab")
 
 
 def read_bytes(path: Path, *, limit: int) -> bytes:
