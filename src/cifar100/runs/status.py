@@ -26,8 +26,9 @@ UNKNOWN = "unknown"
 
 
 _STATUS = fields(
-    {"status": one_of(RUNNING, FINISHED, STOPPED, DIVERGED, FAILED, KILLED)},
+    {},
     optional={
+        "status": one_of(RUNNING, FINISHED, STOPPED, DIVERGED, FAILED, KILLED),
         "message": text,
         "pid": whole(),
         "host": text,
