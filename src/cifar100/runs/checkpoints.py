@@ -167,9 +167,27 @@ def read_checkpoint(path: Path, *, max_bytes: int | None = None) -> dict[str, An
     Raises:
         UserError: the sha256 differs, the file cannot be read, or it is not a checkpoint of this program.
     """
-    with _opened(path, max_bytes=max_bytes) as file:
+    with _opened(path, max_bytes=max_bytes) as (file, _):
         checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return checkpoint
+
+
+def saved_settings(run: RunFolder) -> dict[str, Any] | None:
+    """Return the settings in the newest saved state, as `settings.to_dict` made them; None if there is no state.
+
+    Raises:
+        UserError: no state is intact, or it holds no settings.
+    """
+    if not has_saved_state(run):
+        return None
+    path = find_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
+    with _opened(path, max_bytes=None) as (_, content):
+        try:
+            fields({OWN_STATE: fields({"config": fields({})})})(content, "it")
+        except ValueError as error:
+            raise UserError(f"checkpoint {path} is no state to resume from: {error}; restore the file.") from error
+        settings: dict[str, Any] = content[OWN_STATE]["config"]
+        return settings
 
 
 def max_checkpoint_bytes(network: nn.Module) -> int:
@@ -179,8 +197,8 @@ def max_checkpoint_bytes(network: nn.Module) -> int:
 
 
 @contextmanager
-def _opened(path: Path, *, max_bytes: int | None) -> Iterator[BufferedReader]:
-    """Yield an open checkpoint whose sha256 and structure are right; turn what is wrong with it into a `UserError`."""
+def _opened(path: Path, *, max_bytes: int | None) -> Iterator[tuple[BufferedReader, Any]]:
+    """Yield an open checkpoint whose sha256 and structure are right, and its outline; else raise a `UserError`."""
     try:
         with open_regular(path) as file:
             known = _known_sums(path)  # empty for a file of another program
@@ -191,7 +209,7 @@ def _opened(path: Path, *, max_bytes: int | None) -> Iterator[BufferedReader]:
                 raise UserError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
             _CHECKPOINT(content, "it")
             file.seek(0)
-            yield file
+            yield file, content
     except (UserError, MemoryError):
         raise
     except OSError as error:

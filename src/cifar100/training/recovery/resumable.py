@@ -32,10 +32,10 @@ from cifar100.files.schema import (
     text,
     whole,
 )
+from cifar100.runs.checkpoints import OWN_STATE
 from cifar100.training.experiment import Experiment
 from cifar100.training.optimization.ema import AVERAGED
 from cifar100.training.optimization.optimizers import build_optimizer
-from cifar100.runs.checkpoints import OWN_STATE
 from cifar100.training.reporting.silence import quiet
 
 _SCHEDULED = ("lr", "momentum", "betas")

@@ -14,7 +14,7 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
+from cifar100.runs.checkpoints import saved_settings
 from cifar100.runs.folder import RunFolder, read_parts, run_folders
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
@@ -67,10 +67,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
 
 def _trained_with(run: RunFolder) -> Config | None:
     """Return the settings in the newest saved state; None if there is none."""
-    if not has_saved_state(run):
-        return None
-    _, state = open_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
-    return config_from_dict(state[OWN_STATE]["config"])
+    saved = saved_settings(run)
+    return None if saved is None else config_from_dict(saved)
 
 
 def _different(one: Config, other: Config) -> list[str]:
