@@ -28,6 +28,9 @@ MAX_VALUE_LENGTH = 1000
 
 MAX_LINE_LENGTH = 20_000
 
+MAX_LINES_OF_A_ROW = 10
+"""A value with a line break is refused; this bounds what is read of it."""
+
 MAX_CSV_BYTES = 128 * 2**20
 """Two million images."""
 
@@ -110,7 +113,15 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
 
 def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the place and the fields of each row; refuse missing columns and rows of another length."""
-    reader = csv.reader(_lines(csv_file), strict=True)
+    lines_of_row = itertools.count()
+
+    def lines() -> Iterator[str]:
+        for line in _lines(csv_file):
+            if next(lines_of_row) > MAX_LINES_OF_A_ROW:
+                raise UserError(f"{csv_file} line {reader.line_num} holds a line break inside a value; remove it.")
+            yield line
+
+    reader = csv.reader(lines(), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in REQUIRED_COLUMNS if name not in header]
@@ -120,6 +131,7 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 f"separated by commas, but it reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
             )
         for values in reader:
+            lines_of_row = itertools.count()
             place = f"{csv_file} line {reader.line_num}"
             if not values:
                 continue  # an empty line
