@@ -205,6 +205,7 @@ def sparse_checkpoint(path: Path) -> None:
             archive.writestr(name, content)
         info = zipfile.ZipInfo(weight)
         info.file_size = info.compress_size = size
+        info.CRC = 0
         info.header_offset = file.tell()
         file.write(info.FileHeader())
         file.seek(size, os.SEEK_CUR)

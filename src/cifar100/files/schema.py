@@ -7,6 +7,7 @@ expected. The functions here make such functions.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Schema:
 
     def check(value: Any, where: str) -> None:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not low <= value <= high or abs(value) == math.inf:
+        if not is_number or not low <= value <= high or abs(value) > sys.float_info.max:
             raise mismatch(where, value, "a number" if low == -math.inf else f"a number from {low:g} to {high:g}")
 
     return check
