@@ -76,7 +76,8 @@ def value_or_line(action: Callable[[], object]) -> None:
 
 
 QUICK_FIRST = [
-    pytest.param(kind, id=kind.__name__, marks=pytest.mark.slow if n else ()) for n, kind in enumerate(KINDS)
+    pytest.param(kind, id=kind.__name__, marks=pytest.mark.slow if position else ())
+    for position, kind in enumerate(KINDS)
 ]
 
 
