@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cifar100.errors import UserError
 from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
 from cifar100.files.regular import open_regular, read_text
-from cifar100.files.schema import fields, map_of, mismatch, whole
+from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 from cifar100.runs.checkpoint_outline import outline
@@ -78,7 +78,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         raise
 
 
-def find_checkpoint(run: RunFolder, which: str | os.PathLike[str], *, tell: Callable[[str], None], max_bytes: int | None = None) -> Path:
+def find_checkpoint(
+    run: RunFolder, which: str | os.PathLike[str], *, tell: Callable[[str], None], max_bytes: int | None = None
+) -> Path:
     """Return the path of `best`, `last` or a path. If `best` or `last` is damaged, that of the newest intact one.
 
     `best` means `last` for a run without validation images. No tensor is read into memory.
@@ -172,22 +174,26 @@ def read_checkpoint(path: Path, *, max_bytes: int | None = None) -> dict[str, An
     return checkpoint
 
 
-def saved_settings(run: RunFolder) -> dict[str, Any] | None:
-    """Return the settings in the newest saved state, as `settings.to_dict` made them; None if there is no state.
+def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
+    """Return what the newest saved state says about its run; None if there is no state. No tensor is read.
+
+    Returns: the settings, as `settings.to_dict` made them, and the seconds of training.
 
     Raises:
-        UserError: no state is intact, or it holds no settings.
+        UserError: no state is intact, or it lacks these facts.
     """
     if not has_saved_state(run):
         return None
     path = find_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
     with _opened(path, max_bytes=None) as (_, content):
         try:
-            fields({OWN_STATE: fields({"config": fields({})})})(content, "it")
+            _FACTS(content, "it")
         except ValueError as error:
             raise UserError(f"checkpoint {path} is no state to resume from: {error}; restore the file.") from error
-        settings: dict[str, Any] = content[OWN_STATE]["config"]
-        return settings
+        return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
+
+
+_FACTS = fields({OWN_STATE: fields({"config": fields({})}), "clock": fields({"seconds": number(0)})})
 
 
 def max_checkpoint_bytes(network: nn.Module) -> int:

@@ -239,7 +239,7 @@ def _check_counts(state: dict[str, Any], experiment: Experiment) -> None:
     if steps > (finished + 1) * experiment.steps_per_epoch:
         raise ValueError(f"it is of step {steps}, beyond the end of epoch {finished + 1}")
     training, optimization = experiment.config.training, experiment.config.optimization
-    if training.max_minutes is None and finished > math.ceil(training.max_epochs):
+    if training.max_epochs is not None and finished > math.ceil(training.max_epochs):
         raise ValueError(f"{finished} epochs are finished, but the run has {training.max_epochs:g}")
     if optimization.ema_decay is not None and AVERAGED not in state and optimization.ema_start == 0 and steps:
         raise ValueError("it has no averaged weights")
