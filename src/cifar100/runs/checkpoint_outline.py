@@ -2,7 +2,7 @@
 
 `outline` interprets the pickle of a file of `torch.save` without calling anything that the pickle names. It returns the
 content with tensors on the device `meta`, which have a shape and no memory. Every storage is compared with its record
-in the archive: torch would read beyond the end of a short one.
+in the archive.
 """
 
 from __future__ import annotations
