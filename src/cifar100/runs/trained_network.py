@@ -17,7 +17,7 @@ from cifar100.data.image_batches import normalize
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
-from cifar100.runs.checkpoints import load_weights, open_checkpoint
+from cifar100.runs.checkpoints import load_weights, max_checkpoint_bytes, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config
 from cifar100.terminal import warn
@@ -99,7 +99,6 @@ def load_trained(
     """
     config = load_complete_config(run.config)
     info = read_info(run.dataset_info)
-    path, content = open_checkpoint(run, checkpoint, tell=warn)
     custom = read_parts(run).get("network")
     if network is None and custom is not None:
         raise UserError(
@@ -107,6 +106,7 @@ def load_trained(
             f"there: load_model({str(run.path)!r}, network=...), or evaluate and predict likewise."
         )
     module = make_network(network, config.model, info.num_classes)
+    path, content = open_checkpoint(run, checkpoint, tell=warn, max_bytes=max_checkpoint_bytes(module))
     whose = "the network that config.yaml names" if network is None else f"network={type(module).__name__}, as given"
     load_weights(module, content, path, whose=whose)
     device = device or torch.device(choose_accelerator("auto"))

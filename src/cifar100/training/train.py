@@ -21,8 +21,15 @@ from cifar100.data.prepare import ensure_prepared
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
+from cifar100.files.atomic import write_atomically
 from cifar100.models.summary import model_table
-from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
+from cifar100.runs.checkpoints import (
+    OWN_STATE,
+    find_checkpoint,
+    has_saved_state,
+    max_checkpoint_bytes,
+    read_checkpoint,
+)
 from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
@@ -36,6 +43,7 @@ from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers, memory_errors_as_user_errors
 from cifar100.training.processes import Processes, join_processes
+from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -198,7 +206,10 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
     teacher = experiment.module.teacher
     if teacher is not None:
         processes.do_once(lambda: remember_teacher(teacher, run.teacher))
-    state = read_checkpoint(checkpoint) if checkpoint is not None else {}
+    state: dict[str, Any] = {}
+    if checkpoint is not None:
+        state = read_checkpoint(checkpoint, max_bytes=max_checkpoint_bytes(experiment.module))
+        check_resumable(state, checkpoint, experiment)
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_rank_zero and run.training_log.is_file():
         remove_epochs_after(run.training_log, finished_epochs)
@@ -225,7 +236,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
             table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
-            run.model_info.write_text(f"{table}\n", encoding="utf-8")
+            write_atomically(run.model_info, f"{table}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
@@ -267,8 +278,7 @@ def _newest_state(run: RunFolder) -> Path | None:
         if History(run.metrics, {}).epochs:
             warn(f"{run.path} has no saved state; training starts again from the first step.")
         return None
-    path, _ = open_checkpoint(run, "last", tell=warn)
-    return path
+    return find_checkpoint(run, "last", tell=warn)
 
 
 def _suggest_learning_rate(

@@ -80,11 +80,14 @@ def test_arrays_that_are_not_a_split_are_refused(tmp_path):
     path = tmp_path / "split.npz"
     doubled = Split(train=np.array([0, 1, 2]), validation=np.array([2]))
     gap = Split(train=np.array([0, 1]), validation=np.array([3]))
-    fractional = Split(train=np.array([0.0, 1.0]), validation=np.array([2.0]))
-    for split in (doubled, gap, fractional):
+    nested = Split(train=np.array([[0, 1]]), validation=np.array([2]))
+    for split in (doubled, gap, nested):
         save_split(split, path)
         with pytest.raises(UserError, match="holds duplicate, missing or fractional positions"):
             load_split(path)
+    save_split(Split(train=np.array([0.0, 1.0]), validation=np.array([2.0])), path)
+    with pytest.raises(UserError, match="an array of type float64, expected uint8 or int64"):
+        load_split(path)
 
 
 def test_pickled_arrays_are_not_opened(tmp_path):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal, get_args
@@ -13,8 +12,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.folder.array_files import read_npy
 from cifar100.errors import UserError
-from cifar100.files.atomic import remove_partial_files, replacing, write_atomically
+from cifar100.files import schema
+from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
+from cifar100.files.schema import list_of, map_of, number, one_of, read_as, text, whole
+from cifar100.foreign_text import printable
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -175,10 +178,10 @@ class DataFolder:
             raise UserError(f"{self.root} has no {split} split.")
         fix = f"run: {self.how_to_prepare(info)}"
         try:
-            images = np.load(self.packed_images(split), allow_pickle=False)
-            labels = np.load(self.packed_labels(split), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({error}); {fix}") from error
+            images, labels = read_npy(self.packed_images(split)), read_npy(self.packed_labels(split))
+        except (OSError, ValueError) as error:
+            reason = printable(error, max_length=200)
+            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({reason}); {fix}") from error
         if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
             found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
             raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {fix}")
@@ -193,7 +196,7 @@ class DataFolder:
 
 def write_info(info: DatasetInfo, path: Path) -> None:
     """Write a `dataset.json` atomically."""
-    write_atomically(path, (json.dumps(asdict(info), indent=2) + "\n").encode())
+    write_atomically(path, json_text(asdict(info)).encode())
 
 
 def read_info(path: Path) -> DatasetInfo:
@@ -203,34 +206,48 @@ def read_info(path: Path) -> DatasetInfo:
         UserError: the file is damaged.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        tuples = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-        info = DatasetInfo(**(fields | tuples))
-        if not _is_sound(info):
-            raise ValueError("a value of the wrong type")
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        content = read_as(path, _INFO)
+        lists: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        lists |= {name: tuple(map(float, content[name])) for name in ("mean", "std")}
+        values = content | lists
+        info = DatasetInfo(**{field.name: values[field.name] for field in fields(DatasetInfo) if field.name in values})
+        _check_counts(info)
+    except (OSError, ValueError) as error:
+        reason = printable(error, max_length=200)
         raise UserError(f"{path} cannot be read as a description of a data set ({reason}).") from error
     return info
 
 
-def _is_sound(info: DatasetInfo) -> bool:
-    """Return whether every value has the expected type and range."""
+_TRIPLE = list_of(number(), length=3)
 
-    def are(kind: type, values: Any) -> bool:
-        return isinstance(values, tuple) and all(type(value) is kind for value in values)
+_INFO = schema.fields(
+    {
+        "name": text,
+        "origin": one_of(*get_args(Origin)),
+        "class_names": list_of(text),
+        "superclass_names": list_of(text),
+        "class_to_superclass": list_of(whole()),
+        "num_train": whole(),
+        "num_test": whole(),
+        "sha256": map_of(text),
+        "mean": _TRIPLE,
+        "std": _TRIPLE,
+    },
+    optional={"num_validation": whole()},
+)
 
-    statistics = all(are(float, triple) and len(triple) == 3 for triple in (info.mean, info.std))
-    names = are(str, info.class_names) and are(str, info.superclass_names) and bool(info.class_names)
-    mapping = are(int, info.class_to_superclass) and all(
-        0 <= label < len(info.superclass_names) for label in info.class_to_superclass
-    )
-    complete = not info.superclass_names or len(info.class_to_superclass) == len(info.class_names)
-    counts = (info.num_train, info.num_test, info.num_validation)
-    numbers = all(type(number) is int and number >= 0 for number in counts) and info.num_validation <= info.num_train
-    origin = isinstance(info.name, str) and info.origin in get_args(Origin)
-    sums = isinstance(info.sha256, dict) and all(isinstance(digest, str) for digest in info.sha256.values())
-    return statistics and names and mapping and complete and numbers and origin and sums
+
+def _check_counts(info: DatasetInfo) -> None:
+    if not info.class_names:
+        raise ValueError("it has no class_names")
+    if info.num_validation > info.num_train:
+        raise ValueError(f"{info.num_validation} of its {info.num_train} training images are for validation")
+    if info.superclass_names and len(info.class_to_superclass) != len(info.class_names):
+        raise ValueError(
+            f"it has {len(info.class_names)} classes but {len(info.class_to_superclass)} superclass labels"
+        )
+    if any(label >= len(info.superclass_names) for label in info.class_to_superclass):
+        raise ValueError(f"a superclass label has none of the {len(info.superclass_names)} superclass_names")
 
 
 def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: DataFolder, *, split: Split) -> None:

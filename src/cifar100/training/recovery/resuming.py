@@ -14,7 +14,7 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
+from cifar100.runs.checkpoints import saved_facts
 from cifar100.runs.folder import RunFolder, read_parts, run_folders
 from cifar100.runs.history import History
 from cifar100.runs.status import read_status
@@ -67,10 +67,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
 
 def _trained_with(run: RunFolder) -> Config | None:
     """Return the settings in the newest saved state; None if there is none."""
-    if not has_saved_state(run):
-        return None
-    _, state = open_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
-    return config_from_dict(state[OWN_STATE]["config"])
+    saved = saved_facts(run)
+    return None if saved is None else config_from_dict(saved[0])
 
 
 def _different(one: Config, other: Config) -> list[str]:
@@ -152,10 +150,8 @@ def _check_length(run: RunFolder, training: TrainingConfig) -> None:
 
 def _minutes_trained(run: RunFolder) -> float:
     """Return the time that the newest saved state of a run stands for."""
-    if not has_saved_state(run):
-        return 0.0
-    _, state = open_checkpoint(run, "last", tell=lambda line: None)
-    return float(state.get("clock", {}).get("seconds", 0.0)) / 60
+    saved = saved_facts(run)
+    return 0.0 if saved is None else saved[1] / 60
 
 
 def remember_parts(names: Mapping[str, str], run: RunFolder) -> None:
