@@ -98,6 +98,17 @@ def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> 
     assert "squared_error" in whole.training_log.read_text()
 
 
+def test_a_network_with_parameters_that_it_never_uses_resumes(config: Config) -> None:
+    def network() -> nn.Module:
+        built = build_network()
+        built.unused = nn.Linear(2, 2)
+        built.frozen = nn.Linear(2, 2).requires_grad_(requires_grad=False)
+        return built
+
+    broken = stop_at(7, without(config, "model"), name="broken", network=network())
+    commands.train(resume=broken.name, network=network())
+
+
 def test_a_custom_loss_is_minimized(config: Config) -> None:
     run = commands.train(config, loss=squared_error)
     assert epochs(run)[0]["train/loss"] < 0.5  # a cross-entropy would begin at 4.6

@@ -209,7 +209,7 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
     state: dict[str, Any] = {}
     if checkpoint is not None:
         state = read_checkpoint(checkpoint, max_bytes=max_checkpoint_bytes(experiment.module))
-        check_resumable(state, checkpoint, experiment)
+        check_resumable(state, checkpoint, experiment, is_custom_network=parts.network is not None)
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_rank_zero and run.training_log.is_file():
         remove_epochs_after(run.training_log, finished_epochs)

@@ -45,20 +45,23 @@ _IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable")
 """Options of the optimizer that depend on the device, which may change on resume."""
 
 
-def check_resumable(state: dict[str, Any], path: Path, experiment: Experiment) -> None:
+def check_resumable(
+    state: dict[str, Any], path: Path, experiment: Experiment, *, is_custom_network: bool = False
+) -> None:
     """Check that a run can be resumed from a checkpoint.
 
     Args:
         state: the content of the checkpoint.
         path: its path, for the message.
         experiment: the parts of the run.
+        is_custom_network: whether the network may have parameters that never get a gradient.
 
     Raises:
         UserError: names the first part that does not fit.
     """
     try:
         _schema(experiment)(state, "it")
-        _check_optimizer(state["optimizer_states"][0], experiment)
+        _check_optimizer(state["optimizer_states"][0], experiment, needs_all=not is_custom_network)
         _check_counts(state, experiment)
     except ValueError as error:
         raise UserError(
@@ -175,7 +178,7 @@ def _loops(experiment: Experiment) -> Schema:
     return check
 
 
-def _check_optimizer(state: Any, experiment: Experiment) -> None:
+def _check_optimizer(state: Any, experiment: Experiment, *, needs_all: bool) -> None:
     """Compare the optimizer's state with that of a fresh one after a step on weights without memory."""
     settings = experiment.config.optimization
     assert not isinstance(settings.learning_rate, str), "a run that has saved a state has a learning rate"
@@ -188,7 +191,7 @@ def _check_optimizer(state: Any, experiment: Experiment) -> None:
     list_of(_mapping, length=len(example["param_groups"]))(state["param_groups"], "param_groups")
     for position, (group, expected) in enumerate(zip(state["param_groups"], example["param_groups"], strict=True)):
         _check_group(group, expected, f"param_groups[{position}]", is_scheduled=settings.cycle_momentum)
-    _check_moments(state["state"], example["state"])
+    _check_moments(state["state"], example["state"], needs_all=needs_all)
 
 
 def _check_group(group: Mapping[str, Any], expected: Mapping[str, Any], where: str, *, is_scheduled: bool) -> None:
@@ -206,7 +209,7 @@ def _check_group(group: Mapping[str, Any], expected: Mapping[str, Any], where: s
             raise mismatch(f"{where}.{name}", value, f"{expected[name]!s:.40}, as the settings have it")
 
 
-def _check_moments(state: Mapping[Any, Any], example: Mapping[int, Any]) -> None:
+def _check_moments(state: Mapping[Any, Any], example: Mapping[int, Any], *, needs_all: bool) -> None:
     """Compare the state of each parameter. A parameter that never had a gradient has none."""
     for key, values in state.items():
         if type(key) is not int or key not in example:
@@ -216,7 +219,7 @@ def _check_moments(state: Mapping[Any, Any], example: Mapping[int, Any]) -> None
             raise mismatch(where, values, f"{', '.join(example[key])}")
         for name, expected in example[key].items():
             _tensor_like(expected)(values[name], f"{where}: {name}")
-    if len(state) < len(example) and state:
+    if needs_all and 0 < len(state) < len(example):
         raise ValueError(f"the optimizer has a state of {len(state)} parameters, expected {len(example)}")
 
 
