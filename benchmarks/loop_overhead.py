@@ -146,7 +146,7 @@ def train_bare(config: Config) -> Outcome:
     steps_done, started = 0, 0.0
     loss: Any  # torch's releases type `backward` differently
 
-    for epoch in range(int(config.training.max_epochs)):
+    for epoch in range(int(config.training.max_epochs or 1)):
         loader.sampler.set_epoch(epoch)
         for _, batch in zip(range(limit), loader, strict=False):
             images, labels = _on_device(batch, experiment, device)
@@ -272,7 +272,7 @@ def configure(recipe: str, root: Path | None, steps: int) -> Config:
 def show(config: Config, outcomes: dict[str, list[Outcome]], agreement: str) -> None:
     """Print the table."""
     per_epoch = config.training.limit_train_batches or 0
-    timed_steps = per_epoch * int(config.training.max_epochs) - WARM_UP_STEPS
+    timed_steps = per_epoch * int(config.training.max_epochs or 1) - WARM_UP_STEPS
     seconds = {name: [outcome.steps_seconds for outcome in side] for name, side in outcomes.items()}
     ratio = median_ratio(seconds["ours"], seconds["bare"])
     rows = []

@@ -135,12 +135,13 @@ def data_settings(recipe: str, root: Path | None) -> dict[str, str]:
 def packed_loader(config: Config, info: DatasetInfo, split: Split, device: torch.device) -> DeviceLoader:
     """Build the training batches of the `packed` pipeline on a device, as the data module does under a Trainer."""
     images, labels = DataFolder(config.data.root).load("train")
+    mean, std = info.normalization
     return DeviceLoader(
         torch.from_numpy(images).to(device),
         torch.from_numpy(labels).to(device),
         EpochSampler(split.train, batch_size=config.data.batch_size, training=True, seed=config.training.seed),
-        mean=config.data.mean or info.mean,
-        std=config.data.std or info.std,
+        mean=config.data.mean or mean,
+        std=config.data.std or std,
         augmentation=config.augmentation,
         channels_last=config.training.channels_last,
     )

@@ -98,6 +98,44 @@ def test_only_the_terminal_prints(module: Path) -> None:
     assert not {ast.unparse(call) for call in calls} & {"print", "Console", "sys.stdout.write", "sys.stderr.write"}
 
 
+MAY_OPEN = {
+    "config/declarations.py": "the package's own source",
+    "data/folder/image_files.py": "images have their own rules",
+    "data/folder/splits.py": "writes through `replacing`",
+    "data/folder/layout.py": "writes through `replacing`",
+    "environment.py": "/proc/cpuinfo, which is no file",
+    "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
+    "settings.py": "the package's own recipes",
+    "terminal.py": "/dev/null",
+    "training/preflight/main_guard.py": "the script that runs",
+    "training/preflight/resources.py": "files of the kernel, which have no size",
+    "training/lr_finder.py": "writes through `replacing`",
+}
+"""The only modules outside of `files/` that open a file themselves, and why they may. Others use `files.regular`, which
+never blocks and bounds what is read, and `files.atomic`, which never writes through a link."""
+
+OPENING = {
+    *("open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "savefig", "tofile", "fromfile"),
+    *("load_npy", "save", "savez", "savez_compressed", "loadtxt", "memmap", "extractall", "extract", "ZipFile"),
+}
+"""Names of functions and methods that open a file by its path."""
+
+HARMLESS = {"Image.open", "gzip.GzipFile", "tarfile.open", "archive.open", "logger.save", "os.open"}
+"""Functions of these names that take an open file, or none."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_files_are_opened_in_one_place(module: Path) -> None:
+    name = module.relative_to(SOURCE).as_posix()
+    if name.startswith("files/") or name in MAY_OPEN:
+        return
+    calls = [node.func for node in ast.walk(ast.parse(module.read_text("utf-8"))) if isinstance(node, ast.Call)]
+    found = {ast.unparse(call) for call in calls if ast.unparse(call).rpartition(".")[2] in OPENING}
+    found |= {ast.unparse(call) for call in calls if ast.unparse(call) in ("np.load", "numpy.load", "torch.load")}
+    ours = {f"{name}" for name in ("read_text", "read_bytes")}  # of `files.regular`
+    assert not found - HARMLESS - ours
+
+
 OPEN_PACKAGES = ("data/augmentation",)
 """Packages that hold one file for each thing of a kind, found by the program; they may grow."""
 

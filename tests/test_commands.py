@@ -88,10 +88,10 @@ def test_loading_is_announced_on_a_terminal_only(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"config": "quickstart"}, "config is 'quickstart', but it must be a Config"),
+        ({"config": "quickstart"}, "config is quickstart, but it must be a Config"),
         ({"network": 3}, "network is 3, but it must be a module or a function"),
-        ({"loggers": ["csv"]}, r"loggers is \['csv'\], but it must be a list of Lightning's Logger objects"),
-        ({"callbacks": "none"}, "callbacks is 'none', but it must be a list of Lightning's Callback objects"),
+        ({"loggers": ["csv"]}, r"loggers is \[csv\], but it must be a list of Lightning's Logger objects"),
+        ({"callbacks": "none"}, "callbacks is none, but it must be a list of Lightning's Callback objects"),
     ],
 )
 def test_a_wrong_argument_is_one_line(

@@ -38,11 +38,11 @@ def test_devices_that_are_missing_present_and_broken(monkeypatch: pytest.MonkeyP
 
 
 def test_data_that_are_prepared_missing_and_damaged(tmp_path: Path) -> None:
-    make_folder(tmp_path / "data")
+    info = make_folder(tmp_path / "data")
     described = describe_data(tmp_path / "data")
     assert described[str(tmp_path / "data")] == "small, custom data, 5 classes"
     assert described["images"] == "60 training, 10 test, 5 classes"
-    assert described["std"] == "0.2000000, 0.2500000, 0.3000000"
+    assert described["std"] == ", ".join(f"{value:.7f}" for value in info.std)
     assert "nothing prepared; run: " in describe_data(tmp_path)[str(tmp_path)]
     (tmp_path / "data" / "dataset.json").write_text("{")
     assert "cannot be read" in describe_data(tmp_path / "data")[str(tmp_path / "data")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -74,6 +75,26 @@ def test_the_lock_holds_every_dependency_in_its_range_with_hashes(name: str) -> 
     entries = re.findall(rf"^{re.escape(name.lower())}==([^ ]+)[^\n]*\\\n +--hash=sha256:", LOCK, re.MULTILINE)
     assert entries
     assert all(DEPENDENCIES[name].specifier.contains(version) for version in entries)
+
+
+def renewal_command() -> list[str]:
+    """Return the command of the README that writes the lock to its standard output."""
+    found = re.search(r"^(uv export .*) > requirements\.lock$", README, re.MULTILINE)
+    assert found
+    return shlex.split(found[1])
+
+
+def test_the_lock_holds_what_uv_sync_resolves(tmp_path: Path) -> None:
+    if shutil.which("uv") is None:
+        pytest.skip("uv is not installed")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)  # without a uv.lock, whose versions uv would prefer
+    exported = subprocess.run(renewal_command(), cwd=tmp_path, capture_output=True, text=True, check=False)
+    if exported.returncode != 0 and re.search(
+        r"error sending request|Failed to fetch|dns error|network was disabled", exported.stderr
+    ):
+        pytest.skip("the package index cannot be reached")
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as the README says"
 
 
 def test_the_lock_names_no_host() -> None:

@@ -23,7 +23,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
-from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at
+from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at, without
 from torch import nn
 
 from cifar100 import commands
@@ -118,7 +118,7 @@ def test_dropout_resumes_where_it_was(settings: Callable[..., Config]) -> None:
     def network(num_classes: int) -> nn.Module:
         return nn.Sequential(nn.Dropout(0.2), nn.Conv2d(3, 8, 3, stride=2), nn.Flatten(), nn.Linear(1800, num_classes))
 
-    config = settings(**{"optimization.learning_rate": 0.01})
+    config = without(settings(**{"optimization.learning_rate": 0.01}), "model")
     whole = commands.train(config, experiment="whole", network=network)
     broken = stop_at(20, config, name="broken", network=network)
     assert_same_run(whole, commands.train(resume=broken.name, network=network))

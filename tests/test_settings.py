@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from cifar100.config import Config
+from cifar100.config.settings_file import setting_names
 from cifar100.errors import UserError
 from cifar100.settings import (
+    load_complete_config,
     load_config,
     read_recipe,
     recipe_names,
-    setting_names,
     to_dict,
     write_config,
 )
@@ -93,7 +96,7 @@ def test_every_setting_has_a_description() -> None:
         ({"data.mean": [1, 2]}, r"--data.mean is \[1, 2\], but it must be 3 numbers in brackets"),
         (
             {"data.mean": [0.5, 0.5, 128]},
-            r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be more than 0 and at most 1",
+            r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be at least 0 and at most 1",
         ),
         ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
@@ -117,7 +120,7 @@ def test_every_setting_has_a_description() -> None:
         ({"training.resolutions": "big"}, r"must be whole numbers in brackets, as in \[16, 24, 32\] or null"),
         (
             {"data.pipeline": "packed", "training.resolutions": [20, 32]},
-            r"2 resolutions need 1 rising numbers between 0 and 1",
+            r"2 resolutions need 1 number between 0 and 1",
         ),
         (
             {"data.pipeline": "packed", "training.resolutions": [8, 32], "training.resolution_changes": [0.5]},
@@ -156,7 +159,23 @@ def test_a_wrong_setting_gets_one_line_that_names_it(overrides: dict[str, object
         ("data: {batchsize: 3}", r"unknown setting 'data.batchsize' in"),
         ("data: {1: 3}", r"unknown setting 'data.1'"),
         ("data: !!python/object/apply:os.system ['touch /tmp/cifar100_yaml_ran']", r"is not valid YAML"),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", r"unknown setting"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", r"line 1: anchors and aliases"),
+        ("data:\n  batch_size: 3\n  batch_size: 4", r"line 3: batch_size is given twice, first in line 2"),
+        ("data: {seed: 1}\ntraining: {}\ndata: {}", r"line 3: data is given twice, first in line 1"),
+        ("data: {batch_size: 3}\ndata.batch_size: 4", r"data.batch_size is given twice in .*; remove one"),
+        ("data: {batch_size: 12:30:45}", r"--data.batch_size is 12:30:45, but it must be a whole number"),
+        ("data: {<<: {batch_size: 4}}", r"unknown setting 'data.<<'"),
+        ("data: {batch_size: 0}", r"wrong.yaml: --data.batch_size is 0, but it must be at least 1"),
+        (
+            "optimization: {lr: 0.1}",
+            r"unknown setting 'optimization.lr' in .*; did you mean optimization.learning_rate",
+        ),
+        (
+            "model: resnet18",
+            r"section 'model' in .* must hold settings, but it holds resnet18; did you mean model.name",
+        ),
+        ("network: {name: resnet18}", r"unknown section 'network' in .*; did you mean model\?"),
+        ("recipe: [a]", r"recipe is \[a\], but it must be one of original, "),
         ("\x00", r"is not valid YAML"),
         ("[" * 5000, r"is not valid YAML"),
     ],
@@ -204,10 +223,88 @@ def test_settings_of_a_recipe_that_lose_their_effect_return_to_their_defaults() 
         load_config("strong", overrides={"optimization.ema_decay": None, "optimization.ema_start": 0.3})
 
 
-def test_a_length_that_is_given_replaces_the_recipes() -> None:
-    assert load_config("laptop").training.max_minutes == 9.9
-    by_epochs = load_config("laptop", overrides={"training.max_epochs": "1"}).training
-    assert (by_epochs.max_epochs, by_epochs.max_minutes) == (1.0, None)
+def test_words_and_numbers_of_a_file_mean_what_people_expect(tmp_path: Path) -> None:
+    text = """
+model:
+data: {root: 2024}
+optimization: {learning_rate: 1e-3, nesterov: no, teacher: 2024}
+training: {deterministic: on, channels_last: yes, loggers: none, max_epochs: 010}
+"""
+    config = load_config(files=write(tmp_path / "mine.yaml", text))
+    optimization, training = config.optimization, config.training
+    assert (optimization.learning_rate, optimization.nesterov, optimization.teacher) == (0.001, False, "2024")
+    assert (training.deterministic, training.channels_last) == (True, True)
+    assert (training.loggers, training.max_epochs) == ((), 10)
+    assert config.data.root == Path("2024")
+
+
+LENGTHS = [
+    ("original", {}, (50, None)),
+    ("laptop", {}, (None, 9.9)),
+    ("laptop", {"training.max_epochs": "1"}, (1, None)),
+    ("original", {"training.max_minutes": 5}, (None, 5)),
+    ("laptop", {"training.max_epochs": 1, "training.max_minutes": 2}, (1, 2)),
+    ("laptop", {"training.max_minutes": "null"}, (30, None)),
+    ("original", {"training.max_epochs": None}, (30, None)),
+]
+
+
+@pytest.mark.parametrize(("recipe", "given", "expected"), LENGTHS)
+def test_a_length_given_by_hand_replaces_the_recipes(
+    recipe: str, given: dict[str, Any], expected: tuple[float | None, float | None], tmp_path: Path
+) -> None:
+    by_option = load_config(recipe, overrides=given).training
+    file = write(tmp_path / "mine.yaml", yaml.safe_dump({"recipe": recipe, **given}))
+    by_file = load_config(files=file).training
+    assert (by_option.max_epochs, by_option.max_minutes) == (by_file.max_epochs, by_file.max_minutes) == expected
+    complete = tmp_path / "config.yaml"
+    write_config(load_config(recipe), complete, comment="a run")
+    on_resume = load_complete_config(complete, overrides=given).training
+    assert (on_resume.max_epochs, on_resume.max_minutes) == expected
+
+
+def test_a_file_and_an_option_can_give_both_lengths(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", "training: {max_minutes: 5}")
+    both = load_config("original", files=file, overrides={"training.max_epochs": 2}).training
+    assert (both.max_epochs, both.max_minutes) == (2, 5)
+
+
+def test_resolutions_replace_the_changes_between_another_number_of_them() -> None:
+    training = load_config("fast", overrides={"training.resolutions": [32]}).training
+    assert (training.resolutions, training.resolution_changes) == ((32,), None)
+    with pytest.raises(UserError, match=r"2 resolutions need 1 number .* as in \[0.5\]"):
+        load_config("fast", overrides={"training.resolutions": [24, 32]})
+
+
+def test_a_complete_file_is_a_base_like_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    write_config(load_config("strong"), file, comment="a run")
+    plain = load_config(files=file, overrides={"optimization.ema_decay": None})
+    assert plain.optimization.ema_final_decay is None
+    file.write_text(re.sub(r"ema_decay: [\d.]+", "ema_decay: null", file.read_text()))
+    with pytest.raises(UserError, match=r"config.yaml: --optimization.ema_\w+ .* has no effect"):
+        load_config(files=file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recipe": ["quickstart"]}, r"recipe is \[quickstart\], but it must be one of"),
+        ({"recipe": "mine.yaml"}, r"no recipe 'mine.yaml'.* looks like a file: give it as --config"),
+        ({"files": 5}, r"files is 5, but it must be the path of a YAML file or a list of paths"),
+        ({"files": [None]}, r"a path is expected, not NoneType"),
+        ({"overrides": "training.max_epochs=3"}, r"overrides is training.max_epochs=3, but it must be a dict"),
+        ({"overrides": {"model": {"nme": "resnet18"}}}, r"unknown setting 'model.nme'; did you mean model.name"),
+    ],
+)
+def test_wrong_arguments_get_one_line(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_nested_overrides_are_settings() -> None:
+    assert load_config(overrides={"data": {"batch_size": 3}}).data.batch_size == 3
 
 
 def test_an_empty_value_is_refused() -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
+from cifar100.config.arguments import check_config, check_mapping, image_paths
 from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
 from cifar100.process.launchers import check_launcher
 from cifar100.runs.folder import RunFolder, find_run_folder
 from cifar100.settings import load_config
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from cifar100.training.lr_finder import LearningRateSuggestion
 
 
-def prepare(source: str = "download", root: str | Path = "dataset") -> DatasetInfo:
+def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
     """Fetch and verify the data, write images, labels and packed arrays.
 
     Args:
@@ -43,21 +45,34 @@ def prepare(source: str = "download", root: str | Path = "dataset") -> DatasetIn
     """
     from cifar100.data.prepare import prepare
 
-    return prepare(source=source, root=Path(root))
+    return prepare(source=str(user_path(source)), root=user_path(root))
 
 
-def find_lr(config: Config | None = None, *, experiment: str | None = None) -> LearningRateSuggestion:
+def find_lr(
+    config: Config | None = None,
+    *,
+    network: NetworkSource | None = None,
+    loss: Loss | None = None,
+    datamodule: LightningDataModule | None = None,
+    experiment: str | None = None,
+) -> LearningRateSuggestion:
     """Find a learning rate by a range test.
 
     Args:
         config: all settings; the default is the recipe `original`.
+        network: see `train`, as for `loss` and `datamodule`.
+        loss: replaces the one that `config.optimization.loss` names.
+        datamodule: replaces the data folder.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
     """
+    check_config(config)
     check_launcher()
     with _loading():
+        from cifar100.training.preflight.custom_parts import CustomParts
         from cifar100.training.train import find_learning_rate
 
-    return find_learning_rate(config or load_config(), experiment=experiment)
+    parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
+    return find_learning_rate(config or load_config(), experiment=experiment, parts=parts)
 
 
 def train(
@@ -69,7 +84,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] | None = None,
     experiment: str | None = None,
-    resume: str | Path | None = None,
+    resume: str | PathLike[str] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> RunFolder:
     """Train a network and keep the best weights.
@@ -94,15 +109,15 @@ def train(
         UserError: a setting, the data or the run cannot be used; the message says what to do.
     """
     started = time.monotonic()  # before torch is loaded, which counts
-    if config is not None and not isinstance(config, Config):
-        raise UserError(f"config is {config!r:.80}, but it must be a Config; make one with load_config.")
+    check_config(config)
+    check_mapping("changes", changes)
     if resume is None and changes:
         raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
     check_launcher()
     with _loading():
-        from cifar100.training.experiment import CustomParts
+        from cifar100.training.preflight.custom_parts import CustomParts
         from cifar100.training.train import resume_run, start_run
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
@@ -112,12 +127,13 @@ def train(
 
 
 def evaluate(
-    run: str | Path,
+    run: str | PathLike[str],
     *,
     split: Literal["test", "validation"] = "test",
-    checkpoint: str = "best",
+    checkpoint: str | PathLike[str] = "best",
     flip_tta: bool = False,
     network: NetworkSource | None = None,
+    data_root: str | PathLike[str] | None = None,
 ) -> Evaluation:
     """Measure a trained network on the test or validation images.
 
@@ -128,21 +144,27 @@ def evaluate(
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
         network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
             a function of the number of classes that returns one.
+        data_root: another data folder with the same classes; the default is the run's own, with the same images.
     """
     with _loading():
         from cifar100.results.evaluate import evaluate
 
-    if split not in ("test", "validation"):
-        raise UserError(f"split is {split!r}, but it must be test or validation.")
-    return evaluate(find_run_folder(run), split=split, checkpoint=checkpoint, flip_tta=flip_tta, network=network)
+    return evaluate(
+        find_run_folder(run),
+        split=split,
+        checkpoint=checkpoint,
+        flip_tta=flip_tta,
+        network=network,
+        data_root=None if data_root is None else user_path(data_root),
+    )
 
 
 def predict(
-    run: str | Path,
-    images: str | Path | Sequence[str | Path],
+    run: str | PathLike[str],
+    images: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     top: int = 5,
-    checkpoint: str = "best",
+    checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> list[Prediction]:
     """Classify image files.
@@ -154,15 +176,17 @@ def predict(
         checkpoint: `best`, `last` or a path.
         network: see `evaluate`.
     """
+    files = image_paths(images)
     with _loading():
         from cifar100.results.predict import classify
 
     trained = load_model(run, checkpoint=checkpoint, network=network)
-    files = [images] if isinstance(images, (str, Path)) else images
-    return list(classify(trained, [Path(image) for image in files], top=top))
+    return list(classify(trained, files, top=top))
 
 
-def load_model(run: str | Path, *, checkpoint: str = "best", network: NetworkSource | None = None) -> TrainedNetwork:
+def load_model(
+    run: str | PathLike[str], *, checkpoint: str | PathLike[str] = "best", network: NetworkSource | None = None
+) -> TrainedNetwork:
     """Load a trained network, to call with images.
 
     Returns a callable on the best device that works. It maps images, uint8 (N, 3, 32, 32), RGB, to probabilities,
@@ -193,7 +217,7 @@ def list_recipes() -> list[dict[str, str]]:
     return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
 
 
-def info(root: str | Path = "dataset") -> dict[str, Any]:
+def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
     """Show versions, devices and the state of the data.
 
     Args:
@@ -201,7 +225,7 @@ def info(root: str | Path = "dataset") -> dict[str, Any]:
     """
     from cifar100.environment import describe_data, describe_devices, describe_versions
 
-    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(Path(root))}
+    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}
 
 
 def _loading() -> AbstractContextManager[None]:

@@ -50,9 +50,11 @@ def describe_data(root: Path) -> dict[str, str]:
         info = folder.info()
     except UserError as error:
         return {str(root): str(error)}
+    validation = f"{info.num_validation:,} validation, " if info.num_validation else ""
     return {
         str(root): info.describe(),
-        "images": f"{info.num_train:,} training, {info.num_test:,} test, {info.num_classes} classes",
+        "images": f"{info.num_train - info.num_validation:,} training, {validation}{info.num_test:,} test, "
+        f"{info.num_classes} classes",
         "mean": ", ".join(f"{value:.7f}" for value in info.mean),
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},

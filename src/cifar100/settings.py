@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -27,17 +28,24 @@ from cifar100.config import (
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import components
+from cifar100.config.settings_file import flatten, naming, read_settings, setting_names
+from cifar100.config.shown_values import shown
+from cifar100.config.suggestions import did_you_mean
+from cifar100.config.yaml_text import parse_yaml
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
+from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 
 DEFAULT_RECIPE = "original"
 
-MAX_FILE_BYTES = 1_000_000
-"""Maximum size of a configuration file; a larger file is a mistake."""
-
 Overrides = Mapping[str, Any]
 """Setting name, like `data.batch_size`, to value."""
+
+PathLike = str | os.PathLike[str]
+
+LENGTHS = ("training.max_epochs", "training.max_minutes")
+RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,13 @@ class Recipe:
 
 
 def load_config(
-    recipe: str | None = None, *, files: str | Path | Iterable[str | Path] = (), overrides: Overrides | None = None
+    recipe: str | None = None, *, files: PathLike | Iterable[PathLike] = (), overrides: Overrides | None = None
 ) -> Config:
     """Merge all sources of settings into a checked `Config`.
 
     If the files or the overrides take away the effect of a recipe's setting, that setting returns to its default:
-    `--optimization.sam none` also drops the recipe's `sam_rho`.
+    `--optimization.sam none` also drops the recipe's `sam_rho`. A length that they give, in epochs or in minutes,
+    replaces the recipe's. If they give both, the run ends with the first of the two.
 
     Args:
         recipe: name of a recipe. Default: the one that the last file names, else `original`. Files that hold every
@@ -68,20 +77,17 @@ def load_config(
         UserError: an unknown recipe or setting, a file that cannot be read, a value of the wrong type or out of range,
             settings that contradict each other, or a setting without effect.
     """
-    given: dict[str, Any] = {}
-    for file in [files] if isinstance(files, (str, Path)) else files:
-        given |= read_settings(Path(file))
-    given |= overrides or {}
-    _refuse_unknown(given, "")
-    from_file = given.pop("recipe", None)
-    named = from_file if recipe is None else recipe
-    if recipe is None and given.keys() >= settings().keys():
-        return _build(None if named is None else str(named), given, {})
-    named = DEFAULT_RECIPE if named is None else str(named)
-    from_recipe = dict(read_recipe(named).settings)
-    if "training.max_epochs" in given and "training.max_minutes" not in given:
-        from_recipe.pop("training.max_minutes", None)  # the length that is given wins
-    return _build(named, given, from_recipe)
+    if not isinstance(overrides, Mapping | None):
+        raise UserError(f"overrides is {shown(overrides)}, but it must be a dict of settings and values.")
+    base, by_hand = _read_files(files)
+    by_hand |= flatten(overrides or {}, "")
+    in_files = base.pop("recipe", None)
+    chosen = by_hand.pop("recipe", None) if recipe is None else recipe
+    by_hand.pop("recipe", None)
+    if chosen is None and (base or by_hand.keys() >= settings().keys()):
+        return _build(_recipe_name(in_files), base, by_hand)
+    named = _recipe_name(DEFAULT_RECIPE if chosen is None else chosen) or ""
+    return _build(named, {**read_recipe(named).settings, **base}, by_hand)
 
 
 def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> Config:
@@ -115,38 +121,13 @@ def read_recipe(name: str) -> Recipe:
     """
     known = recipe_names()
     if name not in known:
-        raise UserError(f"no recipe {name!r}{_did_you_mean(name, known)} There are: {', '.join(known)}.")
-    content = yaml.safe_load(resources.files("cifar100.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
+        file = f" {name} looks like a file: give it as --config or files=." if name.endswith((".yaml", ".yml")) else ""
+        near = difflib.get_close_matches(name[:100], known, n=1)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        raise UserError(f"no recipe {printable(name, max_length=100)!r}{meant} There are: {', '.join(known)}.{file}")
+    content = parse_yaml(resources.files("cifar100.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     about = content.pop("about")
-    return Recipe(name, about, _flatten(content, f"recipe {name}"))
-
-
-def read_settings(file: Path) -> dict[str, Any]:
-    """Read a YAML file as setting name -> value. No tags, imports or variables are resolved.
-
-    Raises:
-        UserError: the file cannot be read, is not YAML, or holds an unknown setting.
-    """
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{file} is larger than {MAX_FILE_BYTES:,} bytes; give a YAML file of settings.")
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"configuration file {file} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"configuration file {file} is not valid YAML ({_yaml_problem(error)}).") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"configuration file {file} must hold sections like 'data:', but it holds {content!r:.60}.")
-    content.pop("about", None)
-    return _flatten(content, str(file))
-
-
-def _yaml_problem(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())
+    return Recipe(name, about, flatten(content, f" in recipe {name}"))
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -166,20 +147,15 @@ def config_from_dict(content: Mapping[str, Any]) -> Config:
     Raises:
         UserError: a setting is unknown, or its value is not allowed.
     """
-    flat = _flatten(content, "a saved configuration")
-    recipe = flat.pop("recipe", None)
-    return _build(None if recipe is None else str(recipe), flat, {})
+    flat = flatten(content, " in a saved configuration")
+    recipe = _recipe_name(flat.pop("recipe", None))
+    return _build(recipe, {}, flat)
 
 
 def write_config(config: Config, path: Path, *, comment: str) -> None:
     """Write a file that `cifar100 train --config` reads back as the same experiment."""
     text = yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
     write_atomically(path, f"# {printable(comment)}\n{text}".encode())
-
-
-def setting_names() -> tuple[str, ...]:
-    """Return the name of every setting, `recipe` and `section.key`."""
-    return ("recipe", *settings())
 
 
 def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIPE) -> None:
@@ -202,53 +178,69 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name in settings()}
 
 
-def unknown_option(option: str) -> str:
-    """Return the message about an unknown option."""
-    return f"unknown option {option}{_did_you_mean(option.lstrip('-'), setting_names(), prefix='--')} --help lists all."
+def unknown_option(option: str, *, has_settings: bool) -> str:
+    """Return the message about an unknown option. has_settings: whether the command takes every setting."""
+    near = did_you_mean(option.lstrip("-").partition("=")[0], setting_names() if has_settings else (), prefix="--")
+    return f"unknown option {option}{near} --help lists all."
 
 
-def _build(recipe: str | None, given: Overrides, from_recipe: Overrides) -> Config:
+def _read_files(files: PathLike | Iterable[PathLike]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the last file that holds all of them, and those of the partial files after it.
+
+    The first kind is written by the program: it is a base as a recipe is. The second kind is written by hand.
+    """
+    if not isinstance(files, (str, os.PathLike, Iterable)):
+        raise UserError(f"files is {shown(files)}, but it must be the path of a YAML file or a list of paths.")
+    base: dict[str, Any] = {}
+    by_hand: dict[str, Any] = {}
+    for file in [files] if isinstance(files, (str, os.PathLike)) else files:
+        path = user_path(file)
+        content = read_settings(path)
+        if content.keys() >= settings().keys():
+            base, by_hand = content, {}
+            with naming(path):
+                _build(None, {}, {name: content[name] for name in settings()})
+        else:
+            by_hand |= content
+    return base, by_hand
+
+
+def _recipe_name(value: Any) -> str | None:
+    if not isinstance(value, str | None):
+        raise UserError(f"recipe is {shown(value)}, but it must be one of {', '.join(recipe_names())}.")
+    return value
+
+
+def _build(recipe: str | None, base: Overrides, by_hand: Overrides) -> Config:
+    """Return the settings of a recipe or a complete file, with those given by hand in their place."""
     known = settings()
-    merged = {name: convert(name, value, known[name].annotation) for name, value in {**from_recipe, **given}.items()}
-    values = {name: setting.default for name, setting in known.items()} | merged
+    given = {name: convert(name, value, known[name].annotation) for name, value in by_hand.items()}
+    lower = {name: convert(name, value, known[name].annotation) for name, value in base.items()}
+    values = {name: setting.default for name, setting in known.items()} | _replaced(lower, given) | given
     while True:  # a setting may need another one that has lost its effect
         lost = without_effect(values, known, chosen_components(values)).keys() - given.keys()
         if not lost:
             break
         values |= {name: known[name].default for name in lost}
-    sections = {
+    sections: dict[str, Any] = {
         name: section(**{setting.name: values[f"{name}.{setting.name}"] for setting in section_settings(name)})
         for name, section in SECTIONS.items()
     }
     return Config(recipe=recipe, **sections)
 
 
-def _flatten(content: Mapping[Any, Any], source: str) -> dict[str, Any]:
-    """`{"data": {"root": 1}}` becomes `{"data.root": 1}`; keys already dotted are left as they are."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if key in SECTIONS:
-            if not isinstance(value, dict):
-                raise UserError(f"section {key!r} in {source} must hold settings, but it holds {value!r:.60}.")
-            flat |= {f"{key}.{inner}": inner_value for inner, inner_value in value.items()}
-        elif isinstance(value, dict):
-            raise UserError(f"unknown section {key!r} in {source}{_did_you_mean(str(key), SECTIONS)}")
-        else:
-            flat[str(key)] = value
-    _refuse_unknown(flat, f" in {source}")
-    return flat
+def _replaced(lower: dict[str, Any], given: Overrides) -> dict[str, Any]:
+    """Return a base without the settings that others, given by hand, replace.
 
-
-def _refuse_unknown(settings: Overrides, where: str) -> None:
-    for setting in settings:
-        if setting not in setting_names():
-            raise UserError(f"unknown setting {setting!r}{where}{_did_you_mean(setting, setting_names())}")
-
-
-def _did_you_mean(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1) or [name for name in known if name.endswith(f".{word}")][:1]
-    return f"; did you mean {prefix}{close[0]}?" if close else "."
+    A length replaces the other kind of length. Resolutions replace the changes between another number of them.
+    """
+    replaced = dict(lower)
+    for one, other in (LENGTHS, LENGTHS[::-1]):
+        if given.get(one) is not None and other not in given:
+            replaced[other] = None
+    if given.get(RESOLUTIONS) is not None and len(lower.get(CHANGES) or ()) != len(given[RESOLUTIONS]) - 1:
+        replaced.pop(CHANGES, None)
+    return replaced
 
 
 def _plain(value: Any) -> Any:

@@ -53,10 +53,14 @@ def test_flip_augmentation_is_shown_separately(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], {"split": "test", "checkpoint": "best", "flip_tta": False}),
+        ([], {"split": "test", "checkpoint": "best", "flip_tta": False, "data_root": None}),
+        (
+            ["--data.root", "other"],
+            {"split": "test", "checkpoint": "best", "flip_tta": False, "data_root": "other"},
+        ),
         (
             ["--split", "validation", "--checkpoint", "last", "--flip-tta"],
-            {"split": "validation", "checkpoint": "last", "flip_tta": True},
+            {"split": "validation", "checkpoint": "last", "flip_tta": True, "data_root": None},
         ),
     ],
 )

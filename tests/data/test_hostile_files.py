@@ -5,10 +5,14 @@ The normal tests cover a few hundred cases, the slow ones more than ten thousand
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
+import random
+import resource
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +28,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from cifar100.data.folder.array_files import read_npy
 from cifar100.data.folder.csv_labels import read_rows
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import read_info
@@ -32,10 +37,11 @@ from cifar100.data.sources.official import read_release
 from cifar100.data.sources.pickles import load_pickle
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import load_weights, read_checkpoint
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.listing import summarize
-from cifar100.settings import load_config
+from cifar100.runs.status import read_status
+from cifar100.settings import load_complete_config, load_config, write_config
 
 CANARY = "canary"
 """The file that hostile content would create in the working directory, in its own folder or in a parent."""
@@ -134,6 +140,19 @@ def read_metrics(path: Path) -> None:
     History(path, {}).best()
 
 
+def read_array(path: Path) -> None:
+    try:
+        read_npy(path)
+    except ValueError as error:  # its callers add what to do
+        raise UserError(f"{path}: {error}".replace("\n", " ")) from error
+
+
+def complete_config() -> bytes:
+    write_config(load_config("quickstart"), Path("valid.npz"), comment="a run")
+    return Path("valid.npz").read_bytes()
+
+
+STATUS = {"status": "finished", "message": "", "pid": 1, "host": "here", "updated": "2026-01-02"}
 EPOCH = {"epoch": 1, "train/loss": 2.0, "val/accuracy": 0.5}
 INFO = {
     "name": "CIFAR-100",
@@ -167,6 +186,11 @@ KINDS = [
     Kind("last.ckpt", checkpoint_file, read_weights),
     Kind("split.npz", split_file, load_split),
     Kind("dataset.json", lambda: json.dumps(INFO).encode(), lambda path: read_info(path).describe()),
+    Kind("release.tar.gz", lambda: gzip.compress(tar_archive()), read_release),
+    Kind("array.npy", lambda: of_buffer(lambda buffer: np.save(buffer, np.arange(8))), read_array),
+    Kind("status.json", lambda: json.dumps(STATUS).encode(), lambda path: read_status(RunFolder(path.parent))),
+    Kind("custom_parts.json", lambda: b'{"network": "mine.Net"}', lambda path: read_parts(RunFolder(path.parent))),
+    Kind("config.yaml", complete_config, load_complete_config),
     Kind("metrics.json", lambda: json.dumps(METRICS).encode(), read_metrics),
 ]
 
@@ -206,7 +230,8 @@ def check(kind: Kind, content: bytes, folder: Path) -> None:
         said = None
     except UserError as error:
         said = str(error)
-    assert said is None or ("\n" not in said and 10 < len(said) < 2000)
+    is_short = said is None or len(said) < 2000 or kind.name.endswith("yaml")  # the terminal cuts a longer line
+    assert said is None or ("\n" not in said and len(said) > 10 and is_short)
     assert {file.name for file in path.parent.iterdir()} == {kind.name}
     path.unlink()
     assert not {file.name for file in folder.iterdir()} - {"place", "valid.npz"}
@@ -257,6 +282,47 @@ def test_a_hostile_file_gets_one_line_and_runs_nothing(kind: Kind, folder: Path)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_ten_thousand_hostile_files(kind: Kind, folder: Path) -> None:
     fuzz(kind, folder, cases=900)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.filterwarnings("ignore:.*Duplicate name:UserWarning")
+def test_twenty_thousand_hostile_files_take_little_time_and_memory(folder: Path) -> None:
+    kinds = [kind for kind in KINDS if not kind.name.startswith("image")]
+    generator, before, slowest, count = random.Random(0), peak_mib(), (0.0, ""), 0
+    for kind in kinds:
+        valid = kind.valid()
+        for _ in range(20_000 // len(kinds) + 1):
+            content = changed(valid, [random_change(generator) for _ in range(generator.randint(1, 3))])
+            started = time.monotonic()
+            check(kind, content, folder)
+            slowest = max(slowest, (time.monotonic() - started, kind.name))
+            count += 1
+    print(f"{count} files; slowest {slowest}; {peak_mib() - before} MiB above {before}")
+    assert count >= 20_000
+    assert slowest[0] < 5
+    assert peak_mib() - before < 1024
+
+
+SIZES = [b"\xff" * 4, b"\xff" * 8, b"\x00" * 4, b"\x7f\xff\xff\xff", b"\x00\x00\x00\x80"]
+
+
+def random_change(generator: random.Random) -> tuple[str, float, bytes]:
+    kind = generator.choice(["set", "set", "set", "insert", "cut", "end", "repeat", "hostile"])
+    where = generator.random()
+    if kind == "hostile":
+        return "insert", where, generator.choice(HOSTILE)
+    if generator.random() < 0.3:  # numbers that are often sizes
+        return (
+            kind,
+            where,
+            generator.choice(SIZES),
+        )
+    return kind, where, generator.randbytes(generator.randint(1, 40))
+
+
+def peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def test_the_canary_can_sing(folder: Path) -> None:

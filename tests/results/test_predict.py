@@ -73,7 +73,7 @@ def test_the_largest_batch_is_that_of_a_trained_network() -> None:
 
 
 def test_top_must_be_positive_and_is_at_most_the_number_of_classes(files: list[Path], network: ColourNetwork) -> None:
-    with pytest.raises(UserError, match="--top is 0, but it must be at least 1"):
+    with pytest.raises(UserError, match="--top is 0, but it must be a whole number of at least 1"):
         list(classify(stub(network), files, top=0))
     (prediction,) = classify(stub(network), files[:1], top=99)
     assert len(prediction.classes) == 6

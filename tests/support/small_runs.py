@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def small_overrides(root: Path, **changes: Any) -> dict[str, Any]:
 
 def small_config(root: Path, **changes: Any) -> Config:
     return load_config("quickstart", overrides=small_overrides(root, **changes))
+
+
+def without(config: Config, *sections: str) -> Config:
+    """Return a configuration with sections of the recipe: settings that custom parts replace must not be given."""
+    return replace(config, **{section: getattr(load_config("quickstart"), section) for section in sections})
 
 
 class AtStep(Callback):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from custom_folder import make_custom
 from small_runs import small_config
 from torch import nn
 
 from cifar100.config import Config
+from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.layout import DataFolder
+from cifar100.errors import UserError
 from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
 
 
@@ -58,3 +61,16 @@ def test_only_parts_that_affect_the_result_are_named() -> None:
     names = parts.names()
     assert names == {"network": "Linear", "loss": "loss"}
     assert CustomParts().names() == {}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1])
+def test_a_validation_csv_is_the_split(fraction: float, tmp_path: Path) -> None:
+    prepare_custom(make_custom(tmp_path, val=4))
+    split = make_split(small_config(tmp_path, **{"data.source": "download", "data.validation_fraction": fraction}))
+    assert (split.train.tolist(), split.validation.tolist()) == (list(range(20)), [20, 21, 22, 23])
+
+
+def test_a_validation_csv_and_a_fraction_contradict_each_other(tmp_path: Path) -> None:
+    prepare_custom(make_custom(tmp_path, val=4))
+    with pytest.raises(UserError, match=r"validation_fraction is 0.3, but .* names its 4 validation images in a CSV"):
+        make_split(small_config(tmp_path, **{"data.source": "download", "data.validation_fraction": 0.3}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from small_runs import small_config
+from small_runs import small_config, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -158,7 +158,7 @@ class Custom(nn.Module):
 
 
 def test_a_checkpoint_of_a_custom_network_is_loaded_with_it(tiny_data: Path) -> None:
-    run = commands.train(small_config(tiny_data, **{"training.max_epochs": 1}), network=Custom)
+    run = commands.train(without(small_config(tiny_data, **{"training.max_epochs": 1}), "model"), network=Custom)
     for name in ("best.ckpt", "last.ckpt"):
         path = run.checkpoints / name
         module = ImageClassifier.load_from_checkpoint(path, map_location="cpu", weights_only=True, network=Custom)
@@ -202,3 +202,43 @@ def test_a_trainer_without_an_end_is_refused() -> None:
         trainer(max_epochs=-1, max_time={"seconds": 5}).fit(classifier(), loader())
     with pytest.raises(UserError, match=r"optimization.learning_rate is auto"):
         trainer().fit(classifier(learning_rate="auto"), loader())
+
+
+class Wrong(nn.Module):
+    """Returns what the test asks for."""
+
+    def __init__(self, output: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.output = output
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.output(len(images))
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (lambda number: torch.zeros(number, 3), r"\(8, 3\)"),
+        (lambda number: torch.zeros(number, 1000), r"\(8, 1000\)"),
+        (lambda number: torch.zeros(number, 4, 1, 1), r"\(8, 4, 1, 1\)"),
+        (lambda number: torch.zeros(number - 1, 4), r"\(7, 4\)"),
+        (lambda number: (torch.zeros(number, 4), None), "tuple"),
+    ],
+)
+def test_an_output_that_does_not_fit_the_classes_gets_one_sentence(output: Any, found: str) -> None:
+    module = ImageClassifier(Config(), 4, network=Wrong(output))
+    batch = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
+    for step in (module.training_step, module.validation_step):
+        with pytest.raises(UserError, match=rf"^the network returns {found} for 8 images, but logits \(8, 4\) are exp"):
+            step(batch, 0)
+
+
+def test_a_single_image_that_batch_normalisation_cannot_train_on_gets_one_sentence() -> None:
+    config = Config(model=ModelConfig(name="resnet18", stem="imagenet"))
+    module = ImageClassifier(config, 4)
+    one = torch.randn(1, 3, 32, 32), torch.tensor([2])
+    with pytest.raises(UserError, match=r"a training batch has 1 image, .*; give --data.batch_size of at least 2\.$"):
+        module.training_step(one, 0)
+    module.eval().validation_step(one, 0)
+    assert ImageClassifier(Config(), 4).training_step(one, 0).isfinite()  # the last layer has 4 x 4 pixels

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
-from small_runs import assert_same_run, epochs, small_config, state, stop_at
+from PIL import Image
+from small_runs import assert_same_run, epochs, small_config, state, stop_at, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -75,7 +77,7 @@ class Random(L.LightningDataModule):
 
 @pytest.mark.parametrize("network", [build_network, None])
 def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> None:
-    run = commands.train(config, network=DropoutNet if network is None else network())
+    run = commands.train(without(config, "model"), network=DropoutNet if network is None else network())
     weight = state(run)["state_dict"]["network.layers.2.weight"]
     assert weight.shape == (100, 3072)
     if network is not None:
@@ -87,13 +89,24 @@ def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> Non
 
 
 def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> None:
-    parts = {"loss": squared_error}
+    parts, config = {"loss": squared_error}, without(config, "model")
     whole = commands.train(config, experiment="whole", network=build_network(), **parts)
     for step in (7, 20):
         broken = stop_at(step, config, name=f"broken{step}", network=build_network(), **parts)
         assert state(broken)["global_step"] == step
         assert_same_run(whole, commands.train(resume=broken.name, network=build_network(), **parts))
     assert "squared_error" in whole.training_log.read_text()
+
+
+def test_a_network_with_parameters_that_it_never_uses_resumes(config: Config) -> None:
+    def network() -> nn.Module:
+        built = build_network()
+        built.unused = nn.Linear(2, 2)
+        built.frozen = nn.Linear(2, 2).requires_grad_(requires_grad=False)
+        return built
+
+    broken = stop_at(7, without(config, "model"), name="broken", network=network())
+    commands.train(resume=broken.name, network=network())
 
 
 def test_a_custom_loss_is_minimized(config: Config) -> None:
@@ -104,6 +117,7 @@ def test_a_custom_loss_is_minimized(config: Config) -> None:
 
 
 def test_a_custom_data_module_is_trained_and_resumes_exactly(config: Config) -> None:
+    config = without(config, "data")
     whole = commands.train(config, experiment="whole", datamodule=Random())
     assert state(whole)["state_dict"]["network.head.weight"].shape == (3, 8)
     assert epochs(whole)[-1]["train/loss"] < epochs(whole)[0]["train/loss"]
@@ -144,7 +158,7 @@ def test_custom_callbacks_see_the_run(config: Config) -> None:
 @pytest.mark.parametrize(("part", "value"), [("network", DropoutNet), ("loss", squared_error), ("datamodule", Random)])
 def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Config) -> None:
     given = {part: value() if part == "datamodule" else value}
-    run = stop_at(5, config, name="broken", **given)
+    run = stop_at(5, without(config, "model", "data"), name="broken", **given)
     with pytest.raises(UserError, match=rf"logs/broken was started from Python with {part}=.*{part}=") as caught:
         commands.train(resume=run.name)
     assert "\n" not in str(caught.value)
@@ -193,8 +207,50 @@ def test_custom_loggers_receive_the_metrics(config: Config, tmp_path: Path) -> N
 
 
 def test_a_run_does_not_change_the_network_of_the_range_test(tiny_data: Path) -> None:
-    automatic = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": "auto"})
+    changes = {"training.max_epochs": 1, "optimization.learning_rate": "auto"}
+    automatic = without(small_config(tiny_data, **changes), "model")
     found = commands.train(automatic, network=build_network())
     rate = json.loads(found.lr_finder_points.read_text())["learning_rate"]
-    given = small_config(tiny_data, **{"training.max_epochs": 1, "optimization.learning_rate": rate})
-    assert_same_run(commands.train(given, network=build_network()), found)
+    given = small_config(tiny_data, **{**changes, "optimization.learning_rate": rate})
+    assert_same_run(commands.train(without(given, "model"), network=build_network()), found)
+
+
+def test_the_range_test_takes_the_same_parts(config: Config) -> None:
+    def network(num_classes: int) -> nn.Module:
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))
+
+    with pytest.raises(UserError, match="has no effect: network= replaces"):
+        commands.find_lr(config, network=network)
+    assert not Path("logs").exists()
+    suggestion = commands.find_lr(
+        without(config, "model", "data"),
+        network=network,
+        loss=lambda logits, labels: 2 * F.cross_entropy(logits, labels),
+        datamodule=Random(),
+        experiment="range",
+    )
+    assert suggestion.losses[0] > 1.8  # a cross-entropy of three classes would begin at 1.1
+    assert suggestion.losses[0] < 4  # and one of 100 classes, doubled, at 9.2
+
+
+@pytest.mark.parametrize(("pipeline", "channels"), [("packed", [1]), ("images", [1]), ("packed", [0, 1, 2])])
+def test_constant_or_equal_channels_train_and_predict(pipeline: str, channels: list[int], tmp_path: Path) -> None:
+    """Green fluorescence and grey images; dividing by the deviation of a constant would give NaN or huge features."""
+    data = tmp_path / "microscope"
+    data.mkdir()
+    lines = ["file,fine_label"]
+    for index in range(80):
+        pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+        pixels[..., channels] = np.random.default_rng(index).integers(0, 100, (32, 32, 1)) + 150 * (index % 2)
+        Image.fromarray(pixels).save(data / f"{index}.png")
+        lines.append(f"{index}.png,{index % 2}")
+    (data / "train.csv").write_text("\n".join(lines))
+    workers = {"data.num_workers": 0} if pipeline == "images" else {}
+    changes = {"data.source": "download", "data.pipeline": pipeline, "data.batch_size": 8, "training.max_epochs": 2}
+    run = commands.train(small_config(data, **changes, **workers))
+    best = commands.evaluate(run.path, split="validation").metrics
+    assert best["accuracy"] > 0.9
+    assert best["loss"] < 5
+    (first,) = commands.predict(run.path, images=[data / "1.png"])
+    assert first.classes[0].name == "1"
+    assert first.classes[0].probability > 0.5

@@ -59,7 +59,7 @@ def run_command_line(arguments: Sequence[str]) -> None:
         raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
     options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(_with_values(rest))
     if unknown:
-        raise UserError(unknown_option(unknown[0]))
+        raise UserError(unknown_option(unknown[0], has_settings=COMMANDS[name].has_settings))
     COMMANDS[name].run(options)
 
 

@@ -33,11 +33,20 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--flip-tta", action="store_true", help="also average each image with its mirror image; reported separately"
     )
+    parser.add_argument(
+        "--data.root", dest="data_root", metavar="DIR", help="another data folder with the same classes, as it is now"
+    )
 
 
 def _evaluate(options: Namespace) -> None:
     show_evaluation(
-        commands.evaluate(options.run, split=options.split, checkpoint=options.checkpoint, flip_tta=options.flip_tta)
+        commands.evaluate(
+            options.run,
+            split=options.split,
+            checkpoint=options.checkpoint,
+            flip_tta=options.flip_tta,
+            data_root=options.data_root,
+        )
     )
 
 

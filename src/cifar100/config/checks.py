@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from cifar100.config.declarations import Setting
+from cifar100.config.shown_values import shown
 from cifar100.config.types import Needs, Range
 from cifar100.errors import UserError
 
@@ -25,13 +26,20 @@ def check_ranges(section: Any, name: str, settings: Iterable[Setting]) -> None:
         UserError: names the setting, its value and its range.
     """
     for setting in settings:
-        value = getattr(section, setting.name)
-        for limits in _metadata(setting.annotation, Range):
-            if not limits.contains(value):
-                each = "each value" if isinstance(value, (list, tuple)) else "it"
-                shown = list(value) if isinstance(value, tuple) else value
-                finite = "finite and " if value in (math.inf, -math.inf) else ""
-                raise UserError(f"--{name}.{setting.name} is {str(shown)[:200]}, but {each} must be {finite}{limits}.")
+        check_range(f"{name}.{setting.name}", getattr(section, setting.name), setting.annotation)
+
+
+def check_range(name: str, value: Any, annotation: Any) -> None:
+    """Refuse a value that is out of the range of its setting.
+
+    Raises:
+        UserError: names the setting, its value and its range.
+    """
+    for limits in _metadata(annotation, Range):
+        if not limits.contains(value):
+            each = "each value" if isinstance(value, (list, tuple)) else "it"
+            finite = "finite and " if value in (math.inf, -math.inf) else ""
+            raise UserError(f"--{name} is {shown(value)}, but {each} must be {finite}{limits}.")
 
 
 def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> dict[str, str]:
@@ -59,7 +67,7 @@ def check_effects(values: Mapping[str, Any], settings: Mapping[str, Setting], ch
         UserError: names the first such setting and what it needs.
     """
     for name, reason in without_effect(values, settings, choices).items():
-        raise UserError(f"--{name} {_shown(values[name])} has no effect: {reason}; leave it out.")
+        raise UserError(f"--{name} {shown(values[name])} has no effect: {reason}; leave it out.")
 
 
 def check_combinations(config: Config) -> None:
@@ -81,6 +89,8 @@ def check_combinations(config: Config) -> None:
         raise UserError("--data.mean and --data.std belong together; give both or neither.")
     _check_length(training)
     _check_optimizer(config.optimization)
+    if len(set(training.loggers)) < len(training.loggers):
+        raise UserError(f"--training.loggers is {shown(training.loggers)}, but a logger can be listed only once.")
     if config.optimization.sam != "none" and training.precision == "16-mixed":
         # The gradient scaler would have to scale both passes, but it scales only one.
         raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
@@ -88,18 +98,26 @@ def check_combinations(config: Config) -> None:
 
 def _check_length(training: TrainingConfig) -> None:
     if training.max_minutes is not None and training.num_processes > 1:
-        raise UserError("--training.max_minutes needs --training.devices 1: the clocks of several processes differ.")
+        raise UserError(
+            "--training.max_minutes needs --training.devices 1: the clocks of several processes differ; or give "
+            "--training.max_epochs instead."
+        )
     resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
     if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or 1 in changes:
+        number = len(resolutions) - 1
+        example = [round(place / (number + 1), 2) for place in range(1, number + 1)]
+        count = "1 number" if number == 1 else f"{number} rising numbers"
+        need = f"{count} between 0 and 1, as in {shown(example)}" if number else "none; leave it out"
         raise UserError(
-            f"--training.resolution_changes is {list(changes)}, but {len(resolutions)} resolutions need "
-            f"{len(resolutions) - 1} rising numbers between 0 and 1."
+            f"--training.resolution_changes is {shown(changes)}, but {len(resolutions)} resolutions need {need}."
         )
 
 
 def _check_optimizer(optimization: OptimizationConfig) -> None:
     if optimization.optimizer == "sgd" and optimization.nesterov and optimization.momentum == 0:
-        raise UserError("--optimization.nesterov needs --optimization.momentum above 0.")
+        raise UserError(
+            "--optimization.momentum is 0, but Nesterov momentum needs more; give --optimization.nesterov false too."
+        )
     if optimization.optimizer == "muon" and optimization.learning_rate == "auto":
         raise UserError(
             "the learning-rate finder varies one learning rate, but muon has two; give both --optimization."
@@ -121,7 +139,3 @@ def _metadata(annotation: Any, kind: type) -> Iterator[Any]:
     elif get_origin(annotation) in (Union, types.UnionType):
         for argument in get_args(annotation):
             yield from _metadata(argument, kind)
-
-
-def _shown(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(list(value) if isinstance(value, tuple) else value)

@@ -7,9 +7,16 @@ import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-import yaml
-
+from cifar100.config.shown_values import shown
+from cifar100.config.yaml_text import parse_yaml
 from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+
+WORDS: dict[Any, dict[str, Any]] = {
+    bool: {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False},
+    type(None): {"null": None, "none": None},
+}
+"""Text that stands for a value, in any case."""
 
 
 def convert(name: str, value: Any, annotation: Any) -> Any:
@@ -25,9 +32,10 @@ def convert(name: str, value: Any, annotation: Any) -> Any:
     """
     try:
         return _convert(value, annotation)
+    except UserError as error:  # about a path
+        raise UserError(f"--{name}: {error}") from error
     except ValueError:
-        shown = "null" if value is None else str(list(value) if isinstance(value, tuple) else value)[:200]
-        raise UserError(f"--{name} is {shown or repr('')}, but it must be {expectation(annotation)}.") from None
+        raise UserError(f"--{name} is {shown(value)}, but it must be {expectation(annotation)}.") from None
 
 
 def expectation(annotation: Any) -> str:
@@ -59,15 +67,17 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _convert_to_one_of(value, arguments)
     if origin is Literal:
-        if value not in arguments or isinstance(value, bool):
+        if not isinstance(value, str) or value not in arguments:
             raise ValueError
         return value
     if origin is tuple:
         return _convert_tuple(value, arguments)
     if annotation in (str, Path):
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)  # a run or a folder that is named by a number
         if not isinstance(value, (str, Path)) or value == "":
             raise ValueError
-        return annotation(value)
+        return user_path(value) if annotation is Path else str(value)
     return _convert_scalar(value, annotation)
 
 
@@ -82,10 +92,10 @@ def _convert_to_one_of(value: Any, annotations: tuple[Any, ...]) -> Any:
 
 def _convert_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if isinstance(value, str):
-        try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError from None
+        value = parse_yaml(value)
+    names = get_origin(arguments[0]) is Literal
+    if names and (value is None or value == "none"):
+        value = ()
     if isinstance(value, str) and arguments[-1] is Ellipsis:
         value = [value]  # a single name needs no brackets
     if not isinstance(value, (list, tuple)):
@@ -97,10 +107,9 @@ def _convert_tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _convert_scalar(value: Any, kind: type) -> Any:
-    words: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, type(None): {"null": None}}
-    if kind in words:
-        if isinstance(value, str) and value.lower() in words[kind]:
-            return words[kind][value.lower()]
+    if kind in WORDS:
+        if isinstance(value, str) and value.lower() in WORDS[kind]:
+            return WORDS[kind][value.lower()]
         if not isinstance(value, kind):
             raise ValueError
         return value

@@ -19,8 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from cifar100.config.checks import check_combinations, check_effects, check_ranges
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import Setting, attribute_docstrings, components, with_settings_of
-from cifar100.config.types import Fraction, Needs, NonNegative, Positive, Range
+from cifar100.config.types import Fraction, LearningRate, Needs, Range
 from cifar100.errors import UserError
+
+MINUTES_OF_A_YEAR = 525_600
+
+DEFAULT_EPOCHS = 30.0
+"""Length of a run for which neither epochs nor minutes are given."""
 
 
 class Section:
@@ -58,7 +63,7 @@ class DataConfig(Section):
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
-    batch_size: Annotated[int, Range(1)] = 128
+    batch_size: Annotated[int, Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
     scaled."""
 
@@ -72,11 +77,12 @@ class DataConfig(Section):
     """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. The results do not
     depend on it."""
 
-    mean: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
+    mean: Annotated[tuple[float, float, float] | None, Range(0, 1)] = None
     """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""
 
-    std: Annotated[tuple[float, float, float] | None, Range(0, 1, above=True)] = None
-    """Channel standard deviations to normalise with; null uses those measured at preparation."""
+    std: Annotated[tuple[float, float, float] | None, Range(0.001, 1, why="images are divided by it")] = None
+    """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
+    channel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,13 +121,13 @@ class OptimizationConfig(Section):
     """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions, which must
     be followed by batch normalisation; `sgd` with Nesterov momentum for all other parameters."""
 
-    learning_rate: Annotated[float | Literal["auto"], Range(0, above=True)] = 0.1
+    learning_rate: LearningRate | Literal["auto"] = 0.1
     """Maximum learning rate of the schedule; `auto` runs the learning-rate finder first and uses its suggestion."""
 
     momentum: Annotated[float, Range(0, 0.9999)] = 0.9
     """Momentum of `sgd`, first beta of `adamw`."""
 
-    muon_learning_rate: Annotated[Positive, Needs("optimization.optimizer", "muon")] = 0.18
+    muon_learning_rate: Annotated[LearningRate, Needs("optimization.optimizer", "muon")] = 0.18
     """Maximum learning rate of the convolutions with `muon`; all other parameters use `learning_rate`."""
 
     muon_momentum: Annotated[float, Range(0, 0.9999), Needs("optimization.optimizer", "muon")] = 0.6
@@ -130,7 +136,7 @@ class OptimizationConfig(Section):
     nesterov: Annotated[bool, Needs("optimization.optimizer", "sgd", "muon")] = True
     """Nesterov momentum (`sgd`)."""
 
-    weight_decay: NonNegative = 5e-4
+    weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
 
     weight_decay_on: Annotated[Literal["all", "weights"], Needs("optimization.weight_decay")] = "all"
@@ -158,10 +164,10 @@ class OptimizationConfig(Section):
     """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). Usually more accurate,
     at twice the time per step."""
 
-    sam_rho: Annotated[Positive, Needs("optimization.sam")] = 0.2
+    sam_rho: Annotated[float, Range(0, 1000, above=True), Needs("optimization.sam")] = 0.2
     """Radius of the perturbation of the weights, in the norm over all of them."""
 
-    sam_batch_size: Annotated[int, Range(2), Needs("optimization.sam")] = 128
+    sam_batch_size: Annotated[int, Range(2, 100_000), Needs("optimization.sam")] = 128
     """Images that share a perturbation; a larger batch is split into parts of this size."""
 
     fsam_lambda: Annotated[float, Range(0, 0.9999), Needs("optimization.sam", "friendly")] = 0.6
@@ -174,7 +180,7 @@ class OptimizationConfig(Section):
     teacher_weight: Annotated[float, Range(0, 1, above=True), Needs("optimization.teacher")] = 0.5
     """Weight of the distillation loss; the loss on the labels has the rest, to 1."""
 
-    teacher_temperature: Annotated[Positive, Needs("optimization.teacher")] = 4.0
+    teacher_temperature: Annotated[float, Range(0.01, 1000), Needs("optimization.teacher")] = 4.0
     """Temperature by which the logits of both networks are divided."""
 
     schedule: Literal["one_cycle", "cosine", "linear", "constant"] = "cosine"
@@ -184,10 +190,12 @@ class OptimizationConfig(Section):
     pct_start: Annotated[Fraction, Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 0.05
     """Fraction of all steps in which the learning rate rises."""
 
-    div_factor: Annotated[float, Range(1), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 25.0
+    div_factor: Annotated[float, Range(1, 1e12), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 25.0
     """The first learning rate is the maximum divided by this."""
 
-    final_div_factor: Annotated[float, Range(1), Needs("optimization.schedule", "one_cycle", "cosine", "linear")] = 1e4
+    final_div_factor: Annotated[
+        float, Range(1, 1e12), Needs("optimization.schedule", "one_cycle", "cosine", "linear")
+    ] = 1e4
     """The last learning rate is the first divided by this."""
 
     cycle_momentum: Annotated[
@@ -201,14 +209,14 @@ class OptimizationConfig(Section):
 class TrainingConfig(Section):
     """Length, devices, precision, saving and logging."""
 
-    max_epochs: Positive = 30
-    """Passes over the training images; may be fractional."""
+    max_epochs: Annotated[float | None, Range(0, 100_000, above=True)] = None
+    """Passes over the training images; may be fractional. null is no limit if `max_minutes` is given, else 30."""
 
-    max_minutes: Annotated[float | None, Range(0, above=True)] = None
-    """End the run this many minutes after the command started, instead of after `max_epochs`. The learning-rate
-    schedule spans that time; the final validation is not included. null is no limit."""
+    max_minutes: Annotated[float | None, Range(0, MINUTES_OF_A_YEAR, above=True, why="a year")] = None
+    """End the run this many minutes after the command started; the final validation is not included. With `max_epochs`
+    as well, the run ends with the first of the two. The learning-rate schedule spans the run. null is no limit."""
 
-    save_every_minutes: NonNegative = 2.0
+    save_every_minutes: Annotated[float, Range(0, MINUTES_OF_A_YEAR, why="a year")] = 2.0
     """Minutes between two saves of the run's state, also mid-epoch. The end of the run and a signal always save. 0
     saves after every step."""
 
@@ -216,10 +224,10 @@ class TrainingConfig(Section):
     """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json` and `training.log` are
     always written."""
 
-    max_nonfinite_losses: Annotated[int, Range(1)] = 3
+    max_nonfinite_losses: Annotated[int, Range(1, 1_000_000)] = 3
     """Number of consecutive losses that are not finite after which the run stops as diverged."""
 
-    validate_every: Annotated[int, Range(1)] = 1
+    validate_every: Annotated[int, Range(1, 100_000)] = 1
     """Epochs between two validations; the last epoch is always validated."""
 
     resolutions: Annotated[tuple[int, ...] | None, Range(16, 64), Needs("data.pipeline", "packed")] = None
@@ -256,11 +264,17 @@ class TrainingConfig(Section):
     deterministic: bool = False
     """Use only algorithms that are bit-for-bit reproducible on the same machine; slower on CUDA."""
 
-    limit_train_batches: Annotated[int | None, Range(1)] = None
+    limit_train_batches: Annotated[int | None, Range(1, 1_000_000_000)] = None
     """Use only this many batches of each training epoch, for a quick trial; null is all."""
 
-    limit_val_batches: Annotated[int | None, Range(1)] = None
+    limit_val_batches: Annotated[int | None, Range(1, 1_000_000_000)] = None
     """Use only this many validation batches, for a quick trial; null is all."""
+
+    def __post_init__(self) -> None:
+        """Check the values. Without any length, set that of the default."""
+        super().__post_init__()
+        if self.max_epochs is None and self.max_minutes is None:
+            object.__setattr__(self, "max_epochs", DEFAULT_EPOCHS)
 
     @property
     def num_processes(self) -> int:

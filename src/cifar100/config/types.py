@@ -17,7 +17,9 @@ from typing import Annotated, Any, Literal
 __all__ = [
     "Annotated",
     "Any",
+    "BetaParameter",
     "Fraction",
+    "LearningRate",
     "Literal",
     "Needs",
     "NonNegative",
@@ -36,11 +38,13 @@ class Range:
         minimum: the smallest value.
         maximum: the largest value.
         above: whether the minimum itself is excluded.
+        why: the reason for the limits, if it is not obvious; part of the message.
     """
 
     minimum: float
     maximum: float = math.inf
     above: bool = False
+    why: str = ""
 
     def contains(self, value: Any) -> bool:
         """Return whether every number in `value` is finite and within the limits."""
@@ -53,7 +57,8 @@ class Range:
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""
         lower = f"{'more than' if self.above else 'at least'} {self.minimum}"
-        return lower if self.maximum == math.inf else f"{lower} and at most {self.maximum}"
+        limits = lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:,}"
+        return f"{limits} ({self.why})" if self.why else limits
 
 
 class Needs:
@@ -106,8 +111,11 @@ class NeedsAny(Needs):
 
 Probability = Annotated[float, Range(0, 1)]
 Fraction = Annotated[float, Range(0, 1)]
-Positive = Annotated[float, Range(0, above=True)]
-NonNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(0, 1e6, above=True)]
+NonNegative = Annotated[float, Range(0, 1e6)]
+LearningRate = Annotated[float, Range(0, 1e38, above=True, why="weights are float32")]
+BetaParameter = Annotated[float, Range(0.001, 1000)]
+"""Parameter of a Beta distribution. Beyond these limits it is as good as 0 and 1 alone, or as 0.5."""
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -1,37 +1,36 @@
 """Prepare a data folder from any source: originals, PNG images with CSV labels, packed arrays, `dataset.json`.
 
-A file gets its name once it is complete, and `dataset.json` is written last. A killed preparation therefore leaves a
-folder that does not look prepared, and the next one writes everything again.
+A file gets its name once it is complete, and `dataset.json` is written after all others. A killed preparation therefore
+leaves a folder that does not look prepared, and the next one writes everything again. One process at a time writes into
+a data folder; those that find it complete only read.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
+from shlex import quote
 
 from cifar100.data.description import describe_release
-from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
-from cifar100.data.folder.image_files import has_all_images, labels_csv, write_images
-from cifar100.data.folder.layout import (
-    SPLITS,
-    DataFolder,
-    DatasetInfo,
-    Split,
-    write_info,
-    write_packed,
-)
+from cifar100.data.folder.changes import Changes, find_changes
+from cifar100.data.folder.custom_images import prepare_custom
+from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.ownership import announce_creation, check_ours, remove_leftovers, writing_alone
+from cifar100.data.folder.record import write_record
+from cifar100.data.folder.release_images import prepare_release, read_originals
 from cifar100.data.sources import shapes100
-from cifar100.data.sources.containers import PYTHON_FILES, read_files
+from cifar100.data.sources.containers import read_files
 from cifar100.data.sources.download import download
-from cifar100.data.sources.official import parse_release, python_version, read_release
-from cifar100.data.sources.release import Release, ReleaseSplit
+from cifar100.data.sources.official import parse_release
+from cifar100.data.sources.release import Release
 from cifar100.errors import UserError
-from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
+from cifar100.files.user_paths import user_path
 from cifar100.terminal import say
 
 _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
+_NAME_OF_SOURCE = {"download": "CIFAR-100", "generated": "Shapes-100"}
 
 
 def prepare(*, source: str, root: Path) -> DatasetInfo:
@@ -44,36 +43,43 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
         root: where to write; or a folder of custom data, with `train.csv` and images.
 
     Raises:
-        UserError: the source is not usable, or `root` holds other data or cannot be written.
+        UserError: the source is not usable, or `root` holds other things or cannot be written.
     """
+    root = user_path(root)
     folder = DataFolder(root)
+    check_ours(root)
+    remove_leftovers(root)
     if folder.is_custom():
         _refuse_source_for_custom(source, root)
-        return _say(prepare_custom(root), root)
-    present = _read_present(folder)
+        return _say(_ensure_custom(folder, thorough=True), root)
     loaded = None if source in _ORIGIN_OF_SOURCE else _load(source, folder)
+    present = _read_present(folder)
     if present:
         _refuse_other_data(source, present, root, loaded[0] if loaded else None)
-        if _is_complete(folder, present):
+        changes = find_changes(folder, present, thorough=True)
+        if not changes:
+            _renew_record(folder, changes)
             return _say(present, root)
-        say(f"{root}: some files are missing or damaged; writing them again")
-    release, files = loaded or _load(source, folder)
-    if not present and files != {}:
-        _refuse_foreign_originals(release, folder)
-    return _say(prepare_release(release, root, files=files), root)
+    announce_creation(root, what=_NAME_OF_SOURCE.get(source, source))
+    with writing_alone(root):
+        return _say(_prepare_alone(source, folder, loaded), root)
 
 
-def ensure_prepared(source: str, root: Path) -> DatasetInfo:
-    """Return the facts about the data in `root`; prepare them first if necessary.
+def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> DatasetInfo:
+    """Return the facts about the data in `root`; prepare them first if they are new or have changed.
+
+    needs_images: whether the image files of a release are read; if not, they may be missing.
 
     Raises:
-        UserError: `root` holds other data than `source` asks for, or `prepare` fails.
+        UserError: `root` holds other data than `source` asks for, `prepare` fails, or files of a release were edited.
     """
+    root = user_path(root)
     folder = DataFolder(root)
+    check_ours(root)
     if folder.is_custom():
         _refuse_source_for_custom(source, root)
-        return ensure_custom(root)
-    if not folder.is_prepared():
+        return ensure_unchanged(root)
+    if not folder.is_sound():
         return prepare(source=source, root=root)
     info = folder.info()
     if (info.origin == "generated") != (source == "generated"):
@@ -82,41 +88,111 @@ def ensure_prepared(source: str, root: Path) -> DatasetInfo:
             f"{root} holds {info.describe()}, but --data.source is {source}; give --data.source {matching} to use it, "
             "or another --data.root."
         )
-    return info
+    return ensure_unchanged(root, needs_images=needs_images, needs_test=False)
 
 
-def prepare_release(release: Release, root: Path, *, files: Mapping[str, bytes] | None = None) -> DatasetInfo:
-    """Write a release as a prepared data folder.
+def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool = True) -> DatasetInfo:
+    """Return the facts about the prepared data in `root`, after a check that its files still are what was prepared.
 
-    Args:
-        release: the images, labels and names.
-        root: where to write; `dataset.json` there is removed first and written last.
-        files: the files of the python version from which the release was read, to be kept byte for byte. If None, they
-            are built from the release.
+    Custom data that have changed are prepared again. So are the packed arrays of a release. A folder in which nothing
+    has changed is only read.
+
+    needs_images: whether the image files of a release must be there.
+    needs_test: whether its test split must.
+
+    Raises:
+        UserError: the images, labels or originals of a release were edited; or preparation fails.
     """
     folder = DataFolder(root)
-    info = describe_release(release)
-    with writing_below(root):
-        folder.info_file.unlink(missing_ok=True)
-        _write_originals(python_version(release) if files is None else files, folder.originals)
-        for split in SPLITS:
-            _write_split(getattr(release, split), info, folder, split=split)
-        remove_partial_files(root)
-        write_info(info, folder.info_file)
+    check_ours(root)
+    remove_leftovers(root)
+    if folder.is_custom():
+        return _ensure_custom(folder, thorough=False)
+    info = folder.info()
+    changes = find_changes(folder, info, needs_test=needs_test)
+    if changes.edited:
+        raise UserError(_how_to_use_edited(folder, info, changes))
+    are_images_missing = any(not name.startswith(folder.originals.name) for name in changes.missing)
+    if changes.derived or (needs_images and are_images_missing):
+        with writing_alone(root):
+            return _restore(folder, info)
+    _renew_record(folder, changes)
     return info
 
 
-def _write_originals(files: Mapping[str, bytes], originals: Path) -> None:
-    originals.mkdir(parents=True, exist_ok=True)
-    remove_partial_files(originals)
-    for name, content in files.items():
-        write_atomically(originals / name, content)
+def _prepare_alone(
+    source: str, folder: DataFolder, loaded: tuple[Release, Mapping[str, bytes] | None] | None
+) -> DatasetInfo:
+    """Prepare a release, unless another process has finished it meanwhile."""
+    present = _read_present(folder)
+    if present:
+        _refuse_other_data(source, present, folder.root, loaded[0] if loaded else None)
+        changes = find_changes(folder, present, thorough=True)
+        if not changes:
+            return present
+        say(f"{folder.root}: {changes.describe()}; writing everything again")
+    return _write(loaded or _load(source, folder), folder)
 
 
-def _write_split(content: ReleaseSplit, info: DatasetInfo, folder: DataFolder, *, split: Split) -> None:
-    write_images(content, info, folder.images / split)
-    write_atomically(folder.csv(split), labels_csv(content.fine_labels, info, split=split))
-    write_packed(content.images, content.fine_labels, folder, split=split)
+def _restore(folder: DataFolder, present: DatasetInfo) -> DatasetInfo:
+    """Write a release again, from its originals if they are intact; nothing if another process has done it."""
+    changes = find_changes(folder, present) if folder.is_prepared() else None
+    if changes is not None and not changes.derived and not changes.missing:
+        return present
+    say(f"{folder.root}: {changes.describe() if changes else 'not complete'}; writing everything again")
+    originals = read_originals(folder)
+    if originals is not None and describe_release(originals).sha256 == present.sha256:
+        return prepare_release(originals, folder.root, files={})
+    source = {"official": "download", "generated": "generated"}.get(present.origin)
+    if source is None:
+        raise UserError(
+            f"{folder.originals} is missing or damaged as well; prepare the data from where they came: "
+            f"cifar100 prepare --source PATH --root {quote(str(folder.root))}"
+        )
+    return _write(_load(source, folder), folder)
+
+
+def _write(loaded: tuple[Release, Mapping[str, bytes] | None], folder: DataFolder) -> DatasetInfo:
+    release, files = loaded
+    if files != {}:
+        _refuse_foreign_originals(release, folder)
+    return prepare_release(release, folder.root, files=files)
+
+
+def _ensure_custom(folder: DataFolder, *, thorough: bool) -> DatasetInfo:
+    """Return the facts about custom data; prepare them first if they are new or have changed."""
+    present = _read_present(folder)
+    changes = find_changes(folder, present, thorough=thorough) if present else None
+    if present and changes is not None and not changes:
+        _renew_record(folder, changes)
+        return present
+    with writing_alone(folder.root):
+        present = _read_present(folder)  # another process may have finished it meanwhile
+        changes = find_changes(folder, present, thorough=thorough) if present else None
+        if present and changes is not None and not changes:
+            return present
+        if changes:
+            say(f"{folder.root}: {changes.describe()} since preparation; preparing the data again")
+        return prepare_custom(folder.root)
+
+
+def _renew_record(folder: DataFolder, changes: Changes) -> None:
+    """Record new times of files whose content is the same, so that it is not read again. A read-only folder stays."""
+    if changes.stamps is not None and os.access(folder.root, os.W_OK):
+        with suppress(OSError):  # it only saves time
+            write_record(folder.root, changes.stamps)
+
+
+def _how_to_use_edited(folder: DataFolder, info: DatasetInfo, changes: Changes) -> str:
+    are_images, are_originals = (
+        any(name.startswith(f"{place.name}/") for name in changes.edited) for place in (folder.images, folder.originals)
+    )
+    undo = folder.how_to_prepare(info)
+    if are_originals and info.origin == "altered":
+        undo = f"cifar100 prepare --source PATH --root {quote(str(folder.root))}, where PATH is what they came from"
+    use = f"; to use the changed images and labels, give {folder.images} as the data folder (--data.root)"
+    found = f"{folder.root}: {changes.describe()} since preparation"
+    return f"{found}; to undo the change, run: {undo}{use if are_images else ''}"
 
 
 def _load(source: str, folder: DataFolder) -> tuple[Release, Mapping[str, bytes] | None]:
@@ -124,12 +200,12 @@ def _load(source: str, folder: DataFolder) -> tuple[Release, Mapping[str, bytes]
     if source == "generated":
         return shapes100.draw(), None
     if source == "download":
-        release = _read_originals(folder)
+        release = read_originals(folder)
         if release is not None and describe_release(release).origin == "official":
             return release, {}
         path = download(folder.root)
     else:
-        path = Path(source).expanduser()
+        path = user_path(source)
         if DataFolder(path).is_custom():
             raise UserError(
                 f"{path} holds custom data (train.csv), which are prepared in place; give that folder as the root "
@@ -142,39 +218,13 @@ def _load(source: str, folder: DataFolder) -> tuple[Release, Mapping[str, bytes]
     return release, {} if path == folder.originals else files
 
 
-def _read_originals(folder: DataFolder) -> Release | None:
-    """Return the release in the folder of original files, or None if it is missing or damaged."""
-    try:
-        return read_release(folder.originals) if folder.originals.is_dir() else None
-    except UserError:
-        return None
-
-
 def _read_present(folder: DataFolder) -> DatasetInfo | None:
-    """Return the facts about the prepared data, or None if they are missing or damaged."""
+    """Return the facts about the prepared data; None if they are missing, damaged or were of another kind."""
     try:
-        return folder.info() if folder.is_prepared() else None
+        info = folder.info() if folder.is_prepared() else None
     except UserError:
         return None
-
-
-def _is_complete(folder: DataFolder, info: DatasetInfo) -> bool:
-    """Return whether a prepared folder is complete and intact; PNG files are checked but not decoded."""
-    if not all((folder.originals / name).is_file() for name in PYTHON_FILES):
-        return False
-    for split in SPLITS:
-        try:
-            images, labels = folder.load(split)
-            csv = folder.csv(split).read_bytes()
-        except (UserError, OSError):
-            return False
-        coarse_labels = np.array(info.class_to_superclass)[labels]
-        packed = ReleaseSplit(images=images, fine_labels=labels, coarse_labels=coarse_labels)
-        if packed.sha256() != info.sha256[split] or csv != labels_csv(labels, info, split=split):
-            return False
-        if not has_all_images(labels, info, folder.images / split):
-            return False
-    return True
+    return None if info and folder.is_custom() and info.origin != "custom" else info
 
 
 def _refuse_other_data(source: str, present: DatasetInfo, root: Path, release: Release | None) -> None:
@@ -190,7 +240,7 @@ def _refuse_other_data(source: str, present: DatasetInfo, root: Path, release: R
 
 def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
     """Refuse to overwrite files of another release, of which the user may have no copy."""
-    originals = _read_originals(folder)
+    originals = read_originals(folder)
     if originals is None:
         return
     found, asked = describe_release(originals), describe_release(release)
@@ -202,7 +252,7 @@ def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
 
 
 def _refuse_source_for_custom(source: str, root: Path) -> None:
-    if source != "download" and Path(source).expanduser().resolve() != root.resolve():
+    if source != "download" and user_path(source).resolve() != root.resolve():
         raise UserError(
             f"{root} holds custom data (train.csv), but the source is {source}; to use the custom data, leave out "
             "--source (prepare) or give --data.source download (train: the recipe may name another source); or choose "
@@ -212,5 +262,6 @@ def _refuse_source_for_custom(source: str, root: Path) -> None:
 
 def _say(info: DatasetInfo, root: Path) -> DatasetInfo:
     say(f"{root}: {info.describe()}")
-    say(f"  {info.num_train:,} training images, {info.num_test:,} test images")
+    validation = f"{info.num_validation:,} validation images, " if info.num_validation else ""
+    say(f"  {info.num_train - info.num_validation:,} training images, {validation}{info.num_test:,} test images")
     return info

@@ -24,6 +24,8 @@ from torch import nn
 
 from cifar100.config import ModelConfig
 from cifar100.config.declarations import Component, components
+from cifar100.config.shown_values import shown
+from cifar100.errors import UserError
 
 Function = TypeVar("Function", bound=Callable[..., nn.Module])
 
@@ -46,7 +48,13 @@ def make_network(source: NetworkSource | None, config: ModelConfig, num_classes:
     """Return the network of a Python caller, or build the one that `config` names if there is none."""
     if source is None:
         return build_model(config, num_classes)
-    return source if isinstance(source, nn.Module) else source(num_classes)
+    network = source if isinstance(source, nn.Module) or not callable(source) else source(num_classes)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"network is {shown(source)}, but it must be a torch.nn.Module, or a function of the number of classes "
+            "that returns one."
+        )
+    return network
 
 
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:

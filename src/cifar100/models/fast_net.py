@@ -19,6 +19,10 @@ WHITENING_EPSILON = 5e-4
 """Added to the variance of each direction of patch space (images normalised), so that directions without variance,
 which hold only rounding errors, are not amplified. The paper's value."""
 
+MIN_VARIANCE = 1e-5
+"""Of a direction of patch space. Rounding to 8 bits alone gives more. Grey images and constant channels have
+directions without variance: a feature that is the same in all images, which batch normalisation would divide by 0."""
+
 LOGIT_SCALE = 1 / 3
 """Keeps the first logits small and slows down the head, whose effective learning rate grows with its square.
 Chosen for one learning rate for all layers: with SGD at 0.1 and 0.3, widths 32/64/128, 3 epochs of 20,000 CIFAR-100
@@ -79,12 +83,15 @@ def whitening_filters(images: Tensor, *, epsilon: float = WHITENING_EPSILON) -> 
 
     images: float (N, 3, H, W), on any device. Returns float32 (24, 3, 2, 2) on the CPU: the eigenvectors of the
     covariance of all patches, each divided by the square root of its variance plus `epsilon`, then the same negated,
-    because the activation that follows keeps one sign only.
+    because the activation that follows keeps one sign only. In place of directions without variance the others are
+    repeated.
     """
     covariance = _patch_covariance(images)
     variances, directions = torch.linalg.eigh(covariance)  # directions are the columns; variances rise
-    filters = directions / (variances + epsilon).sqrt()
-    filters = filters.flip(1).T.reshape(PATCH_SIZE, 3, PATCH_SIDE, PATCH_SIDE).float()
+    filters = (directions / (variances + epsilon).sqrt()).flip(1)
+    num_varying = int((variances > MIN_VARIANCE).sum()) or PATCH_SIZE
+    filters = filters[:, torch.arange(PATCH_SIZE) % num_varying]
+    filters = filters.T.reshape(PATCH_SIZE, 3, PATCH_SIDE, PATCH_SIDE).float()
     return torch.cat([filters, -filters])
 
 
@@ -124,7 +131,7 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
 
 @network("fast_net")
 def fast_net(
-    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1)] = (64, 256, 256)
+    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1, 16_384)] = (64, 256, 256)
 ) -> FastNet:
     """Build the small network of the recipes `fast`, `laptop` and `quickstart`.
 

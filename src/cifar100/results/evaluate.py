@@ -1,24 +1,24 @@
-"""Measure a trained network. No other module opens the test split."""
+"""Measure a trained network on one split of its data, or of other data of the same classes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
+from os import PathLike
+from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
-from cifar100.data.folder.layout import DataFolder
-from cifar100.data.folder.splits import load_split
+from cifar100.config.arguments import check_choice, check_flag
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_json
 from cifar100.metrics import METRICS
 from cifar100.models import NetworkSource
-from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.results.evaluation_data import images_of
+from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.terminal import console, warn
 
@@ -80,9 +80,10 @@ def evaluate(
     run: RunFolder,
     *,
     split: Literal["test", "validation"],
-    checkpoint: str,
+    checkpoint: str | PathLike[str],
     flip_tta: bool = False,
     network: NetworkSource | None = None,
+    data_root: Path | None = None,
 ) -> Evaluation:
     """Measure a run's network and write `evaluation_<split>.json` into the run folder, with a warning if that fails.
 
@@ -92,15 +93,19 @@ def evaluate(
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation.
         network: see `load_trained`.
+        data_root: data folder to measure on, whatever it holds; a line says what differs from the data of the run.
+            None: that of the run, which must hold the same images.
 
     Raises:
         UserError: the run or its data are missing, damaged or have changed.
     """
+    check_choice("split", split, ("test", "validation"))
+    check_flag("flip_tta", flip_tta)
     trained = load_trained(run, checkpoint, network=network)
-    images, labels = _images(trained, run, split)
+    images, labels, data = images_of(trained, run, split=split, data_root=data_root)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)
     logits = _all_logits(trained, pixels)
-    evaluation = describe(logits, truth, trained, run=run, split=split)
+    evaluation = replace(describe(logits, truth, trained, run=run, split=split), data=data.describe())
     if flip_tta:
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + _all_logits(trained, pixels.flip(3))) / 2
@@ -154,32 +159,6 @@ def wilson_interval(correct: int, total: int, *, z: float = 1.959964) -> tuple[f
     centre = (fraction + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * math.sqrt(fraction * (1 - fraction) / total + z * z / (4 * total * total))
     return centre - half, centre + half
-
-
-def _images(trained: TrainedNetwork, run: RunFolder, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    if "datamodule" in read_parts(run):
-        raise UserError(
-            f"{run.path} was trained with a data module from Python, whose images are not in a data folder; measure it "
-            "with Trainer.test(ImageClassifier.load_from_checkpoint(...), dataloaders=...)."
-        )
-    folder = DataFolder(trained.config.data.root)
-    part: Literal["train", "test"] = "test" if split == "test" else "train"
-    if not folder.is_prepared():
-        generated = " --source generated" if trained.info.origin == "generated" else ""
-        fix = f"prepare it again: cifar100 prepare{generated} --root {folder.root}"
-        raise UserError(
-            f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained.info.describe()}. "
-            f"Change to the folder where it was trained, or {fix}"
-        )
-    if folder.info().sha256.get(part) != trained.info.sha256.get(part):
-        raise UserError(f"the {part} images in {folder.root} are not those of the run {run.path}; prepare them again.")
-    if split == "test":
-        return folder.load("test")
-    indices = load_split(run.split).validation
-    if len(indices) == 0:
-        raise UserError(f"{run.path} was trained on all training images; it has no validation images.")
-    images, labels = folder.load("train")
-    return images[indices], labels[indices]
 
 
 def _all_logits(trained: TrainedNetwork, images: Tensor) -> Tensor:

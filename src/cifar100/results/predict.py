@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar100.config.shown_values import shown
 from cifar100.data.folder.image_files import read_image
 from cifar100.environment import usable_processors
 from cifar100.errors import UserError
 from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork
 
 MAX_THREADS = 8
-"""Each reads an image at a time; a photograph takes about 100 MB while it is decoded."""
+"""Each reads an image at a time. All together take as much memory as one of the largest; see `data.decoding.memory`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +43,14 @@ def classify(trained: TrainedNetwork, images: Sequence[Path], *, top: int) -> It
 
     Args:
         trained: the network.
-        images: files of any size, mode and format that Pillow reads; see `read_image`.
+        images: files of any size and mode, in a supported format; see `read_image`.
         top: number of classes to return for each image.
 
     Raises:
         UserError: `top` is not positive, or a file is not an image. Predictions of earlier batches have been yielded.
     """
-    if top < 1:
-        raise UserError(f"--top is {top}, but it must be at least 1.")
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise UserError(f"--top is {shown(top)}, but it must be a whole number of at least 1.")
     with ThreadPoolExecutor(min(MAX_THREADS, usable_processors())) as pool:
         for start in range(0, len(images), BATCH_SIZE):
             files = images[start : start + BATCH_SIZE]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ from torch import Tensor, nn
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
+from cifar100.files.regular import open_regular, read_text
+from cifar100.files.schema import fields, map_of, mismatch, number, whole
+from cifar100.files.user_paths import user_path
+from cifar100.foreign_text import printable
+from cifar100.runs.checkpoint_outline import outline
 from cifar100.runs.folder import RunFolder
 
 NETWORK_PREFIX = "network."
@@ -71,36 +78,49 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         raise
 
 
-def open_checkpoint(run: RunFolder, which: str, *, tell: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
-    """Read `best`, `last` or a path. If `best` or `last` is damaged, read the newest intact one.
+def find_checkpoint(
+    run: RunFolder, which: str | os.PathLike[str], *, tell: Callable[[str], None], max_bytes: int | None = None
+) -> Path:
+    """Return the path of `best`, `last` or a path. If `best` or `last` is damaged, that of the newest intact one.
 
-    `best` means `last` for a run without validation images.
+    `best` means `last` for a run without validation images. No tensor is read into memory.
 
     Args:
         run: the run folder.
         which: `best`, `last` or a path.
         tell: called with one line for each damaged file.
+        max_bytes: see `read_checkpoint`.
 
     Raises:
         UserError: there is no such file, or none is intact.
     """
     order = {"last": (LAST, PREVIOUS), "best": (BEST, LAST, PREVIOUS)}
-    if which not in order:
-        path = Path(which)
-        if not path.is_file():
+    if not isinstance(which, str) or which not in order:
+        path = user_path(which)
+        if not path.exists():
             raise _no_checkpoint(run, path)
-        return path, read_checkpoint(path)
-    present = [path for path in (run.checkpoints / name for name in order[which]) if path.is_file()]
+        with _opened(path, max_bytes=max_bytes):
+            return path
+    present = [path for path in (run.checkpoints / name for name in order[which]) if os.path.lexists(path)]
     if not present:
         raise _no_checkpoint(run, run.checkpoints / order[which][0])
     for position, path in enumerate(present):
         try:
-            return path, read_checkpoint(path)
+            with _opened(path, max_bytes=max_bytes):
+                return path
         except UserError as error:
             if position == len(present) - 1:
                 raise
             tell(f"{error} Using {present[position + 1].name} instead.")
     raise AssertionError
+
+
+def open_checkpoint(
+    run: RunFolder, which: str | os.PathLike[str], *, tell: Callable[[str], None], max_bytes: int | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """Find a checkpoint as `find_checkpoint` does, and read it."""
+    path = find_checkpoint(run, which, tell=tell, max_bytes=max_bytes)
+    return path, read_checkpoint(path, max_bytes=max_bytes)
 
 
 def _no_checkpoint(run: RunFolder, path: Path) -> UserError:
@@ -111,11 +131,11 @@ def _no_checkpoint(run: RunFolder, path: Path) -> UserError:
 
 def has_saved_state(run: RunFolder) -> bool:
     """Return whether the run can be resumed."""
-    return any((run.checkpoints / name).is_file() for name in (LAST, PREVIOUS))
+    return any(os.path.lexists(run.checkpoints / name) for name in (LAST, PREVIOUS))
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -127,7 +147,7 @@ def sums_file(path: Path) -> Path:
 def _known_sums(path: Path) -> set[str]:
     """Return the sums in the file beside a checkpoint; the empty set if there is no such file."""
     try:
-        lines = sums_file(path).read_text(encoding="utf-8").splitlines()
+        lines = read_text(sums_file(path), limit=10_000).splitlines()
     except (OSError, ValueError):
         return set()
     return {line.split()[0] for line in lines if line.strip()}
@@ -139,29 +159,101 @@ def _write_sums(path: Path, sums: set[str]) -> None:
         file.writelines(f"{digest}  {path.name}\n".encode() for digest in sorted(sums))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, *, max_bytes: int | None = None) -> dict[str, Any]:
     """Read a checkpoint onto the CPU. `weights_only=True` keeps an untrusted file from running code.
+
+    Args:
+        path: the file.
+        max_bytes: maximum size of its tensors; see `max_checkpoint_bytes`.
 
     Raises:
         UserError: the sha256 differs, the file cannot be read, or it is not a checkpoint of this program.
     """
-    try:
-        known = _known_sums(path)  # empty for a file of another program
-        if known and _sha256(path) not in known:
-            raise UserError(f"checkpoint {path} is damaged: its sha256 is not the one in {sums_file(path).name}.")
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read ({error.strerror}).") from error
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises several kinds on damaged files
-        raise UserError(f"checkpoint {path} cannot be read: it is damaged or holds more than weights.") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("state_dict"), dict):
-        raise UserError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
+    with _opened(path, max_bytes=max_bytes) as (file, _):
+        checkpoint: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     return checkpoint
 
 
-def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> None:
+def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
+    """Return what the newest saved state says about its run; None if there is no state. No tensor is read.
+
+    Returns: the settings, as `settings.to_dict` made them, and the seconds of training.
+
+    Raises:
+        UserError: no state is intact, or it lacks these facts.
+    """
+    if not has_saved_state(run):
+        return None
+    path = find_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
+    with _opened(path, max_bytes=None) as (_, content):
+        try:
+            _FACTS(content, "it")
+        except ValueError as error:
+            raise UserError(f"checkpoint {path} is no state to resume from: {error}; restore the file.") from error
+        return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
+
+
+_FACTS = fields({OWN_STATE: fields({"config": fields({})}), "clock": fields({"seconds": number(0)})})
+
+
+def max_checkpoint_bytes(network: nn.Module) -> int:
+    """Return the maximum size of a checkpoint: the weights, their average, and up to six states of the optimizer."""
+    num_bytes: int = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    return 8 * num_bytes + 2**28
+
+
+@contextmanager
+def _opened(path: Path, *, max_bytes: int | None) -> Iterator[tuple[BufferedReader, Any]]:
+    """Yield an open checkpoint whose sha256 and structure are right, and its outline; else raise a `UserError`."""
+    try:
+        with open_regular(path) as file:
+            known = _known_sums(path)  # empty for a file of another program
+            if known and hashlib.file_digest(file, "sha256").hexdigest() not in known:
+                raise UserError(f"checkpoint {path} is damaged: its sha256 is not the one in {sums_file(path).name}.")
+            content = outline(file, num_bytes=os.fstat(file.fileno()).st_size, max_bytes=max_bytes)
+            if not isinstance(content, dict) or "state_dict" not in content:
+                raise UserError(f"{path} is not a checkpoint of a training run: it has no 'state_dict'.")
+            _CHECKPOINT(content, "it")
+            file.seek(0)
+            yield file, content
+    except (UserError, MemoryError):
+        raise
+    except OSError as error:
+        raise UserError(f"checkpoint {path} cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # torch, zipfile and pickletools raise many kinds for a damaged file
+        reason = printable(error, max_length=200) or type(error).__name__
+        raise UserError(
+            f"checkpoint {path} cannot be read: it is damaged or holds more than weights ({reason})."
+        ) from error
+
+
+def dense(value: Any, where: str) -> None:
+    """Admit tensors that are real and hold their own elements: a schema, see `files.schema`."""
+    if not isinstance(value, Tensor):
+        raise mismatch(where, value, "a tensor")
+
+
+_AVERAGE = fields({"weights": map_of(dense), "steps": whole(1)})
+
+
+def _average(value: Any, where: str) -> None:
+    """Admit true and false, as in `best.ckpt`, and averaged weights, as in `last.ckpt`."""
+    if not isinstance(value, bool):
+        _AVERAGE(value, where)
+
+
+_CHECKPOINT = fields(
+    {"state_dict": map_of(dense)},
+    optional={"epoch": whole(0, 10**9), "global_step": whole(), "averaged": _average},
+)
+
+
+def load_weights(
+    network: nn.Module, checkpoint: dict[str, Any], path: Path, *, whose: str = "the run's network"
+) -> None:
     """Load a checkpoint's weights into a network, in place. Prefers their moving average if the run has one.
+
+    whose: the network, for the message.
 
     Raises:
         UserError: the weights are of another architecture. The message names the first difference.
@@ -176,7 +268,10 @@ def load_weights(network: nn.Module, checkpoint: dict[str, Any], path: Path) -> 
     expected = network.state_dict()
     difference = _first_difference(weights, expected)
     if difference:
-        raise UserError(f"checkpoint {path} is of another architecture than the run's network: {difference}.")
+        raise UserError(f"checkpoint {path} is of another architecture than {whose}: {difference}.")
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise UserError(f"checkpoint {path} holds weights that are not finite ({name}); give another one.")
     network.load_state_dict(weights)
 
 
@@ -198,6 +293,9 @@ def _first_difference(weights: dict[str, Tensor], expected: dict[str, Tensor]) -
             return f"{name} is missing in it"
         if name not in expected:
             return f"it has {name}, which the network does not have"
-        if weights[name].shape != expected[name].shape:
-            return f"{name} is {tuple(weights[name].shape)} in it and {tuple(expected[name].shape)} in the network"
+        found, wanted = weights[name], expected[name]
+        if found.shape != wanted.shape:
+            return f"{name} is {tuple(found.shape)} in it and {tuple(wanted.shape)} in the network"
+        if found.dtype != wanted.dtype and not (found.is_floating_point() and wanted.is_floating_point()):
+            return f"{name} is {found.dtype} in it and {wanted.dtype} in the network"
     return ""

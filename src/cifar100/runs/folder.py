@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shlex
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
+from cifar100.files.schema import map_of, read_as, text
+from cifar100.files.user_paths import user_path
+from cifar100.foreign_text import printable
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
@@ -135,14 +137,15 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
     Raises:
         UserError: there is no such experiment; the message lists those that exist.
     """
-    for path in (Path(run), LOGS / run):
+    given = user_path(run)
+    for path in (given, LOGS / given):
         with contextlib.suppress(OSError):  # a name that is too long
             if (path / "config.yaml").is_file():
                 return RunFolder(path)
     known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
-        f"found no run {str(run)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
+        f"found no run {str(given)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
     )
 
 
@@ -158,11 +161,10 @@ def run_folders() -> list[RunFolder]:
 def read_parts(run: RunFolder) -> dict[str, str]:
     """Return the parts that a Python caller brought along, each with its name; empty for most runs."""
     try:
-        content = json.loads(run.custom_parts.read_text(encoding="utf-8"))
+        parts: dict[str, str] = read_as(run.custom_parts, map_of(text), limit=10_000)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{run.custom_parts} cannot be read ({' '.join(str(error).split())}).") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{run.custom_parts} is damaged: it holds no names of parts.")
-    return {str(part): str(name) for part, name in content.items()}
+    except (OSError, ValueError) as error:
+        reason = printable(error, max_length=200)
+        raise UserError(f"{run.custom_parts} cannot be read ({reason}); restore it.") from error
+    return parts

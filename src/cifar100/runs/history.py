@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, nothing_or, number, read_as, whole
+from cifar100.foreign_text import printable
 
 Epoch = dict[str, float]
 """`epoch` (from 1), `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second` and `seconds`. With validation
@@ -27,13 +29,13 @@ class History:
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
         self.facts = facts
-        earlier = _read(path) if path.is_file() else {"epochs": []}
-        self.epochs: list[Epoch] = earlier["epochs"]
+        earlier = _read(path) if os.path.lexists(path) else {"epochs": []}
+        self.epochs = _epochs(earlier)
         self.finished: bool = earlier.get("finished", False)
 
     def keep(self, num_epochs: int) -> None:
         """Drop all epochs after the first `num_epochs`, which a resumed run repeats."""
-        self.epochs = self.epochs[:num_epochs]
+        self.epochs = [epoch for epoch in self.epochs if epoch["epoch"] <= num_epochs]
         self.finished = False
 
     def add(self, epoch: Epoch) -> None:
@@ -52,7 +54,7 @@ class History:
 
     def best(self) -> Epoch | None:
         """Return the first epoch with the highest validation accuracy; None without validation images."""
-        validated = [epoch for epoch in self.epochs if "val/accuracy" in epoch]
+        validated = [epoch for epoch in self.epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
         return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
 
 
@@ -62,21 +64,31 @@ def read_epochs(path: Path) -> list[Epoch]:
     Raises:
         UserError: the file is damaged.
     """
-    epochs: list[Epoch] = _read(path)["epochs"]
-    return epochs
+    return _epochs(_read(path))
+
+
+_VALUE = nothing_or(number())
+"""A number, or null for one that is not finite."""
+
+_EPOCH = all_of(map_of(_VALUE), fields({"epoch": whole(1)}))
+
+_METRICS = fields({"epochs": list_of(_EPOCH)}, optional={"finished": boolean})
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or not isinstance(content["epochs"], list):
-            raise TypeError("no list of epochs")
-        if not all(isinstance(epoch, dict) and _are_numbers(epoch.values()) for epoch in content["epochs"]):
-            raise TypeError("an epoch holds a value that is not a number")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as the metrics of a run ({error}).") from error
+        content: dict[str, Any] = read_as(path, _METRICS)
+        numbers = [epoch["epoch"] for epoch in content["epochs"]]
+        if numbers != sorted(set(numbers)):
+            raise ValueError("its epochs are not in ascending order")
+    except (OSError, ValueError) as error:
+        reason = printable(error, max_length=200)
+        raise UserError(f"{path} cannot be read as the metrics of a run ({reason}); restore it.") from error
     return content
 
 
-def _are_numbers(values: Iterable[Any]) -> bool:
-    return all(isinstance(value, (int, float)) for value in values)
+def _epochs(content: dict[str, Any]) -> list[Epoch]:
+    """Return the epochs of a file, which holds null in place of numbers that are not finite."""
+    return [
+        {name: math.nan if value is None else value for name, value in epoch.items()} for epoch in content["epochs"]
+    ]

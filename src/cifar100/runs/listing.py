@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cifar100.files.regular import MAX_JSON_BYTES, read_text
+from cifar100.files.schema import fields, read_as
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import UNKNOWN, read_status
 
@@ -45,12 +46,13 @@ def summarize(run: RunFolder) -> RunSummary:
     """Read one run. Missing and damaged files leave their fields empty."""
     metrics, info, status = _read(run.metrics), _read(run.dataset_info), read_status(run)
     epochs, best = metrics.get("epochs"), metrics.get("best")
+    accuracy = best.get("val/accuracy") if isinstance(best, dict) else None
     return RunSummary(
         name=run.name,
         recipe=_recipe(run),
         data=str(info.get("name", "")),
         epochs=len(epochs) if isinstance(epochs, list) else 0,
-        best=best.get("val/accuracy") if isinstance(best, dict) else None,
+        best=accuracy if isinstance(accuracy, (int, float)) else None,
         status=str(status.get("status", UNKNOWN)),
         message=str(status.get("message", "")),
         updated=_time(status.get("updated")),
@@ -60,7 +62,7 @@ def summarize(run: RunFolder) -> RunSummary:
 def _recipe(run: RunFolder) -> str:
     """Return the recipe's name from `config.yaml`. Parsing the whole file would be slow."""
     try:
-        found = re.search(r"^recipe: (\S+)$", run.config.read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.search(r"^recipe: (\S+)$", read_text(run.config, limit=MAX_JSON_BYTES), re.MULTILINE)
     except (OSError, ValueError):
         return ""
     return found.group(1)[:40] if found else ""
@@ -68,10 +70,10 @@ def _recipe(run: RunFolder) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content: dict[str, Any] = read_as(path, fields({}))
+    except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content
 
 
 def _time(text: object) -> datetime | None:

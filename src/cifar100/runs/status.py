@@ -16,13 +16,27 @@ from typing import Any
 from cifar100.errors import Diverged, UserError
 from cifar100.files.atomic import remove_partial_files, write_json
 from cifar100.files.locks import holding, is_held
-from cifar100.files.regular import read_json
+from cifar100.files.schema import fields, nothing_or, one_of, read_as, text, whole
 from cifar100.runs.folder import RunFolder
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 DIVERGED, FAILED, KILLED = "diverged", "failed", "killed"
 UNKNOWN = "unknown"
 """Status of a folder without a readable `status.json`."""
+
+
+_STATUS = fields(
+    {},
+    optional={
+        "status": one_of(RUNNING, FINISHED, STOPPED, DIVERGED, FAILED, KILLED),
+        "message": text,
+        "pid": whole(),
+        "host": text,
+        "slurm_job": nothing_or(text),
+        "started": text,
+        "updated": text,
+    },
+)
 
 
 @contextmanager
@@ -66,10 +80,8 @@ def write_status(run: RunFolder, status: str, *, message: str = "") -> None:
 def read_status(run: RunFolder) -> dict[str, Any]:
     """Return the content of `status.json`, with `killed` for a run that was; empty if the file is damaged."""
     try:
-        content = read_json(run.status)
+        content: dict[str, Any] = read_as(run.status, _STATUS)
     except (OSError, ValueError):
-        return {}
-    if not isinstance(content, dict):
         return {}
     if content.get("status") == RUNNING and content.get("host") == socket.gethostname() and not is_held(run.lock):
         content["status"] = KILLED

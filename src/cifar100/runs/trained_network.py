@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cifar100.config import Config
@@ -14,7 +17,7 @@ from cifar100.data.image_batches import normalize
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
-from cifar100.runs.checkpoints import load_weights, open_checkpoint
+from cifar100.runs.checkpoints import load_weights, max_checkpoint_bytes, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config
 from cifar100.terminal import warn
@@ -46,10 +49,18 @@ class TrainedNetwork:
     @property
     def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Mean and standard deviation of each channel in training, pixels in 0..1."""
-        return self.config.data.mean or self.info.mean, self.config.data.std or self.info.std
+        mean, std = self.info.normalization
+        return self.config.data.mean or mean, self.config.data.std or std
 
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images))
+        if not isinstance(images, Tensor):
+            raise UserError(
+                f"the images are a value of type {type(images).__name__}, expected a tensor or an array, uint8 "
+                "(N, 3, 32, 32); for image files call predict(RUN, FILES)."
+            )
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
@@ -68,7 +79,11 @@ class TrainedNetwork:
 
 
 def load_trained(
-    run: RunFolder, checkpoint: str, *, device: torch.device | None = None, network: NetworkSource | None = None
+    run: RunFolder,
+    checkpoint: str | PathLike[str],
+    *,
+    device: torch.device | None = None,
+    network: NetworkSource | None = None,
 ) -> TrainedNetwork:
     """Build a run's network and load its weights.
 
@@ -84,7 +99,6 @@ def load_trained(
     """
     config = load_complete_config(run.config)
     info = read_info(run.dataset_info)
-    path, content = open_checkpoint(run, checkpoint, tell=warn)
     custom = read_parts(run).get("network")
     if network is None and custom is not None:
         raise UserError(
@@ -92,7 +106,9 @@ def load_trained(
             f"there: load_model({str(run.path)!r}, network=...), or evaluate and predict likewise."
         )
     module = make_network(network, config.model, info.num_classes)
-    load_weights(module, content, path)
+    path, content = open_checkpoint(run, checkpoint, tell=warn, max_bytes=max_checkpoint_bytes(module))
+    whose = "the network that config.yaml names" if network is None else f"network={type(module).__name__}, as given"
+    load_weights(module, content, path, whose=whose)
     device = device or torch.device(choose_accelerator("auto"))
     module = module.eval().to(device)
     if config.training.channels_last:

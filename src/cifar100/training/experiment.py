@@ -3,92 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
-from cifar100.config import Config
+from cifar100.config import Config, DataConfig
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
-from cifar100.data.folder.splits import Split, stratified_split
+from cifar100.data.folder.splits import Split, split_off_last, stratified_split
 from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
-from cifar100.models import NetworkSource, make_network, use_channels_last
+from cifar100.models import make_network, use_channels_last
 from cifar100.training.lit_module import ImageClassifier
-from cifar100.training.loss import Loss
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
+from cifar100.training.preflight.custom_parts import CustomParts
 
 WHITENING_IMAGES = 5000
 """Number of training images from which `init_from_images` computes the first weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CustomParts:
-    """Parts that a Python caller gives in place of those that the settings name."""
-
-    network: NetworkSource | None = None
-    loss: Loss | None = None
-    datamodule: L.LightningDataModule | None = None
-    """Has an attribute `num_classes`, and perhaps `class_names`. Its batches are images, float (N, 3, H, W) and
-    normalised, and labels, int64 (N,)."""
-
-    callbacks: Sequence[Callback] = ()
-    loggers: Sequence[Logger] | None = None
-
-    def __post_init__(self) -> None:
-        """Check the types.
-
-        Raises:
-            UserError: names the argument.
-        """
-        for part, value in (("network", self.network), ("loss", self.loss)):
-            if value is not None and not callable(value):
-                raise UserError(f"{part} is {value!r:.80}, but it must be a module or a function.")
-        for part, values, kind in (("callbacks", self.callbacks, Callback), ("loggers", self.loggers or (), Logger)):
-            if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
-                raise UserError(
-                    f"{part} is {values!r:.80}, but it must be a list of Lightning's {kind.__name__} objects."
-                )
-
-    def names(self) -> dict[str, str]:
-        """Return the parts that affect the result, each with the name of its class or function."""
-        parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}
-        return {part: _name(value) for part, value in parts.items() if value is not None}
-
-    def describe_data(self) -> DatasetInfo | None:
-        """Return the description of a custom data module; None if there is none.
-
-        Raises:
-            UserError: it has no valid attribute `num_classes`.
-        """
-        if self.datamodule is None:
-            return None
-        number = getattr(self.datamodule, "num_classes", None)
-        if not isinstance(number, int) or number < 2:
-            raise UserError(
-                f"the data module {type(self.datamodule).__name__} has num_classes {number!r}, but it must be a whole "
-                "number of at least 2; set this attribute in its __init__."
-            )
-        names = getattr(self.datamodule, "class_names", None) or [f"class {label}" for label in range(number)]
-        return DatasetInfo(
-            name=type(self.datamodule).__name__,
-            origin="custom",
-            class_names=tuple(map(str, names)),
-            superclass_names=(),
-            class_to_superclass=(),
-            num_train=0,
-            num_test=0,
-            sha256={},
-            mean=(0.0, 0.0, 0.0),
-            std=(1.0, 1.0, 1.0),
-        )
 
 
 @dataclass(frozen=True)
@@ -108,8 +43,21 @@ class Experiment:
 
 
 def make_split(config: Config) -> Split:
-    """Split the prepared training images into training and validation images."""
-    _, labels = DataFolder(config.data.root).load("train")
+    """Split the prepared training images into training and validation images, or as a `val.csv` says.
+
+    Raises:
+        UserError: there is a `val.csv`, and a `data.validation_fraction` that it would make ineffective.
+    """
+    folder = DataFolder(config.data.root)
+    info = folder.info()
+    if info.num_validation:
+        if config.data.validation_fraction not in (0, DataConfig.validation_fraction):
+            raise UserError(
+                f"--data.validation_fraction is {config.data.validation_fraction:g}, but {config.data.root} names its "
+                f"{info.num_validation:,} validation images in a CSV file; leave out the fraction, or remove that file."
+            )
+        return split_off_last(info.num_train, info.num_validation)
+    _, labels = folder.load("train")
     return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
 
 
@@ -136,13 +84,13 @@ def assemble(
     if training.limit_train_batches is not None:
         steps_per_epoch = min(training.limit_train_batches, steps_per_epoch)
     max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
-    clock = RunClock(steps_of(training.max_epochs, steps_per_epoch), max_seconds=max_seconds, started=started)
+    max_steps = None if training.max_epochs is None else steps_of(training.max_epochs, steps_per_epoch)
+    clock = RunClock(max_steps, max_seconds=max_seconds, started=started)
     teacher = None
     if isinstance(data, CifarDataModule):
         data.progress = lambda: clock.progress
     if config.optimization.teacher is not None:
-        if split is None:
-            raise UserError("--optimization.teacher needs the data of a data folder, not a custom data module.")
+        assert split is not None, "checked by CustomParts.check_settings"
         teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
@@ -184,9 +132,3 @@ def _sample_images(data: CifarDataModule) -> Tensor:
     images, _ = data.folder.load("train")
     chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
     return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
-
-
-def _name(part: Any) -> str:
-    """Return the name of a function, a class or an object's class, without its module: a script is `__main__`."""
-    name: str = getattr(part, "__name__", type(part).__name__)
-    return name

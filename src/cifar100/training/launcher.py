@@ -25,6 +25,7 @@ from cifar100.errors import Stopped, UserError
 from cifar100.process.launchers import is_rank_zero, launcher
 from cifar100.process.parent import when_the_parent_ends
 from cifar100.process.stopping import stop_signals
+from cifar100.training.preflight.main_guard import require_main_guard
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -58,11 +59,15 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from cifar100.training.preflight.resources import check_processes
+
     if config.num_nodes > 1:
         raise UserError(
             f"--training.num_nodes is {config.num_nodes}, but no launcher has started the processes; start the "
             "command with torchrun or srun on every machine."
         )
+    check_processes(config.devices)
+    require_main_guard()
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

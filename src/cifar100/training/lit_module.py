@@ -77,6 +77,17 @@ class ImageClassifier(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss to minimize. With SAM, the metrics are those at the unperturbed weights."""
         images, labels = batch
+        try:
+            return self._train_on(images, labels)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise UserError(
+                    f"a training batch has {len(images)} image, which a layer of the network reduces to one pixel, but "
+                    "batch normalisation needs two values for each channel; give --data.batch_size of at least 2."
+                ) from error
+            raise
+
+    def _train_on(self, images: Tensor, labels: Tensor) -> Tensor:
         targets = (labels,) if self.teacher is None else (labels, self.teacher.logits(images))
         if self.sam is None:
             logits = self(images)
@@ -90,12 +101,23 @@ class ImageClassifier(L.LightningModule):
 
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Return the mean loss over the images, a scalar."""
+        self._check(logits, len(labels))
         loss = self.loss(logits, labels)
         if teacher_logits is None:
             return loss
         settings = self.config.optimization
         distilled = distillation_loss(logits, teacher_logits, temperature=settings.teacher_temperature)
         return torch.lerp(loss, distilled, settings.teacher_weight)
+
+    def _check(self, logits: Tensor, num_images: int) -> None:
+        """Refuse the output of a custom network that does not fit the labels."""
+        expected = (num_images, self.num_classes)
+        if not isinstance(logits, Tensor) or logits.shape != expected:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(
+                f"the network returns {found} for {num_images} images, but logits {expected} are expected, one for "
+                "each class; give its last layer that width."
+            )
 
     def train_metrics(self) -> dict[str, float]:
         """Return the training metrics of the epoch so far over all processes. A collective operation."""
@@ -193,6 +215,7 @@ class ImageClassifier(L.LightningModule):
     def _evaluation_step(self, batch: Batch) -> None:
         images, labels = batch
         logits = self(images)
+        self._check(logits, len(labels))
         self.val_sums.update({name: metric(logits, labels).mean() for name, metric in METRICS.items()}, len(labels))
 
     def _log_evaluation(self, prefix: str) -> None:

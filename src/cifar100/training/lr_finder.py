@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from numpy.typing import NDArray
 
 from cifar100.errors import UserError
-from cifar100.files.atomic import write_json
+from cifar100.files.atomic import replacing, write_json
 from cifar100.files.regular import read_json
 from cifar100.long_steps import progress
 from cifar100.process.stopping import take_over_again
@@ -179,7 +179,8 @@ def plot_suggestion(suggestion: LearningRateSuggestion, path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left")
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,19 +20,28 @@ from cifar100.data.prepare import ensure_prepared
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
+from cifar100.files.atomic import write_atomically
 from cifar100.models.summary import model_table
 from cifar100.process.stopping import StopSignal
-from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint, read_checkpoint
-from cifar100.runs.folder import RunFolder, create_run_folder, find_run_folder, read_parts
+from cifar100.runs.checkpoints import (
+    OWN_STATE,
+    find_checkpoint,
+    has_saved_state,
+    max_checkpoint_bytes,
+    read_checkpoint,
+)
+from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, occupied, write_status
 from cifar100.settings import write_config
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
-from cifar100.training.experiment import CustomParts, Experiment, assemble, make_split
+from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, load_suggestion, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
+from cifar100.training.preflight.custom_parts import CustomParts
+from cifar100.training.preflight.resources import check_memory, check_workers, memory_errors_as_user_errors
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import (
     remember_request,
@@ -41,6 +50,7 @@ from cifar100.training.recovery.requeueing import (
     slurm_request,
     stops_explained,
 )
+from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -102,8 +112,7 @@ def start_run(
             return requeued
         info = parts.describe_data() or _prepared(config, processes)
         split = make_split(config) if parts.datamodule is None else None
-        if config.optimization.teacher is not None:
-            find_run_folder(config.optimization.teacher)  # a mistyped name must not leave a run folder behind
+        _check(config, info, split, parts)
 
         def fill(folder: RunFolder, name: str) -> None:
             if split is not None:
@@ -161,6 +170,7 @@ def _continue(
     info = parts.describe_data() or _prepared(config, processes)
     processes.do_once(lambda: check_data_and_length(run, config, info))
     split = load_split(run.split) if parts.datamodule is None else None
+    _check(config, info, split, parts)
     with _occupied(run, processes):
         checkpoint = processes.do_once(lambda: _newest_state(run))
         if processes.is_rank_zero:
@@ -175,15 +185,18 @@ def _continue(
 
 
 @in_every_process
-def find_learning_rate(config: Config, *, experiment: str | None = None) -> LearningRateSuggestion:
+def find_learning_rate(
+    config: Config, *, experiment: str | None = None, parts: CustomParts | None = None
+) -> LearningRateSuggestion:
     """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder.
 
     A requeued SLURM job that has done so returns the earlier result.
     """
+    parts = parts or CustomParts()
     replace(
         config, optimization=replace(config.optimization, learning_rate="auto")
     )  # refuses an optimizer without one learning rate
-    request = slurm_request("find-lr", config, experiment=experiment, parts={})
+    request = slurm_request("find-lr", config, experiment=experiment, parts=parts.names())
     with _joined(config) as (processes, signal):
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None and processes.do_once(lambda: skip_finished(requeued)):
@@ -193,11 +206,12 @@ def find_learning_rate(config: Config, *, experiment: str | None = None) -> Lear
             remember_request(request, folder)
             write_status(folder, RUNNING)
 
-        info = _prepared(config, processes)
-        split = make_split(config)
+        info = parts.describe_data() or _prepared(config, processes)
+        split = make_split(config) if parts.datamodule is None else None
+        _check(config, info, split, parts)
         opened = _occupied(requeued, processes) if requeued else _created(experiment, fill, processes, signal)
         with opened as run:
-            suggestion = _suggest_learning_rate(config, info, split, run, processes, CustomParts())
+            suggestion = _suggest_learning_rate(config, info, split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
             say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
@@ -223,7 +237,10 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
     teacher = experiment.module.teacher
     if teacher is not None:
         processes.do_once(lambda: remember_teacher(teacher, run.teacher))
-    state = read_checkpoint(checkpoint) if checkpoint is not None else {}
+    state: dict[str, Any] = {}
+    if checkpoint is not None:
+        state = read_checkpoint(checkpoint, max_bytes=max_checkpoint_bytes(experiment.module))
+        check_resumable(state, checkpoint, experiment, is_custom_network=parts.network is not None)
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_rank_zero and run.training_log.is_file():
         remove_epochs_after(run.training_log, finished_epochs)
@@ -249,11 +266,11 @@ def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None =
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
             table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
-            run.model_info.write_text(f"{table}\n", encoding="utf-8")
+            write_atomically(run.model_info, f"{table}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
-        with quiet(), interrupts_kept():
+        with quiet(), interrupts_kept(), memory_errors_as_user_errors():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
             announce_result(run, history, run_log, seconds=time.monotonic() - started)
@@ -289,8 +306,7 @@ def _newest_state(run: RunFolder) -> Path | None:
         if History(run.metrics, {}).epochs:
             warn(f"{run.path} has no saved state; training starts again from the first step.")
         return None
-    path, _ = open_checkpoint(run, "last", tell=warn)
-    return path
+    return find_checkpoint(run, "last", tell=warn)
 
 
 def _suggest_learning_rate(
@@ -325,8 +341,21 @@ def _joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
             yield processes, signal
 
 
+def _check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
+    """Refuse what cannot work before there is a run folder."""
+    parts.check_settings(config)
+    if split is not None:
+        check_workers(config)
+    if split is not None and parts.network is None:
+        accelerator = choose_accelerator(config.training.accelerator)
+        check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
+
+
 def _prepared(config: Config, processes: Processes) -> DatasetInfo:
-    return processes.do_once_on_each_machine(lambda: ensure_prepared(config.data.source, config.data.root))
+    data = config.data
+    return processes.do_once_on_each_machine(
+        lambda: ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+    )
 
 
 @contextmanager

@@ -55,7 +55,7 @@ def build_trainer(
             num_nodes=config.num_nodes,
             strategy="ddp" if config.num_processes > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]  # checked by choose_precision
-            max_epochs=-1 if config.max_minutes is not None else math.ceil(config.max_epochs),
+            max_epochs=-1 if config.max_epochs is None else math.ceil(config.max_epochs),
             limit_train_batches=config.limit_train_batches,
             limit_val_batches=config.limit_val_batches if validate else 0,
             check_val_every_n_epoch=config.validate_every,

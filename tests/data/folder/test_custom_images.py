@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from custom_folder import make_custom, write_csv
 from PIL import Image
 
-from cifar100.data.folder.custom_images import ensure_custom, prepare_custom
+from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
@@ -59,18 +61,6 @@ def test_superclasses_are_read(tmp_path: Path) -> None:
     lines = ("file,fine_label,superclass_label,superclass_name", "a.png,0,1,pets", "b.jpg,1,0,fish", "c.png,2,1,pets")
     info = prepare_custom(make(tmp_path, train=lines, test=None))
     assert (info.superclass_names, info.class_to_superclass) == (("fish", "pets"), (1, 0, 1))
-
-
-def test_a_prepared_folder_is_used_until_a_csv_file_changes(tmp_path: Path) -> None:
-    info = ensure_custom(make(tmp_path))
-    packed = DataFolder(tmp_path).packed_images("train")
-    written = packed.stat().st_mtime_ns
-    assert ensure_custom(tmp_path) == info
-    assert packed.stat().st_mtime_ns == written
-    (tmp_path / "test.csv").unlink()
-    assert ensure_custom(tmp_path).num_test == 0
-    DataFolder(tmp_path).info_file.write_text("damaged")
-    assert ensure_custom(tmp_path).num_train == 3
 
 
 WRONG_TRAIN = {
@@ -146,3 +136,62 @@ def test_a_failed_preparation_keeps_the_previous_one(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         prepare_custom(tmp_path)
     assert DataFolder(tmp_path).info() == info
+
+
+def green_only(folder: Path, *, num_images: int = 40) -> Path:
+    """Two classes of a fluorescence microscope: red and blue are 0."""
+    generator = np.random.default_rng(0)
+    lines = ["file,fine_label"]
+    for index in range(num_images):
+        pixels = np.zeros((32, 32, 3), dtype=np.uint8)
+        pixels[..., 1] = generator.integers(0, 100, (32, 32)) + 150 * (index % 2)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+        lines.append(f"{index}.png,{index % 2}")
+    (folder / "train.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    info = prepare_custom(green_only(tmp_path))
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: red and blue constant over all training images, so normalised by 1" in said
+    assert info.std[0] == info.std[2] == 0  # measured, and also what older versions wrote
+    mean, std = DataFolder(tmp_path).info().normalization
+    assert std == (1.0, info.std[1], 1.0)
+    assert mean == info.mean
+    prepare_custom(make(tmp_path))
+    assert "constant" not in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- val.csv
+
+
+@pytest.mark.parametrize("name", ["val.csv", "valid.csv", "validation.csv"])
+def test_validation_images_follow_the_training_images(name: str, tmp_path: Path) -> None:
+    make_custom(tmp_path, val=4)
+    (tmp_path / "val.csv").rename(tmp_path / name)
+    info = prepare_custom(tmp_path)
+    assert (info.num_train, info.num_validation, info.num_test) == (24, 4, 6)
+    images, labels = DataFolder(tmp_path).load("train")
+    assert labels[20:].tolist() == [0, 1, 0, 1]
+    for index in range(4):
+        image = read_image(tmp_path / f"val_images/{index:02d}.png")
+        np.testing.assert_array_equal(images[20 + index].transpose(1, 2, 0), image)
+    np.testing.assert_allclose(info.mean, (images[:20] / 255).mean(axis=(0, 2, 3)))
+
+
+def test_a_validation_image_that_is_also_used_elsewhere_is_refused(tmp_path: Path) -> None:
+    make_custom(tmp_path, val=4)
+    write_csv(tmp_path / "val.csv", ["train_images/03.png"], [1])
+    with pytest.raises(UserError, match=r"val.csv line 2: .* is also a training image .*bias the validation"):
+        prepare_custom(tmp_path)
+    write_csv(tmp_path / "val.csv", ["test_images/03.png"], [1])
+    with pytest.raises(UserError, match=r"test.csv line 5: .* is also a validation image .*bias the test"):
+        prepare_custom(tmp_path)
+
+
+def test_two_validation_files_are_refused(tmp_path: Path) -> None:
+    make_custom(tmp_path, val=4)
+    shutil.copy(tmp_path / "val.csv", tmp_path / "validation.csv")
+    with pytest.raises(UserError, match=r"holds val.csv and validation.csv; keep one"):
+        prepare_custom(tmp_path)

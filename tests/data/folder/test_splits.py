@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar100.data.folder.splits import Split, load_split, save_split, stratified_split
+from cifar100.data.folder.splits import Split, load_split, save_split, split_off_last, stratified_split
 from cifar100.errors import UserError
 
 LABELS = np.repeat(np.arange(10), 50)
@@ -80,14 +80,23 @@ def test_arrays_that_are_not_a_split_are_refused(tmp_path):
     path = tmp_path / "split.npz"
     doubled = Split(train=np.array([0, 1, 2]), validation=np.array([2]))
     gap = Split(train=np.array([0, 1]), validation=np.array([3]))
-    fractional = Split(train=np.array([0.0, 1.0]), validation=np.array([2.0]))
-    for split in (doubled, gap, fractional):
+    nested = Split(train=np.array([[0, 1]]), validation=np.array([2]))
+    for split in (doubled, gap, nested):
         save_split(split, path)
         with pytest.raises(UserError, match="holds duplicate, missing or fractional positions"):
             load_split(path)
+    save_split(Split(train=np.array([0.0, 1.0]), validation=np.array([2.0])), path)
+    with pytest.raises(UserError, match="an array of type float64, expected uint8 or int64"):
+        load_split(path)
 
 
 def test_pickled_arrays_are_not_opened(tmp_path):
     np.savez(tmp_path / "split.npz", train=np.array([print], dtype=object), validation=np.arange(0))
     with pytest.raises(UserError, match="cannot be read"):
         load_split(tmp_path / "split.npz")
+
+
+def test_the_last_images_are_those_of_a_validation_csv() -> None:
+    split = split_off_last(5, 2)
+    assert (split.train.tolist(), split.validation.tolist()) == ([0, 1, 2], [3, 4])
+    assert split.train.dtype == split.validation.dtype == np.int64

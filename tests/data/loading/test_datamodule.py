@@ -183,7 +183,7 @@ def test_the_test_split_is_not_opened(tmp_path, pipeline):
     folder.packed_images("test").unlink()
     folder.packed_labels("test").unlink()
     folder.csv("test").unlink()
-    shutil.rmtree(folder.images / "test")
+    shutil.rmtree(folder.images / "test_images")
     assert len(fit(data)["train"]) == 12
 
 

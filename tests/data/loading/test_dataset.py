@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from custom_folder import make_custom
 from PIL import Image
 from small_folder import make_folder
 
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
+from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.dataset import CsvImageDataset
@@ -35,6 +37,18 @@ def test_images_and_labels_are_those_of_the_packed_arrays(folder):
         assert label == labels[index]
 
 
+def test_validation_images_follow_the_training_images(tmp_path):
+    prepare_custom(make_custom(tmp_path, val=4))
+    folder = DataFolder(tmp_path)
+    images, labels = folder.load("train")
+    dataset = make(folder, validation_csv=folder.validation_csv(), num_classes=2)
+    assert len(dataset) == 24
+    for index in (0, 19, 20, 23):
+        image, label = dataset[index]
+        assert torch.equal(image, torch.from_numpy(images[index]))
+        assert label == labels[index]
+
+
 def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
     first = make(folder, MISSION, seed=1)
     image = first[2, 7][0]
@@ -55,7 +69,7 @@ def test_labels_out_of_range_are_refused(folder):
 
 def test_the_pixels_are_those_that_preparation_and_predict_read(folder):
     """All of them call `read_image`; tests/data/folder/test_image_files.py compares it with Pillow."""
-    path = folder.images / "train" / "000.png"
+    path = folder.images / "train_images" / "000.png"
     generator = np.random.default_rng(0)
     Image.fromarray(generator.integers(0, 256, (60, 120, 4), dtype=np.uint8), "RGBA").save(path)
     assert torch.equal(make(folder)[0][0], torch.from_numpy(read_image(path)).permute(2, 0, 1))
@@ -63,14 +77,14 @@ def test_the_pixels_are_those_that_preparation_and_predict_read(folder):
 
 @pytest.mark.parametrize("keep", [0, 5, 40, 1000])
 def test_damaged_image_is_named(folder, keep, capfd):
-    path = folder.images / "train" / "000.png"
+    path = folder.images / "train_images" / "000.png"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=rf"000\.png is damaged or not an image \({keep} bytes\)"):
         make(folder)[0]
 
 
 def test_altered_image_is_named(folder):
-    path = folder.images / "train" / "000.png"
+    path = folder.images / "train_images" / "000.png"
     content = bytearray(path.read_bytes())
     content[1500] ^= 0xFF
     path.write_bytes(content)

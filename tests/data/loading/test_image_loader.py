@@ -85,7 +85,7 @@ def test_resumed_epoch_equals_the_rest_of_the_undisturbed_one(folder):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_damaged_image_is_one_line(folder, num_workers):
-    (folder.images / "train" / "030.png").write_bytes(b"no image")
+    (folder.images / "train_images" / "030.png").write_bytes(b"no image")
     with pytest.raises(UserError) as caught:
         epoch_of(make(folder, num_workers=num_workers), 0) + epoch_of(make(folder, num_workers=num_workers), 1)
     assert str(caught.value).endswith("030.png is damaged or not an image (8 bytes); restore it or leave it out.")

@@ -243,7 +243,7 @@ def test_an_altered_archive_is_refused(ending, tmp_path):
 def test_a_file_that_is_too_large_is_not_read(tmp_path):
     folder = write_folder(binary_files(RELEASE), tmp_path / "release")
     os.truncate(folder / "train.bin", 2**40)  # a sparse file
-    with pytest.raises(UserError, match="1099511627776 bytes, more than any file"):
+    with pytest.raises(UserError, match=r"train\.bin is larger than any file"):
         read_files(folder)
 
 

@@ -152,6 +152,7 @@ def servers(monkeypatch) -> Iterator[Mirrors]:
     monkeypatch.setattr(mirrors, "ARCHIVE_BYTES", len(CONTENT))
     monkeypatch.setattr(mirrors, "ARCHIVE_SHA256", hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(mirrors, "STALL_TIMEOUT_SECONDS", 0.75)
+    monkeypatch.setattr(mirrors, "ANSWER_TIMEOUT_SECONDS", 0.75)
     servers = Mirrors(monkeypatch)
     yield servers
     servers.server.shutdown()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,12 +57,13 @@ def test_sam_takes_the_gradient_of_a_quadratic_where_the_loss_is_highest() -> No
 
 
 def test_each_part_of_a_batch_is_perturbed_by_its_own_gradient() -> None:
-    point, images = Point(1.0, 0.5), torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0]])
-    loss, _, _ = SharpnessAware(point, rho=0.2, batch_size=2)(point, images, (), quadratic)
+    point = Point(1.0, 0.5)
+    images = torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [0.5, 3.0], [1.0, 1.5]])
+    loss, _, _ = SharpnessAware(point, rho=0.2, batch_size=3)(point, images, (), quadratic)
     loss.backward()
     start = torch.tensor([1.0, 0.5])
     expected = torch.zeros(2)
-    for part, share in ((images[:2], 2 / 3), (images[2:], 1 / 3)):
+    for part, share in ((images[:3], 3 / 5), (images[3:], 2 / 5)):
         direction = gradient(start, part)
         expected += share * gradient(start + 0.2 * direction / direction.norm(), part)
     torch.testing.assert_close(point.weight.grad, expected)
@@ -162,3 +165,13 @@ def test_runs_with_sam_learn_and_keep_plain_networks(
 def test_scaled_gradients_are_refused() -> None:
     with pytest.raises(UserError, match=r"--optimization\.sam needs --training\.precision bf16-mixed or 32-true"):
         load_config("quickstart", overrides={"optimization.sam": "sam", "training.precision": "16-mixed"})
+
+
+@given(st.integers(1, 500), st.integers(2, 200))
+def test_no_part_has_a_single_image(images: int, batch_size: int) -> None:
+    network = SharpnessAware(nn.Linear(1, 1), rho=0.1, batch_size=batch_size)
+    sizes = network._part_sizes(images)
+    assert sum(sizes) == images
+    assert min(sizes) >= 2 or images == 1
+    assert all(size == batch_size for size in sizes[:-1])
+    assert max(sizes) <= batch_size + 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 
 import pytest
+from small_runs import small_overrides
 
+from cifar100 import commands
+from cifar100.cli.main import run_command_line
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import History
 from cifar100.settings import load_config, write_config
 from cifar100.training.recovery.resuming import (
     CHANGEABLE,
@@ -69,3 +75,40 @@ def test_an_incomplete_configuration_is_refused_instead_of_filled_from_a_recipe(
     run.config.write_text("training: {max_epochs: 3}\n")
     with pytest.raises(UserError, match=r"config.yaml lacks data.root and \d+ more settings; restore the file"):
         changed_config(run, {})
+
+
+@pytest.mark.parametrize(
+    ("length", "option"),
+    [({"training.max_epochs": 1}, "--training.max_epochs"), ({"training.max_minutes": 0.01}, "--training.max_minutes")],
+)
+def test_the_printed_advice_makes_a_finished_run_longer(
+    length: dict[str, float],
+    option: str,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = small_overrides(tiny_data, **{"training.max_epochs": None, "training.loggers": []}) | length
+    run = commands.train(load_config("quickstart", overrides=given), experiment="short")
+    before = len(History(run.metrics, {}).epochs)
+    with pytest.raises(UserError, match="has finished") as refused:
+        run_command_line(["train", "--resume", "short"])
+    pattern = r"longer: cifar100 (train --resume short --training\.\w+) N, with N above ([\d.]+)$"
+    advice = re.search(pattern, str(refused.value))
+    assert advice
+    command, least = advice[1].split(), float(advice[2])
+    assert command[-1] == option
+    with pytest.raises(UserError, match="has finished"):
+        run_command_line([*command, str(before if "epochs" in option else length["training.max_minutes"])])
+    run_command_line([*command, str(math.ceil(least) + 1 if "epochs" in option else least + 0.02)])
+    assert f"{option}: " in capsys.readouterr().out
+    assert len(History(run.metrics, {}).epochs) > before
+    assert History(run.metrics, {}).finished
+
+
+def test_a_run_by_minutes_can_go_on_by_epochs(run: RunFolder) -> None:
+    write_config(load_config("laptop"), run.config, comment="a run")
+    training = changed_config(run, {"training.max_epochs": "7"}).training
+    assert (training.max_epochs, training.max_minutes) == (7, None)

@@ -26,7 +26,7 @@ def test_names_become_loggers_in_the_run_folder(tmp_path: Path) -> None:
 
 
 def test_an_unknown_logger_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--training.loggers is \['paper'\], but it must be a list of tensorboard"):
+    with pytest.raises(UserError, match=r"--training.loggers is \[paper\], but it must be a list of tensorboard"):
         TrainingConfig(loggers=("paper",))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from cifar100.config.types import Needs, Positive, Probability
+from cifar100.config.types import BetaParameter, Needs, Probability
 from cifar100.data.augmentation.base import BatchRandom, Mixing, mix_labels
 from cifar100.data.image_batches import inside_boxes, to_device
 
@@ -45,7 +45,7 @@ class CutMix(Mixing):
     """Probability that a box of each image of a batch comes from another one (`packed` pipeline only). A batch gets
     mixup or CutMix, so their probabilities sum to at most 1."""
 
-    cutmix_alpha: Annotated[Positive, Needs("augmentation.cutmix_probability")] = 1.0
+    cutmix_alpha: Annotated[BetaParameter, Needs("augmentation.cutmix_probability")] = 1.0
     """CutMix: the fraction of an image that remains is drawn from Beta(alpha, alpha)."""
 
     @property

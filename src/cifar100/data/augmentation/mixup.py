@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from cifar100.config.types import Needs, Positive, Probability
+from cifar100.config.types import BetaParameter, Needs, Probability
 from cifar100.data.augmentation.base import BatchRandom, Mixing, mix_labels
 from cifar100.data.image_batches import to_device
 
@@ -33,7 +33,7 @@ class Mixup(Mixing):
     mixup_probability: Annotated[Probability, Needs("data.pipeline", "packed")] = 0.0
     """Probability that the images of a batch, and their labels, are blended in pairs (`packed` pipeline only)."""
 
-    mixup_alpha: Annotated[Positive, Needs("augmentation.mixup_probability")] = 0.2
+    mixup_alpha: Annotated[BetaParameter, Needs("augmentation.mixup_probability")] = 0.2
     """Mixup: the fraction of an image that remains is drawn from Beta(alpha, alpha)."""
 
     @property

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,12 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.errors import UserError
+from cifar100.files.regular import open_regular
 
 REQUIRED_COLUMNS = ("file", "fine_label")
 COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
 
 MAX_VALUE_LENGTH = 1000
 """In characters; no path or name needs more."""
+
+MAX_LINE_LENGTH = 20_000
+
+MAX_LINES_OF_A_ROW = 10
+"""A value with a line break is refused; this bounds what is read of it."""
+
+MAX_CSV_BYTES = 128 * 2**20
+"""Two million images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +113,15 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
 
 def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the place and the fields of each row; refuse missing columns and rows of another length."""
-    try:
-        text = csv_file.read_bytes().decode("utf-8-sig")  # spreadsheets start with a byte order mark
-    except OSError as error:
-        raise UserError(f"{csv_file} cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{csv_file} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8.") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lines_of_row = itertools.count()
+
+    def lines() -> Iterator[str]:
+        for line in _lines(csv_file):
+            if next(lines_of_row) > MAX_LINES_OF_A_ROW:
+                raise UserError(f"{csv_file} line {reader.line_num} holds a line break inside a value; remove it.")
+            yield line
+
+    reader = csv.reader(lines(), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in REQUIRED_COLUMNS if name not in header]
@@ -118,6 +131,7 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 f"separated by commas, but it reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
             )
         for values in reader:
+            lines_of_row = itertools.count()
             place = f"{csv_file} line {reader.line_num}"
             if not values:
                 continue  # an empty line
@@ -130,6 +144,29 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield place, dict(zip(header, (value.strip() for value in values), strict=True))
     except csv.Error as error:
         raise UserError(f"{csv_file} line {reader.line_num} is not valid CSV ({error}).") from error
+
+
+def _lines(csv_file: Path) -> Iterator[str]:
+    """Yield the lines of a CSV file; refuse what is too large to be one before it is in memory."""
+    try:
+        with open_regular(csv_file) as file:
+            if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
+                raise UserError(f"{csv_file} is larger than {MAX_CSV_BYTES:,} bytes; it is no table of images.")
+            # Spreadsheets start with a byte order mark.
+            text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            for number in itertools.count(1):
+                line = text.readline(MAX_LINE_LENGTH + 1)
+                if len(line) > MAX_LINE_LENGTH:
+                    raise UserError(
+                        f"{csv_file} line {number} has more than {MAX_LINE_LENGTH:,} characters; shorten it."
+                    )
+                if not line:
+                    return
+                yield line
+    except OSError as error:
+        raise UserError(f"{csv_file} cannot be read ({error.strerror or error}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{csv_file} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8.") from error
 
 
 def _parse(place: str, fields: dict[str, str]) -> LabelRow:

@@ -1,42 +1,89 @@
-"""Prepare custom data: a folder with `train.csv`, an optional `test.csv`, and images of any format and size.
+"""Prepare custom data: `train.csv`, perhaps `val.csv` and `test.csv`, and images of many formats and any size.
 
 The images are not changed; the packed arrays and `dataset.json` are written next to them.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
-from cifar100.data.folder.image_files import IMAGE_SIDE, read_image
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, channel_statistics, write_info, write_packed
+from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder.layout import (
+    DataFolder,
+    DatasetInfo,
+    Split,
+    channel_statistics,
+    content_sha256,
+    remove_packed,
+    write_info,
+    write_packed,
+)
+from cifar100.data.folder.record import INFO, begin_record, stamps_of, write_record
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.long_steps import progress
+from cifar100.terminal import say
 
 
-def ensure_custom(root: Path) -> DatasetInfo:
-    """Return the facts about custom data; prepare them first if a CSV file is new or has changed.
+@dataclass(frozen=True, kw_only=True)
+class Tables:
+    """The content of the CSV files of custom data, checked."""
 
-    This does not detect a changed image under the same name; `prepare_custom` reads all images again.
+    rows: dict[Split, list[LabelRow]]
+    """The images of each split; those of `val.csv` follow those of `train.csv`."""
+
+    num_validation: int
+    class_names: tuple[str, ...]
+    superclass_names: tuple[str, ...]
+    class_to_superclass: tuple[int, ...]
+
+    def labels(self, split: Split) -> NDArray[np.int64]:
+        """Return int64 (N,)."""
+        return np.array([row.fine_label for row in self.rows[split]], dtype=np.int64)
+
+    def files(self, split: Split) -> list[str]:
+        """Return the image files of a split, relative to the folder."""
+        return [row.file for row in self.rows[split]]
+
+
+def csv_files(folder: DataFolder) -> list[str]:
+    """Return the names of the CSV files of custom data that are there."""
+    validation = folder.validation_csv()
+    found = [folder.csv("train"), *([validation] if validation else []), folder.csv("test")]
+    return [path.name for path in found if path.is_file()]
+
+
+def read_tables(folder: DataFolder) -> Tables:
+    """Read and check the CSV files of custom data.
 
     Raises:
-        UserError: `prepare_custom` fails.
+        UserError: a CSV file is wrong; the message names file and line.
     """
-    folder = DataFolder(root)
-    try:
-        info = folder.info() if folder.is_prepared() else None
-    except UserError:  # damaged
-        info = None
-    if info is None or info.origin != "custom" or info.sha256 != _csv_sha256(folder):
-        return prepare_custom(root)
-    return info
+    validation_csv = folder.validation_csv()
+    validation = read_rows(validation_csv) if validation_csv else []
+    train = read_rows(folder.csv("train"))
+    num_classes = count_classes(folder.csv("train"), train)
+    if num_classes < 2:
+        raise UserError(f"{folder.csv('train')} has a single class, expected at least two; add images of another.")
+    test = read_rows(folder.csv("test")) if folder.csv("test").is_file() else []
+    _check_rows({"train": train, "validation": validation, "test": test}, num_classes)
+    class_names, superclass_names, class_to_superclass = _name_classes([*train, *validation, *test])
+    rows: dict[Split, list[LabelRow]] = {"train": [*train, *validation]}
+    return Tables(
+        rows=rows | ({"test": test} if test else {}),
+        num_validation=len(validation),
+        class_names=class_names,
+        superclass_names=superclass_names,
+        class_to_superclass=class_to_superclass,
+    )
 
 
 def prepare_custom(root: Path) -> DatasetInfo:
@@ -46,60 +93,63 @@ def prepare_custom(root: Path) -> DatasetInfo:
         UserError: a CSV file or an image is wrong (the message names file and line), or `root` cannot be written.
     """
     folder = DataFolder(root)
-    sha256 = _csv_sha256(folder)
-    rows: dict[Split, list[LabelRow]] = {split: read_rows(folder.csv(split)) for split in _splits(folder)}
-    num_classes = count_classes(folder.csv("train"), rows["train"])
-    _check_rows(rows, num_classes, folder)
-    class_names, superclass_names, class_to_superclass = _name_classes([*rows["train"], *rows.get("test", [])])
-    images = {split: _read_images(rows[split], root, split=split) for split in rows}
-    mean, std = channel_statistics(images["train"])
-    info = DatasetInfo(
-        name=root.resolve().name,
-        origin="custom",
-        class_names=class_names,
-        superclass_names=superclass_names,
-        class_to_superclass=class_to_superclass,
-        num_train=len(rows["train"]),
-        num_test=len(rows.get("test", [])),
-        sha256=sha256,
-        mean=mean,
-        std=std,
-    )
+    names = csv_files(folder)
+    tables = read_tables(folder)
+    files = [file for split in tables.rows for file in tables.files(split)]
+    stamps = stamps_of(root, [*names, *files])  # before the images are read
+    images = {split: _read_images(tables.rows[split], root, split=split) for split in tables.rows}
+    info = _describe(tables, images, name=root.resolve().name)
     with writing_below(root):
-        folder.info_file.unlink(missing_ok=True)
-        for split in rows:
-            labels = np.array([row.fine_label for row in rows[split]], dtype=np.int64)
-            write_packed(images[split], labels, folder, split=split)
+        begin_record(root)
+        for split in tables.rows:
+            write_packed(images[split], tables.labels(split), folder, split=split)
+        if "test" not in tables.rows:
+            remove_packed(folder, split="test")
         write_info(info, folder.info_file)
+        write_record(root, stamps | stamps_of(root, [INFO]))
+    if info.constant_channels:
+        channels = " and ".join(info.constant_channels)
+        say(f"{root}: {channels} constant over all training images, so normalised by 1")
     return info
 
 
-def _splits(folder: DataFolder) -> tuple[Split, ...]:
-    return ("train", "test") if folder.csv("test").is_file() else ("train",)
+def _describe(tables: Tables, images: dict[Split, NDArray[np.uint8]], *, name: str) -> DatasetInfo:
+    num_train = len(images["train"])
+    mean, std = channel_statistics(images["train"][: num_train - tables.num_validation])
+    info = DatasetInfo(
+        name=name,
+        origin="custom",
+        class_names=tables.class_names,
+        superclass_names=tables.superclass_names,
+        class_to_superclass=tables.class_to_superclass,
+        num_train=num_train,
+        num_test=len(images.get("test", ())),
+        num_validation=tables.num_validation,
+        sha256={},
+        mean=mean,
+        std=std,
+    )
+    sha256: dict[str, str] = {split: content_sha256(images[split], tables.labels(split), info) for split in images}
+    return replace(info, sha256=sha256)
 
 
-def _csv_sha256(folder: DataFolder) -> dict[str, str]:
-    try:
-        return {split: hashlib.sha256(folder.csv(split).read_bytes()).hexdigest() for split in _splits(folder)}
-    except OSError as error:
-        raise UserError(f"{error.filename} cannot be read ({error.strerror}).") from error
-
-
-def _check_rows(rows: dict[Split, list[LabelRow]], num_classes: int, folder: DataFolder) -> None:
-    if num_classes < 2:
-        raise UserError(f"{folder.csv('train')} has a single class, expected at least two; add images of another.")
-    training_files = {row.file: row.place for row in rows["train"]}
-    for row in rows.get("test", []):
-        if row.fine_label >= num_classes:
-            raise UserError(
-                f"{row.place}: fine_label is {row.fine_label}, expected one of the classes in train.csv, 0 to "
-                f"{num_classes - 1}; correct the label."
-            )
-        if row.file in training_files:
-            raise UserError(
-                f"{row.place}: {row.file} is also a training image ({training_files[row.file]}), which would bias the "
-                "test; list it in one of the files."
-            )
+def _check_rows(rows: dict[str, list[LabelRow]], num_classes: int) -> None:
+    """Refuse a class that has no training images, and an image that is in two of the CSV files."""
+    places = {row.file: (row.place, "training") for row in rows["train"]}
+    for kind in ("validation", "test"):
+        for row in rows[kind]:
+            if row.fine_label >= num_classes:
+                raise UserError(
+                    f"{row.place}: fine_label is {row.fine_label}, expected one of the classes in train.csv, 0 to "
+                    f"{num_classes - 1}; correct the label."
+                )
+            if row.file in places:
+                place, other = places[row.file]
+                raise UserError(
+                    f"{row.place}: {row.file} is also a {other} image ({place}), which would bias the {kind}; list it "
+                    "in one of the files."
+                )
+        places |= {row.file: (row.place, kind) for row in rows[kind]}
 
 
 def _name_classes(rows: list[LabelRow]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:

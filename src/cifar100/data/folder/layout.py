@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.folder.array_files import read_npy
 from cifar100.errors import UserError
-from cifar100.files.atomic import remove_partial_files, replacing, write_atomically
+from cifar100.files import schema
+from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
+from cifar100.files.schema import list_of, map_of, number, one_of, read_as, text, whole
+from cifar100.foreign_text import printable
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
 
+VALIDATION_CSVS = ("val.csv", "valid.csv", "validation.csv")
+"""Names of the CSV file of validation images, of custom data."""
+
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
+
+MIN_STD = 0.25 / 255
+"""Of a channel, pixels in 0..1. A channel that varies less is constant: dividing by 0 gives NaN, and by less than a
+quarter of a level only amplifies what hardly any image has."""
+
+CHANNELS = ("red", "green", "blue")
 
 Origin = Literal["official", "altered", "generated", "custom"]
 
@@ -43,16 +57,31 @@ class DatasetInfo:
     """Superclass label of each class; empty without superclasses."""
 
     num_train: int
+    """Number of images in the training arrays, with those of `val.csv`."""
+
     num_test: int
     """0 without a test split."""
 
+    num_validation: int = 0
+    """Number of images at the end of the training arrays that `val.csv` of custom data holds out for validation."""
+
     sha256: dict[str, str]
-    """Checksum of each split in the official binary layout (coarse byte, fine byte, 3072 planar RGB bytes). For custom
-    data, checksum of the CSV file."""
+    """Identity of each split; see `content_sha256`."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     """Mean and standard deviation of each channel over all training images, pixels in 0..1."""
+
+    @property
+    def normalization(self) -> tuple[Triple, Triple]:
+        """Mean and standard deviation to normalise with; the latter is 1 for a constant channel."""
+        red, green, blue = (value if value >= MIN_STD else 1.0 for value in self.std)
+        return self.mean, (red, green, blue)
+
+    @property
+    def constant_channels(self) -> tuple[str, ...]:
+        """The channels that have one value in all training images, such as red and blue in green fluorescence."""
+        return tuple(name for name, value in zip(CHANNELS, self.std, strict=True) if value < MIN_STD)
 
     @property
     def num_classes(self) -> int:
@@ -96,9 +125,27 @@ class DataFolder:
         """The .npy file with int64 (N,)."""
         return self.packed / f"{split}_labels.npy"
 
+    def validation_csv(self) -> Path | None:
+        """Return the CSV file of the validation images of custom data; None if there is none.
+
+        Raises:
+            UserError: there are several.
+        """
+        found = [self.root / name for name in VALIDATION_CSVS if (self.root / name).is_file()]
+        if len(found) > 1:
+            raise UserError(f"{self.root} holds {' and '.join(path.name for path in found)}; keep one of them.")
+        return found[0] if found and self.is_custom() else None
+
     def is_custom(self) -> bool:
         """Return whether this is custom data: a `train.csv` in `root` itself."""
         return (self.root / "train.csv").is_file()
+
+    def is_sound(self) -> bool:
+        """Return whether `dataset.json` is there and can be read."""
+        try:
+            return bool(self.is_prepared() and self.info())
+        except UserError:
+            return False
 
     def is_prepared(self) -> bool:
         """Return whether preparation has finished. It writes `dataset.json` last."""
@@ -114,6 +161,11 @@ class DataFolder:
             raise UserError(f"{self.root} holds no prepared data; run: cifar100 prepare --root {self.root}")
         return read_info(self.info_file)
 
+    def how_to_prepare(self, info: DatasetInfo) -> str:
+        """Return the command that prepares these data again."""
+        sources = {"generated": "--source generated ", "altered": f"--source {quote(str(self.originals))} "}
+        return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}"
+
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return images uint8 (N, 3, 32, 32) and labels int64 (N,) of a split, in memory.
 
@@ -124,13 +176,12 @@ class DataFolder:
         expected = info.num_train if split == "train" else info.num_test
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
-        source = "--source generated " if info.origin == "generated" else ""
-        fix = f"run: cifar100 prepare {source}--root {self.root}"
+        fix = f"run: {self.how_to_prepare(info)}"
         try:
-            images = np.load(self.packed_images(split), allow_pickle=False)
-            labels = np.load(self.packed_labels(split), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({error}); {fix}") from error
+            images, labels = read_npy(self.packed_images(split)), read_npy(self.packed_labels(split))
+        except (OSError, ValueError) as error:
+            reason = printable(error, max_length=200)
+            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({reason}); {fix}") from error
         if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
             found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
             raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {fix}")
@@ -145,7 +196,7 @@ class DataFolder:
 
 def write_info(info: DatasetInfo, path: Path) -> None:
     """Write a `dataset.json` atomically."""
-    write_atomically(path, (json.dumps(asdict(info), indent=2) + "\n").encode())
+    write_atomically(path, json_text(asdict(info)).encode())
 
 
 def read_info(path: Path) -> DatasetInfo:
@@ -155,33 +206,48 @@ def read_info(path: Path) -> DatasetInfo:
         UserError: the file is damaged.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        tuples = {key: tuple(value) for key, value in fields.items() if isinstance(value, list)}
-        info = DatasetInfo(**(fields | tuples))
-        if not _is_sound(info):
-            raise ValueError("a value of the wrong type")
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        content = read_as(path, _INFO)
+        lists: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        lists |= {name: tuple(map(float, content[name])) for name in ("mean", "std")}
+        values = content | lists
+        info = DatasetInfo(**{field.name: values[field.name] for field in fields(DatasetInfo) if field.name in values})
+        _check_counts(info)
+    except (OSError, ValueError) as error:
+        reason = printable(error, max_length=200)
         raise UserError(f"{path} cannot be read as a description of a data set ({reason}).") from error
     return info
 
 
-def _is_sound(info: DatasetInfo) -> bool:
-    """Return whether every value has the expected type and range."""
+_TRIPLE = list_of(number(), length=3)
 
-    def are(kind: type, values: Any) -> bool:
-        return isinstance(values, tuple) and all(type(value) is kind for value in values)
+_INFO = schema.fields(
+    {
+        "name": text,
+        "origin": one_of(*get_args(Origin)),
+        "class_names": list_of(text),
+        "superclass_names": list_of(text),
+        "class_to_superclass": list_of(whole()),
+        "num_train": whole(),
+        "num_test": whole(),
+        "sha256": map_of(text),
+        "mean": _TRIPLE,
+        "std": _TRIPLE,
+    },
+    optional={"num_validation": whole()},
+)
 
-    statistics = all(are(float, triple) and len(triple) == 3 for triple in (info.mean, info.std))
-    names = are(str, info.class_names) and are(str, info.superclass_names) and bool(info.class_names)
-    mapping = are(int, info.class_to_superclass) and all(
-        0 <= label < len(info.superclass_names) for label in info.class_to_superclass
-    )
-    complete = not info.superclass_names or len(info.class_to_superclass) == len(info.class_names)
-    numbers = all(type(number) is int and number >= 0 for number in (info.num_train, info.num_test))
-    origin = isinstance(info.name, str) and info.origin in get_args(Origin)
-    sums = isinstance(info.sha256, dict) and all(isinstance(digest, str) for digest in info.sha256.values())
-    return statistics and names and mapping and complete and numbers and origin and sums
+
+def _check_counts(info: DatasetInfo) -> None:
+    if not info.class_names:
+        raise ValueError("it has no class_names")
+    if info.num_validation > info.num_train:
+        raise ValueError(f"{info.num_validation} of its {info.num_train} training images are for validation")
+    if info.superclass_names and len(info.class_to_superclass) != len(info.class_names):
+        raise ValueError(
+            f"it has {len(info.class_names)} classes but {len(info.class_to_superclass)} superclass labels"
+        )
+    if any(label >= len(info.superclass_names) for label in info.class_to_superclass):
+        raise ValueError(f"a superclass label has none of the {len(info.superclass_names)} superclass_names")
 
 
 def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: DataFolder, *, split: Split) -> None:
@@ -191,6 +257,33 @@ def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: D
     for path, array in ((folder.packed_images(split), images), (folder.packed_labels(split), labels)):
         with replacing(path) as file:
             np.save(file, array, allow_pickle=False)
+
+
+def remove_packed(folder: DataFolder, *, split: Split) -> None:
+    """Remove the arrays of a split that the data no longer have."""
+    for path in (folder.packed_images(split), folder.packed_labels(split)):
+        path.unlink(missing_ok=True)
+
+
+def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64], info: DatasetInfo) -> str:
+    """Return the identity of a split: the sha256 of its images and labels, whatever files they came from.
+
+    For a release it covers the official binary layout: superclass byte, class byte and 3072 pixel bytes of each image.
+    Custom data may have more classes than a byte can hold: all pixels, then the labels as 8 bytes each, little-endian.
+
+    images: uint8 (N, 3, 32, 32). labels: int64 (N,).
+    """
+    digest = hashlib.sha256()
+    if info.origin == "custom" or not info.class_to_superclass:
+        digest.update(np.ascontiguousarray(images).data)
+        digest.update(labels.astype("<i8").data)
+        return digest.hexdigest()
+    superclasses = np.array(info.class_to_superclass)[labels]
+    both = np.stack([superclasses, labels], axis=1).astype(np.uint8)
+    for start in range(0, len(images), 1000):  # in parts, because each is copied
+        part = slice(start, start + 1000)
+        digest.update(np.concatenate([both[part], images[part].reshape(-1, 3072)], axis=1).data)
+    return digest.hexdigest()
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
+from cifar100.files.atomic import replacing
+from cifar100.foreign_text import printable
+
+MAX_SPLIT_BYTES = 128 * 2**20
+"""Eight bytes for each of 16 million training images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +51,16 @@ def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -
     return Split(train=np.flatnonzero(~held_out), validation=np.flatnonzero(held_out))
 
 
+def split_off_last(num_images: int, num_validation: int) -> Split:
+    """Hold out the last images, which a CSV file of its own lists."""
+    positions = np.arange(num_images, dtype=np.int64)
+    num_train = num_images - num_validation
+    return Split(train=positions[:num_train], validation=positions[num_train:])
+
+
 def save_split(split: Split, path: Path) -> None:
-    """Write a split as .npz."""
-    with path.open("wb") as file:
+    """Write a split as .npz, atomically."""
+    with replacing(path) as file:
         np.savez_compressed(file, train=split.train, validation=split.validation)
 
 
@@ -58,12 +71,12 @@ def load_split(path: Path) -> Split:
         UserError: the file is missing or damaged.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            split = Split(train=arrays["train"], validation=arrays["validation"])
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
-        reason = " ".join(str(error).split())[:200]
+        split = Split(**read_npz(path, ("train", "validation"), max_bytes=MAX_SPLIT_BYTES))
+    except Exception as error:  # zipfile and zlib raise many kinds for a damaged file
+        reason = printable(error, max_length=200)
         raise UserError(f"{path} cannot be read as a train/validation split ({reason}); restore it.") from error
     everything = np.concatenate([split.train.ravel(), split.validation.ravel()])
-    if everything.dtype != np.int64 or not np.array_equal(np.sort(everything), np.arange(len(everything))):
+    is_listed = split.train.ndim == split.validation.ndim == 1 and everything.dtype == np.int64
+    if not is_listed or not np.array_equal(np.sort(everything), np.arange(len(everything))):
         raise UserError(f"{path} holds duplicate, missing or fractional positions, expected 0 to N - 1; restore it.")
     return split

@@ -41,8 +41,9 @@ class CifarDataModule(LightningDataModule):
         self.info = info
         self.split = split
         self.folder = DataFolder(config.data.root)
-        self.mean = config.data.mean or info.mean
-        self.std = config.data.std or info.std
+        mean, std = info.normalization
+        self.mean = config.data.mean or mean
+        self.std = config.data.std or std
         self.progress: Callable[[], float] = float  # 0.0; unlike a lambda it can be pickled, as `ddp_spawn` requires
         """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
@@ -129,6 +130,7 @@ class CifarDataModule(LightningDataModule):
             transform=build_transform(self.config.augmentation) if training else None,
             seed=self.config.training.seed,
             num_classes=self.info.num_classes,
+            validation_csv=self.folder.validation_csv() if self.info.num_validation else None,
         )
         return ImageLoader(
             dataset,

@@ -26,7 +26,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged f
 
 
 class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """The images of a CSV file, each as (uint8 (3, 32, 32) RGB, label).
+    """The images of a CSV file, then those of `validation_csv`, each as (uint8 (3, 32, 32) RGB, label).
 
     `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The random parameters
     depend only on (seed, epoch, index), not on the worker. Albumentations by itself repeats its random parameters in
@@ -41,8 +41,12 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
         transform: A.Compose | None = None,
         seed: int = 0,
         num_classes: int | None = None,
+        validation_csv: Path | None = None,
     ) -> None:
         self.files, self.labels = read_labels(csv_file, num_classes=num_classes)
+        if validation_csv is not None:
+            files, labels = read_labels(validation_csv, num_classes=num_classes)
+            self.files, self.labels = self.files + files, np.concatenate([self.labels, labels])
         self.images_folder = images_folder
         self.transform = transform
         self.seed = seed

@@ -5,17 +5,21 @@ Nothing is unpacked to disk, so no member of an archive can write anywhere. Ever
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
+import os
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path, PureWindowsPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from cifar100.errors import UserError
+from cifar100.files.regular import open_regular, read_bytes
+from cifar100.files.untrusted_zip import open_zip, read_member
 
 PYTHON_FILES = ("train", "test", "meta")
 BINARY_FILES = ("train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt")
@@ -74,26 +78,35 @@ def _read_folder(path: Path) -> dict[str, bytes]:
 
 
 def _read_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise UserError(f"{path} has {size} bytes, more than any file of CIFAR-100; {EXPECTED}")
-    return path.read_bytes()
+    try:
+        return read_bytes(path, limit=MAX_FILE_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise UserError(f"{path} is larger than any file of CIFAR-100; {EXPECTED}") from error
+        raise
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(512)
+        file.seek(0)
+        if os.fstat(file.fileno()).st_size > MAX_ARCHIVE_BYTES:
+            raise UserError(f"{path} is larger than any archive of CIFAR-100; {EXPECTED}")
+        files = _read_members(file, head, path)
+    for layout in (PYTHON_FILES, BINARY_FILES):
+        if files.keys() >= set(layout):
+            return {name: files[name] for name in layout}
+    raise UserError(f"{path} is an archive that holds {_listing(files)} of these files; {EXPECTED}")
+
+
+def _read_members(file: BinaryIO, head: bytes, path: Path) -> dict[str, bytes]:
     try:
-        files = _read_zip(path) if head.startswith(b"PK\x03\x04") else _read_tar(path, head)
+        return _read_zip(file, path) if head.startswith(b"PK\x03\x04") else _read_tar(file, head, path)
     except UserError:
         raise
     except Exception as error:  # a crafted or damaged archive can raise anything
         reason = f"{error}"[:200].encode("unicode_escape").decode() or type(error).__name__
         raise UserError(f"{path} is {_kind(head)} and cannot be read as an archive ({reason}); {EXPECTED}") from error
-    for layout in (PYTHON_FILES, BINARY_FILES):
-        if files.keys() >= set(layout):
-            return {name: files[name] for name in layout}
-    raise UserError(f"{path} is an archive that holds {_listing(files)} of these files; {EXPECTED}")
 
 
 class _Member(NamedTuple):
@@ -106,8 +119,8 @@ class _Member(NamedTuple):
     read: Callable[[], bytes]
 
 
-def _read_zip(path: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(path) as archive:
+def _read_zip(file: BinaryIO, path: Path) -> dict[str, bytes]:
+    with open_zip(file, max_members=MAX_MEMBERS, max_bytes=MAX_ARCHIVE_BYTES) as archive:
         return _collect(path, _zip_members(archive))
 
 
@@ -115,16 +128,16 @@ def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         kind = "folder" if info.is_dir() else "link" if stat.S_ISLNK(mode) else "file"
-        yield _Member(info.filename, info.file_size, kind, partial(archive.read, info))
+        yield _Member(info.filename, info.file_size, kind, partial(read_member, archive, info))
 
 
-def _read_tar(path: Path, head: bytes) -> dict[str, bytes]:
-    with gzip.open(path) if head.startswith(b"\x1f\x8b") else path.open("rb") as file:
-        stream = _BoundedStream(file, path)
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            files = _collect(path, _tar_members(archive))
-        while stream.read(2**20):  # up to gzip's checksum at the end
-            pass
+def _read_tar(file: BinaryIO, head: bytes, path: Path) -> dict[str, bytes]:
+    content = gzip.GzipFile(fileobj=file) if head.startswith(b"\x1f\x8b") else file
+    stream = _BoundedStream(content, path)
+    with tarfile.open(fileobj=stream, mode="r:") as archive:
+        files = _collect(path, _tar_members(archive))
+    while stream.read(2**20):  # up to gzip's checksum at the end
+        pass
     return files
 
 
@@ -134,10 +147,10 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[_Member]:
             kind = "file"
         else:
             kind = "folder" if info.isdir() else "link" if info.issym() or info.islnk() else "device"
-        yield _Member(info.name, info.size, kind, partial(_read_member, archive, info))
+        yield _Member(info.name, info.size, kind, partial(_read_tar_member, archive, info))
 
 
-def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+def _read_tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(info)
     assert file is not None, "extractfile opens every regular file"
     return file.read()
@@ -170,7 +183,7 @@ class _BoundedStream(io.BufferedIOBase):
     tarfile reads an extended header of any length into memory, and loops forever over negative sizes.
     """
 
-    def __init__(self, file: io.BufferedIOBase, path: Path) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile, path: Path) -> None:
         self._file = file
         self._path = path
 

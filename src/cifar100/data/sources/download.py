@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
+from cifar100.data.sources.deadlines import Session, Watchdog
 from cifar100.errors import UserError
+from cifar100.files.regular import open_regular, open_to_append
 from cifar100.long_steps import progress
 from cifar100.terminal import report
 
@@ -27,13 +30,22 @@ MIRRORS = (
 """Servers of the same file, in the order of use."""
 
 CONNECT_TIMEOUT_SECONDS = 10.0
+ANSWER_TIMEOUT_SECONDS = 30.0
+"""A mirror whose answer is not complete by then, with all redirections, is abandoned."""
+
 STALL_TIMEOUT_SECONDS = 20.0
-"""A mirror that sends nothing for this long is abandoned."""
+"""A mirror that sends none of the content for this long is abandoned."""
+
+MAX_REDIRECTIONS = 5
 
 SPEED_WINDOW_SECONDS = 10.0
 MIN_BYTES_PER_SECOND = 200_000
 """A mirror that is slower than this over one window is abandoned while there are others: the download would take more
 than 14 minutes."""
+
+PATIENT_WINDOW_SECONDS = 60.0
+PATIENT_BYTES_PER_SECOND = 5_000
+"""The same in the second turn: the download would take more than nine hours. A modem is faster."""
 
 _BLOCK_BYTES = 2**18
 
@@ -42,7 +54,7 @@ def download(folder: Path) -> Path:
     """Download the official python version into `folder` and return the path of the verified archive.
 
     An intact archive in `folder` is used without network access. The mirrors are tried in turn. Those that are slow or
-    break off get a second turn, the fastest first, without a minimum speed. The next mirror or the next call resumes
+    break off get a second turn, the fastest first, with a low minimum speed. The next mirror or the next call resumes
     the `.part` file that a mirror has begun. The archive gets its name once its sha256 is correct.
 
     Raises:
@@ -113,23 +125,43 @@ def _fetch(url: str, part: Path, *, patient: bool) -> None:
     report(f"{'resuming' if start else 'downloading'} {ARCHIVE} ({size}) from {_host(url)}")
     # Some servers declare the gzip of the archive as the encoding of the transfer: take the bytes as they are.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    timeouts = (CONNECT_TIMEOUT_SECONDS, STALL_TIMEOUT_SECONDS)
     try:
-        with requests.get(url, headers=headers, timeout=timeouts, stream=True) as response:
+        with (
+            Watchdog(ANSWER_TIMEOUT_SECONDS) as watchdog,
+            Session(watchdog, connect_seconds=CONNECT_TIMEOUT_SECONDS) as session,
+            _get(session, url, headers) as response,
+        ):
+            if watchdog.has_expired:  # headers that were cut off look complete
+                raise _MirrorError("no answer in time")
             _check_response(response, start)
             if response.status_code == 200:  # the mirror sends the whole archive
-                part.write_bytes(b"")
-            _receive(response, part, patient=patient)
-    except requests.exceptions.Timeout as error:
-        raise _MirrorError("no answer in time") from error
-    except requests.exceptions.SSLError as error:
-        raise _MirrorError("no trusted certificate") from error
+                part.unlink(missing_ok=True)
+            _receive(response, part, watchdog, patient=patient)
     except requests.exceptions.RequestException as error:
-        raise _MirrorError("no connection") from error
+        raise _MirrorError(_describe(error, watchdog)) from error
     if not _has_official_content(part):
         part.unlink()
         # The bad bytes may have come from the previous mirror.
         raise _MirrorError("wrong checksum", bytes_per_second=0.0 if start else None)
+
+
+def _get(session: Session, url: str, headers: dict[str, str]) -> requests.Response:
+    """Return the answer of a mirror, or of the server that it names instead; its content is not read yet."""
+    for _ in range(MAX_REDIRECTIONS + 1):
+        # The watchdog ends what takes too long; its connections need no timeouts of their own, except to be opened.
+        response = session.get(url, headers=headers, timeout=(CONNECT_TIMEOUT_SECONDS, None), stream=True)
+        target = session.get_redirect_target(response)
+        if target is None:
+            return response
+        response.close()
+        url = urljoin(url, target)
+    raise _MirrorError(f"more than {MAX_REDIRECTIONS} redirections")
+
+
+def _describe(error: requests.exceptions.RequestException, watchdog: Watchdog) -> str:
+    if watchdog.has_expired or isinstance(error, requests.exceptions.Timeout):
+        return "no answer in time"
+    return "no trusted certificate" if isinstance(error, requests.exceptions.SSLError) else "no connection"
 
 
 def _check_response(response: requests.Response, start: int) -> None:
@@ -144,13 +176,14 @@ def _check_response(response: requests.Response, start: int) -> None:
         raise _MirrorError(f"offers {length} bytes, expected {expected}")
 
 
-def _receive(response: requests.Response, part: Path, *, patient: bool) -> None:
+def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, patient: bool) -> None:
     """Append to the partial file until it is complete."""
     pace = _Pace(patient=patient)
     with (
-        part.open("ab") as file,
+        io.BufferedWriter(open_to_append(part)) as file,
         progress(ARCHIVE, total=ARCHIVE_BYTES, start=file.tell(), unit="bytes") as advance,
     ):
+        watchdog.allow(STALL_TIMEOUT_SECONDS)
         try:
             while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
                 file.write(block)
@@ -159,19 +192,22 @@ def _receive(response: requests.Response, part: Path, *, patient: bool) -> None:
                     file.truncate(0)
                     raise _MirrorError(f"sent more than the expected {ARCHIVE_BYTES} bytes")
                 pace.count(len(block))
-        except urllib3.exceptions.ReadTimeoutError as error:
-            raise pace.problem(f"sent nothing for {STALL_TIMEOUT_SECONDS:g} s") from error
+                watchdog.allow(STALL_TIMEOUT_SECONDS)
         except urllib3.exceptions.HTTPError as error:
-            raise pace.problem("broke off") from error
+            found = f"sent nothing for {STALL_TIMEOUT_SECONDS:g} s" if watchdog.has_expired else "broke off"
+            raise pace.problem(found) from error
+        if watchdog.has_expired:
+            raise pace.problem(f"sent nothing for {STALL_TIMEOUT_SECONDS:g} s")
         if file.tell() < ARCHIVE_BYTES:
             raise pace.problem(f"broke off at {file.tell()} bytes")
 
 
 class _Pace:
-    """Measures the speed of one download, and abandons it if it is too slow and not `patient`."""
+    """Measures the speed of one download, and abandons it if it is too slow; `patient` admits slower ones."""
 
     def __init__(self, *, patient: bool) -> None:
-        self._patient = patient
+        self._window_seconds = PATIENT_WINDOW_SECONDS if patient else SPEED_WINDOW_SECONDS
+        self._min_speed = PATIENT_BYTES_PER_SECOND if patient else MIN_BYTES_PER_SECOND
         self._started = self._window_started = time.monotonic()
         self._num_bytes = self._window_bytes = 0
 
@@ -185,16 +221,16 @@ class _Pace:
         self._num_bytes += num_bytes
         self._window_bytes += num_bytes
         seconds = time.monotonic() - self._window_started
-        if seconds < SPEED_WINDOW_SECONDS:
+        if seconds < self._window_seconds:
             return
         speed = self._window_bytes / seconds
-        if speed < MIN_BYTES_PER_SECOND and not self._patient:
+        if speed < self._min_speed:
             raise _MirrorError(f"too slow ({speed / 1e3:.0f} kB/s)", bytes_per_second=speed)
         self._window_started, self._window_bytes = time.monotonic(), 0
 
 
 def _has_official_content(path: Path) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == ARCHIVE_SHA256
 
 

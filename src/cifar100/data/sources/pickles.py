@@ -22,6 +22,11 @@ _MAX_OPERATIONS = 2_000_000
 _MAX_TUPLES = 1000
 """The official files have six. Hashing a tuple that is nested a million deep overflows the interpreter's stack."""
 
+_MAX_TEXT_BYTES = 2**20
+
+_WIDE = re.compile(rb"[\xc4-\xff]")
+"""The first byte of a character above 255, in UTF-8."""
+
 _REUSABLE = frozenset(
     """
     BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 BINUNICODE SHORT_BINUNICODE BINUNICODE8
@@ -83,7 +88,7 @@ def _check_operations(content: bytes) -> None:
     memo: dict[Any, str] = {}  # index -> the operation that created the object
     previous, num_tuples = "", 0
     argument: Any
-    for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+    for count, (operation, argument, _) in enumerate(pickletools.genops(_Source(content))):
         name = operation.name
         if name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             index = len(memo) if name == "MEMOIZE" else argument
@@ -97,6 +102,23 @@ def _check_operations(content: bytes) -> None:
         if is_refused:
             raise _RefusedError(f"uses the pickle operation {name} as operation {count}")
         previous = previous if name == "FRAME" else name  # a frame may begin between an object and its memo entry
+
+
+class _Source(io.BytesIO):
+    """A pickle for `genops`. Refuses long text with characters that would take two or four bytes each in memory.
+
+    The bytes of an image are text in pickles that Python 3 wrote in protocol 2: one character each, up to 255.
+    """
+
+    _operation = b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        content = super().read(size)
+        if size == 1:
+            self._operation = content
+        elif len(content) > _MAX_TEXT_BYTES and self._operation in b"VX\x8c\x8d" and re.search(_WIDE, content):
+            raise _RefusedError("holds a long text in a foreign script")
+        return content
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,4 +1,4 @@
-"""Progress of a run, from 0 at its first optimizer step to 1 at its last, by steps or by time."""
+"""Progress of a run, from 0 at its first optimizer step to 1 at its last, by steps, by time or by both."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import time
 
 
 class RunClock:
-    """Counts the optimizer steps of a run or the seconds since its start, and decides when it is over.
+    """Counts the optimizer steps of a run and the seconds since its start, and decides when it is over.
+
+    With both limits the run ends with the first of them, and its progress is the larger of the two fractions. It never
+    falls, and it is 1 at the end, whichever limit ends the run.
 
     Args:
-        total_steps: optimizer steps of the whole run.
-        max_seconds: duration of the run in place of `total_steps`.
+        total_steps: maximum number of optimizer steps; None: no limit.
+        max_seconds: maximum duration; None: no limit.
         started: `time.monotonic()` at the start of the run; None: now.
     """
 
-    def __init__(self, total_steps: int, *, max_seconds: float | None = None, started: float | None = None) -> None:
+    def __init__(
+        self, total_steps: int | None, *, max_seconds: float | None = None, started: float | None = None
+    ) -> None:
+        assert total_steps is not None or max_seconds is not None, "a run without an end"
         self.total_steps = total_steps
         self.max_seconds = max_seconds
         self.steps = 0
@@ -34,19 +40,20 @@ class RunClock:
     @property
     def is_over(self) -> bool:
         """Whether no step is left."""
-        return self.steps >= self.total_steps if self.max_seconds is None else self.seconds >= self.max_seconds
+        out_of_steps = self.total_steps is not None and self.steps >= self.total_steps
+        return out_of_steps or (self.max_seconds is not None and self.seconds >= self.max_seconds)
 
     def progress_at(self, step: int) -> float:
-        """Return the progress of optimizer step `step`, counted from 0; under a time limit, that of this moment."""
-        if self.max_seconds is None:
-            return min(1.0, step / max(1, self.total_steps - 1))
-        return min(1.0, self.seconds / self.max_seconds)
+        """Return the progress of optimizer step `step`, counted from 0; under a time limit, at least that of now."""
+        by_steps = 0.0 if self.total_steps is None else step / max(1, self.total_steps - 1)
+        by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
+        return min(1.0, max(by_steps, by_time))
 
     def seconds_left(self, seconds_per_step: float) -> float:
         """Return the time until the end of the run, in seconds."""
-        if self.max_seconds is None:
-            return max(0, self.total_steps - self.steps) * seconds_per_step
-        return max(0.0, self.max_seconds - self.seconds)
+        steps_left = math.inf if self.total_steps is None else self.total_steps - self.steps
+        time_left = math.inf if self.max_seconds is None else self.max_seconds - self.seconds
+        return max(0.0, min(steps_left * seconds_per_step, time_left))
 
     def resume(self, *, steps: int, seconds: float) -> None:
         """Resume after an earlier part of the run, which took `steps` steps and `seconds` seconds."""

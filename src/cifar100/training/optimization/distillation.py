@@ -6,7 +6,7 @@ Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.files.regular import open_regular
+from cifar100.files.schema import fields, read_as, text
 from cifar100.runs.folder import find_run_folder
 from cifar100.runs.trained_network import load_trained
 
@@ -70,7 +72,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
     """
     run = find_run_folder(name)
     trained = load_trained(run, "best", device=torch.device("cpu"))
-    if (trained.info.class_names, trained.info.sha256) != (info.class_names, info.sha256):
+    if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
             f"({info.describe()}); a teacher must know the same classes and images."
@@ -82,7 +84,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
             "this run holds out for validation, which would flatter its accuracy; give both runs the same "
             "--data.validation_fraction and --data.split_seed, or this one --data.validation_fraction 0."
         )
-    with trained.checkpoint.open("rb") as file:
+    with open_regular(trained.checkpoint) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     network = nn.Sequential(_Renormalize((mean, std), trained.normalization), trained.network)
     return Teacher(
@@ -111,7 +113,7 @@ def remember_teacher(teacher: Teacher, path: Path) -> None:
     Raises:
         UserError: they are not.
     """
-    if path.is_file():
+    if os.path.lexists(path):
         if _known_sha256(path) != teacher.sha256:
             raise UserError(
                 f"the teacher is not the one that this run began with: the sha256 of {teacher.checkpoint} is not "
@@ -123,7 +125,7 @@ def remember_teacher(teacher: Teacher, path: Path) -> None:
 
 def _known_sha256(path: Path) -> str | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):  # damaged
+        sha256: str = read_as(path, fields({"sha256": text}), limit=100_000)["sha256"]
+    except (OSError, ValueError):  # damaged
         return None
-    return content.get("sha256") if isinstance(content, dict) else None
+    return sha256

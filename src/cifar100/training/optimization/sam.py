@@ -63,9 +63,8 @@ class SharpnessAware(nn.Module):
         Returns: scalar with a gradient; (N, num_classes) and scalar without.
         """
         sharp, plain, all_logits = [], [], []
-        for part, *part_targets in zip(
-            *(torch.split(rows, self.batch_size) for rows in (images, *targets)), strict=True
-        ):
+        sizes = self._part_sizes(len(images))
+        for part, *part_targets in zip(*(torch.split(rows, sizes) for rows in (images, *targets)), strict=True):
             fraction = len(part) / len(images)
             logits = network(part)
             here = loss(logits, *part_targets)
@@ -76,6 +75,19 @@ class SharpnessAware(nn.Module):
             plain.append(fraction * here.detach())
             all_logits.append(logits.detach())
         return torch.stack(sharp).sum(), torch.cat(all_logits), torch.stack(plain).sum()
+
+    def _part_sizes(self, images: int) -> list[int]:
+        """Return the sizes of the parts of a batch.
+
+        A last part of a single image, which batch normalisation could not normalise, joins the part before it.
+        """
+        whole, rest = divmod(images, self.batch_size)
+        sizes = [self.batch_size] * whole
+        if rest == 1 and sizes:
+            sizes[-1] += 1
+        elif rest:
+            sizes.append(rest)
+        return sizes
 
     def _moved(self, network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
         """Return the perturbed parameters by name; gradients flow through them to the parameters."""

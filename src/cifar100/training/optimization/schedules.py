@@ -85,7 +85,9 @@ def set_momentum(optimizer: Optimizer, config: OptimizationConfig, clock: RunClo
 
 
 def _peak(config: OptimizationConfig, clock: RunClock) -> float:
-    return peak_progress(config, clock.total_steps) if clock.max_seconds is None else config.pct_start
+    if clock.total_steps is None or clock.max_seconds is not None:
+        return config.pct_start
+    return peak_progress(config, clock.total_steps)
 
 
 def _phase(progress: float, peak: float) -> tuple[bool, float]:

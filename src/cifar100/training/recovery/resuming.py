@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cifar100.config import Config, get, settings
+from cifar100.config import Config, TrainingConfig, get, settings
 from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.runs.checkpoints import OWN_STATE, has_saved_state, open_checkpoint
+from cifar100.runs.checkpoints import saved_facts
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
@@ -56,18 +57,16 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     if refused:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
-            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: cifar100 train "
-            f"--config {shlex.quote(str(run.config))} with the new settings."
+            f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
+            f"{this_program()} train --config {shlex.quote(str(run.config))} with the new settings."
         )
     return _with_the_same_step(before, after)
 
 
 def _trained_with(run: RunFolder) -> Config | None:
     """Return the settings in the newest saved state; None if there is none."""
-    if not has_saved_state(run):
-        return None
-    _, state = open_checkpoint(run, "last", tell=lambda line: None)  # it is told when the run resumes
-    return config_from_dict(state[OWN_STATE]["config"])
+    saved = saved_facts(run)
+    return None if saved is None else config_from_dict(saved[0])
 
 
 def _different(one: Config, other: Config) -> list[str]:
@@ -100,7 +99,7 @@ def _with_the_same_step(before: Config, after: Config) -> Config:
     if images % after.training.num_processes:
         raise UserError(
             f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "
-            "share equally; choose another --training.devices."
+            f"share equally; give --training.devices a divisor of {images}."
         )
     return replace(after, data=replace(after.data, batch_size=images // after.training.num_processes))
 
@@ -117,23 +116,40 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
             f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on others "
             f"({before.describe()}, {before.num_classes} classes); give the same data."
         )
-    if info.sha256 != before.sha256:
+    if info.sha256.get("train") != before.sha256.get("train"):
         raise UserError(
-            f"{config.data.root} holds other data than {run.path} was trained on; give the original --data.root."
+            f"{config.data.root} holds other training images or labels than {run.path} was trained on; restore them, "
+            "give the folder that holds them with --data.root, or start another run."
         )
+    _check_length(run, config.training)
+
+
+def _check_length(run: RunFolder, training: TrainingConfig) -> None:
+    """Refuse a length that the run already has."""
     history = History(run.metrics, {})
-    done, wanted = len(history.epochs), config.training.max_epochs
-    by_epochs = config.training.max_minutes is None
-    if history.finished and (not by_epochs or wanted <= done):
+    epochs, minutes = len(history.epochs), _minutes_trained(run) if training.max_minutes is not None else 0.0
+    enough_epochs = training.max_epochs is not None and training.max_epochs <= epochs
+    enough_minutes = training.max_minutes is not None and training.max_minutes <= minutes
+    if history.finished and (enough_epochs or enough_minutes):
+        longer = f" --training.max_epochs N, with N above {epochs}" if training.max_epochs is not None else ""
+        if training.max_minutes is not None:
+            either = " or" if longer else ""
+            longer = f"{longer}{either} --training.max_minutes N, with N above {math.ceil(minutes * 100) / 100:g}"
         raise UserError(
-            f"{run.path} has finished its {done} epochs; evaluate it: cifar100 evaluate {run.argument}; or train it "
-            f"longer: cifar100 train --resume {run.argument} --training.max_epochs N"
+            f"{run.path} has finished its {epochs} epochs; evaluate it: {this_program()} evaluate {run.argument}; or "
+            f"train it longer: {this_program()} train --resume {run.argument}{longer}"
         )
-    if by_epochs and math.ceil(wanted) < done:
+    if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
-            f"--training.max_epochs is {wanted:g}, but {run.path} has already trained {done} epochs; give at least "
-            f"{done}, or evaluate it: cifar100 evaluate {run.argument}"
+            f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs} epochs; "
+            f"give at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
         )
+
+
+def _minutes_trained(run: RunFolder) -> float:
+    """Return the time that the newest saved state of a run stands for."""
+    saved = saved_facts(run)
+    return 0.0 if saved is None else saved[1] / 60
 
 
 def remember_parts(names: Mapping[str, str], run: RunFolder) -> None:

@@ -52,7 +52,7 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
     if best:
         table.add_row("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}")
         for name in METRICS:
-            if name not in ("loss", "accuracy"):
+            if name not in ("loss", "accuracy") and f"val/{name}" in best:
                 table.add_row(f"its {label(name)}", text(name, best[f"val/{name}"]))
     table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
     table.add_row("time", format_seconds(seconds))

@@ -19,8 +19,8 @@ from torch import nn
 
 from cifar100.config import Config, TrainingConfig, get
 from cifar100.config.declarations import components
+from cifar100.config.settings_file import setting_names
 from cifar100.runs.folder import RunFolder
-from cifar100.settings import setting_names
 from cifar100.terminal import warn
 from cifar100.training.reporting.silence import quiet
 

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cifar100.files.atomic import replacing
-from cifar100.files.regular import open_to_append
+from cifar100.files.regular import open_to_append, read_bytes
 from cifar100.foreign_text import printable
 from cifar100.terminal import console, warn
+
+MAX_LOG_BYTES = 64 * 2**20
+"""Maximum size of a log from which lines are removed; 300,000 epochs."""
 
 
 class RunLog:
@@ -72,9 +75,13 @@ class RunLog:
 def remove_epochs_after(log: Path, last_epoch: int) -> None:
     """Remove the lines of later epochs from a `training.log`, because a resumed run repeats those epochs.
 
-    A line that a crash cut off is removed as well.
+    A line that a crash cut off is removed as well. A log that cannot be read stays as it is.
     """
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    try:
+        lines = read_bytes(log, limit=MAX_LOG_BYTES).decode(errors="replace").splitlines(keepends=True)
+    except OSError as error:
+        warn(f"{log} cannot be read ({error.strerror or error}); the lines of repeated epochs stay in it.")
+        return
     kept = [line for line in lines if line.endswith("\n") and _epoch_of(line) <= last_epoch]
     if kept != lines:
         with replacing(log, durable=True) as file:

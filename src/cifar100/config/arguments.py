@@ -1,0 +1,89 @@
+"""Check the arguments of the Python functions as the command line checks its options: one sentence for each mistake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cifar100.config.sections import Config
+from cifar100.config.shown_values import shown
+from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+
+ARRAYS = "to classify arrays, call load_model(RUN) with a tensor or an array, uint8 (N, 3, 32, 32)"
+
+
+def check_config(config: Any) -> None:
+    """Refuse anything but a `Config` or None.
+
+    Raises:
+        UserError: says how to make one.
+    """
+    if isinstance(config, Config | None):
+        return
+    how = "make one with load_config"
+    if isinstance(config, str):
+        given = f"files={config!r:.80}" if config.endswith((".yaml", ".yml")) else f"{config!r:.80}"
+        how = f"give load_config({given})"
+    elif isinstance(config, dict):
+        how = "give load_config(overrides={...})"
+    elif isinstance(config, os.PathLike):
+        how = "give load_config(files=...)"
+    raise UserError(f"config is {shown(config)}, but it must be a Config; {how}.")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Refuse anything but a bool: `"false"` is true.
+
+    Raises:
+        UserError: names the argument.
+    """
+    if not isinstance(value, bool):
+        raise UserError(f"{name} is {shown(value)}, but it must be True or False.")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Refuse anything but one of the choices.
+
+    Raises:
+        UserError: names the argument and the choices.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise UserError(f"{name} is {shown(value)}, but it must be {' or '.join(choices)}.")
+
+
+def check_mapping(name: str, value: Any) -> None:
+    """Refuse anything but a dict or None.
+
+    Raises:
+        UserError: names the argument.
+    """
+    if not isinstance(value, dict | None):
+        raise UserError(f'{name} is {shown(value)}, but it must be a dict such as {{"training.max_epochs": 80}}.')
+
+
+def image_paths(images: Any) -> list[Path]:
+    """Return the paths of one image file or of several.
+
+    Raises:
+        UserError: there are none, or they are no paths; says what to do with arrays.
+    """
+    files = [images] if isinstance(images, (str, os.PathLike)) else images
+    if hasattr(images, "shape") or hasattr(images, "getbands") or not isinstance(files, Iterable):
+        raise UserError(f"images is {_kind(images)}, but it must be image files: a path or a list of paths; {ARRAYS}.")
+    paths = []
+    for file in files:
+        if not isinstance(file, (str, os.PathLike)):
+            raise UserError(f"images holds {_kind(file)}, but it must be a list of paths of image files; {ARRAYS}.")
+        paths.append(user_path(file))
+    if not paths:
+        raise UserError("images is an empty list; give at least one image file.")
+    return paths
+
+
+def _kind(value: Any) -> str:
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    return f"a value of type {kind}" if shape is None else f"a {kind} {shown(tuple(shape))}"

@@ -1,0 +1,66 @@
+"""Read numpy's untrusted files: the header is compared with the file before memory is reserved."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from cifar100.files.regular import open_regular
+from cifar100.files.untrusted_zip import open_zip, read_member
+
+_DTYPES = ("uint8", "int64")
+"""The types of images and of labels."""
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file that `numpy.save` wrote: uint8 or int64.
+
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+        ValueError: it is not such a file, or declares more or less than it holds.
+    """
+    with open_regular(path) as file:
+        return _read(file, os.fstat(file.fileno()).st_size)
+
+
+def read_npz(path: Path, names: tuple[str, ...], *, max_bytes: int) -> dict[str, NDArray[Any]]:
+    """Return the named arrays of a .npz file that `numpy.savez` or `savez_compressed` wrote.
+
+    max_bytes: maximum size of all arrays together, uncompressed.
+
+    Raises:
+        OSError: the file cannot be read, or is not a regular file.
+        Exception: zipfile and zlib raise many kinds for a damaged file.
+    """
+    with open_regular(path) as file, open_zip(file, max_members=len(names), max_bytes=max_bytes) as archive:
+        found = {member.filename: member for member in archive.infolist()}
+        contents = {name: read_member(archive, found[f"{name}.npy"]) for name in names}
+    return {name: _read(io.BytesIO(content), len(content)) for name, content in contents.items()}
+
+
+def _read(file: BufferedReader | io.BytesIO, num_bytes: int) -> NDArray[Any]:
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    version = npy.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"version {version} of the .npy format, expected (1, 0)")
+    try:
+        shape, is_fortran, dtype = readers[version](file)
+    except Exception as error:  # numpy parses a header as Python, which raises many kinds on a crafted one
+        raise ValueError("a damaged header") from error
+    held = num_bytes - file.tell()
+    if dtype.name not in _DTYPES or not dtype.isnative or is_fortran:
+        raise ValueError(f"an array of type {dtype.name[:40]}, expected {' or '.join(_DTYPES)}")
+    if any(type(size) is not int or size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != held:
+        raise ValueError(f"an array of {f'{shape}'[:80]} {dtype.name}, but {held:,} bytes")
+    content = bytearray(held)
+    if file.readinto(content) != held:
+        raise ValueError("the file became shorter")
+    return np.frombuffer(content, dtype).reshape(shape)  # writable

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+from cifar100.runs.folder import RunFolder
+
+
+def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert user_path("~/a") == user_path(Path("~/a")) == tmp_path / "a"
+    assert user_path("a/~") == Path("a/~")
+    assert user_path(RunFolder(Path("logs/a"))) == Path("logs/a")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("", "'' is no path"),
+        ("a\0b", "is no path"),
+        ("~nobody_of_this_name/a", "names the home folder of a user that does not exist"),
+        (5, "a path is expected, not int"),
+        (None, "a path is expected, not NoneType"),
+        (b"a", "a path is expected, not bytes"),
+    ],
+)
+def test_anything_else_gets_one_line(path: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        user_path(path)

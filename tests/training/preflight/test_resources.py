@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+
+from cifar100.environment import usable_processors
+from cifar100.errors import UserError
+from cifar100.models import networks
+from cifar100.settings import load_config
+from cifar100.training.preflight import resources
+from cifar100.training.preflight.resources import (
+    check_memory,
+    check_processes,
+    check_workers,
+    device_memory,
+    memory_errors_as_user_errors,
+)
+
+
+def test_a_network_beyond_the_memory_is_refused_before_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: 64 * 10**9)
+    wide = load_config("quickstart", overrides={"model.widths": [16_384] * 3})
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"--model.name fast_net .* parameters, which need [\d.]+ GB .* has 64.0 GB"):
+        check_memory(wide, 100, num_train=100, accelerator="cpu")
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+
+
+def test_a_batch_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: 16 * 10**9)
+    large = load_config("original", overrides={"data.batch_size": 100_000, "model.stem": "cifar"})
+    with pytest.raises(UserError, match=r"^--data.batch_size 45000 needs at least [\d.]+ GB .*; give a smaller one"):
+        check_memory(large, 100, num_train=45_000, accelerator="cpu")
+    check_memory(large, 100, num_train=100, accelerator="cpu")  # the batch is the whole data set
+
+
+@pytest.mark.parametrize("name", networks())
+def test_every_network_can_be_counted_without_values(name: str) -> None:
+    check_memory(load_config("baseline", overrides={"model.name": name}), 100, num_train=10, accelerator="cpu")
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(resources, "CGROUP_LIMITS", (str(limit), str(tmp_path / "missing")))
+    limit.write_text("max\n")
+    whole = device_memory("cpu")
+    limit.write_text("1000000\n")
+    assert device_memory("cpu") == 1_000_000
+    assert whole is None or whole > 1_000_000
+
+
+def test_many_more_processes_than_processors_are_refused() -> None:
+    images = {"data.pipeline": "images", "augmentation.flip": "random"}
+    check_workers(load_config("original", overrides={**images, "data.num_workers": 0}))
+    check_workers(load_config("original", overrides={**images, "data.num_workers": 8}))
+    few = load_config("original", overrides={**images, "data.num_workers": 256})
+    if usable_processors() < 128:
+        with pytest.raises(UserError, match=r"--data.num_workers is 256, but this machine has \d+ processors; give"):
+            check_workers(few)
+    check_processes(8)
+    with pytest.raises(UserError, match=r"--training.devices is 100000, but this machine has"):
+        check_processes(100_000)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes. Error code 12"),
+    ],
+)
+def test_memory_that_runs_out_gets_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(UserError, match=r"^the memory of the device ran out \(.*\); give a smaller --data") as caught,
+        memory_errors_as_user_errors(),
+    ):
+        raise error
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bug_stays_a_bug() -> None:
+    with pytest.raises(RuntimeError, match="shape"), memory_errors_as_user_errors():
+        raise RuntimeError("wrong shape")

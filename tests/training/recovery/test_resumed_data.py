@@ -1,0 +1,62 @@
+"""A run is resumed with its own training images, in both pipelines, and nothing else in its data hinders it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from custom_folder import make_custom, paint, write_csv
+from small_runs import epochs, small_config, stop_at
+
+from cifar100 import commands
+from cifar100.data.folder.layout import DataFolder, read_info
+from cifar100.data.folder.splits import load_split
+from cifar100.errors import UserError
+from cifar100.runs.folder import RunFolder
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return make_custom(tmp_path / "pets", train=40, val=8, test=0)
+
+
+def stopped(data: Path, pipeline: str = "packed") -> RunFolder:
+    changes = {"data.source": "download", "data.batch_size": 8, "data.pipeline": pipeline}
+    if pipeline == "images":
+        changes["data.num_workers"] = 0
+    return stop_at(2, small_config(data, **changes), name=f"with_{pipeline}")
+
+
+@pytest.mark.parametrize("pipeline", [pytest.param("packed", marks=pytest.mark.slow), "images"])
+def test_a_new_test_split_hinders_nothing(pipeline: str, data: Path) -> None:
+    run = stopped(data, pipeline)
+    assert read_info(run.dataset_info).sha256.keys() == {"train"}
+    assert load_split(run.split).validation.tolist() == list(range(40, 48))
+    paint(data / "t.png", "red", seed=500)
+    write_csv(data / "test.csv", ["t.png"], [0])
+    commands.train(resume=run)
+    assert len(epochs(run)) == 3
+
+
+def test_other_training_images_are_refused(data: Path) -> None:
+    run = stopped(data)
+    image = data / "train_images/03.png"
+    before = image.read_bytes()
+    paint(image, "red", seed=500)
+    with pytest.raises(UserError, match=r"holds other training images or labels than .* was trained on; restore them"):
+        commands.train(resume=run)
+    image.write_bytes(before)
+    commands.train(resume=run)
+    assert len(epochs(run)) == 3
+
+
+@pytest.mark.slow
+def test_inverted_arrays_are_never_trained_on(data: Path) -> None:
+    run = stopped(data)
+    packed = DataFolder(data).packed_images("train")
+    intact = np.load(packed)
+    np.save(packed, 255 - intact)
+    commands.train(resume=run)
+    np.testing.assert_array_equal(np.load(packed), intact)
