@@ -98,11 +98,12 @@ def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> 
     assert "squared_error" in whole.training_log.read_text()
 
 
-def test_a_network_with_parameters_that_it_never_uses_resumes(config: Config) -> None:
+def test_a_network_with_unused_parameters_and_an_infinite_mask_resumes(config: Config) -> None:
     def network() -> nn.Module:
         built = build_network()
         built.unused = nn.Linear(2, 2)
         built.frozen = nn.Linear(2, 2).requires_grad_(requires_grad=False)
+        built.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
         return built
 
     broken = stop_at(7, without(config, "model"), name="broken", network=network())

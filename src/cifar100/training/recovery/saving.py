@@ -60,11 +60,14 @@ class StateSaver(StepLearningRate, Checkpoint):
         self.saved_step: int | None = None
         """Optimizer steps of the newest state on disk."""
         self._step_in_memory: int | None = None
+        self._not_finite: set[str] = set()
+        """Tensors that are not finite from the start, such as a mask of -inf in a custom network."""
         self._best: dict[str, Any] | None = None
         self._restored: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Restore the random state, from which a custom loader may draw the order of its images."""
+        self._not_finite = {name for name, value in pl_module.state_dict().items() if not torch.isfinite(value).all()}
         if self._restored:
             restore_random_state(self._restored["random_state"])
 
@@ -196,10 +199,10 @@ class StateSaver(StepLearningRate, Checkpoint):
 
     def _check_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         averages = [value for average in averages_of(trainer) for value in average.tensors]
-        weights = [*pl_module.state_dict().values(), *averages]
+        own = [value for name, value in pl_module.state_dict().items() if name not in self._not_finite]
         step, rate = trainer.global_step - 1, self.learning_rate
         with self._saving_before_the_divergence(trainer):
-            check_weights(weights, partial(_maximum, trainer), step=step, learning_rate=rate)
+            check_weights([*own, *averages], partial(_maximum, trainer), step=step, learning_rate=rate)
 
     @contextmanager
     def _saving_before_the_divergence(self, trainer: L.Trainer) -> Iterator[None]:
