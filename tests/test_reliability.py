@@ -524,7 +524,8 @@ def test_whichever_file_operation_fails_a_whole_state_or_a_clear_line_is_left(tm
         assert result["status"] in (0, 2), result
         assert len(lines) <= 1, result
         assert result["status"] == 0 or lines[0].startswith("cifar100: "), result
-        assert result["second_status"] == 0, result
+        is_over = "run has finished its 2 epochs" in result["second_said"]  # only its status could not be written
+        assert result["second_status"] == 0 or is_over, result
         assert result["weights"] == undisturbed["weights"], result
         assert result["left"] == [], result
     assert sum(result["status"] == 2 for result in disturbed) > 50  # the failures did hit

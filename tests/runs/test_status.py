@@ -64,3 +64,12 @@ def test_a_running_run_without_a_lock_was_killed_on_this_machine(run: RunFolder)
 def test_a_damaged_status_is_empty(text: str, run: RunFolder) -> None:
     run.status.write_text(text)
     assert read_status(run) == {}
+
+
+def test_a_status_that_cannot_be_written_at_the_end_fails_no_run(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with occupied(run):
+        run.status.unlink()
+        run.status.mkdir()
+    assert "status.json cannot be written" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from cifar100.files.atomic import remove_partial_files, write_json
 from cifar100.files.locks import holding, is_held
 from cifar100.files.schema import fields, nothing_or, one_of, read_as, text, whole
 from cifar100.runs.folder import RunFolder
+from cifar100.terminal import warn
 
 RUNNING, FINISHED, STOPPED = "running", "finished", "stopped"
 DIVERGED, FAILED, KILLED = "diverged", "failed", "killed"
@@ -52,10 +53,13 @@ def occupied(run: RunFolder) -> Iterator[None]:
         try:
             write_status(run, RUNNING)
             yield
-            write_status(run, FINISHED)
         except BaseException as error:
             _record_end(run, error)
             raise
+        try:
+            write_status(run, FINISHED)
+        except UserError as error:  # everything else of the run is complete
+            warn(str(error))
 
 
 def write_status(run: RunFolder, status: str, *, message: str = "") -> None:

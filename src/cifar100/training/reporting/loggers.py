@@ -99,7 +99,10 @@ class _Guard:
 
 
 def _reason(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    first: BaseException = error
+    while first.__cause__ is not None:  # Lightning explains a full disk as a value that cannot be logged
+        first = first.__cause__
+    text = first.strerror if isinstance(first, OSError) and first.strerror else str(first)
     return " ".join(text.split())[:200] or type(error).__name__
 
 
