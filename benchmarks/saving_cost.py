@@ -26,7 +26,7 @@ from cifar100.runs.checkpoints import LAST, read_checkpoint
 from cifar100.settings import load_config
 from cifar100.training.train import start_run
 
-NEVER = 1e6
+NEVER = 525_600.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

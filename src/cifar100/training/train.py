@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from torch import nn
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, write_info
 from cifar100.data.folder.splits import Split, load_split, save_split
-from cifar100.data.prepare import ensure_prepared
-from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
@@ -30,9 +27,9 @@ from cifar100.runs.checkpoints import (
     max_checkpoint_bytes,
     read_checkpoint,
 )
-from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
+from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
-from cifar100.runs.status import RUNNING, occupied, write_status
+from cifar100.runs.status import RUNNING, write_status
 from cifar100.settings import write_config
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
@@ -41,14 +38,14 @@ from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, load_suggestion, range_test, save_suggestion
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
-from cifar100.training.preflight.resources import check_memory, check_workers, memory_errors_as_user_errors
-from cifar100.training.processes import Processes, join_processes
+from cifar100.training.preflight.resources import memory_errors_as_user_errors
+from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data
+from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     remember_request,
     requeued_run,
     skip_finished,
     slurm_request,
-    stops_explained,
 )
 from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.resuming import (
@@ -59,27 +56,11 @@ from cifar100.training.recovery.resuming import (
     show_changes,
 )
 from cifar100.training.recovery.saving import StopTraining
-from cifar100.training.recovery.write_failures import write_failures_as_user_errors
 from cifar100.training.reporting.announcements import announce_result, announce_run
 from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
 from cifar100.training.trainer import build_trainer, interrupts_kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Session:
-    """What stays the same while a run is trained."""
-
-    run: RunFolder
-    info: DatasetInfo
-    split: Split | None
-    """None with a custom data module."""
-    processes: Processes
-    signal: StopSignal
-    parts: CustomParts
-    started: float | None = None
-    """`time.monotonic()` at the start of the command; None: when training begins."""
 
 
 @in_every_process
@@ -104,15 +85,15 @@ def start_run(
     parts = parts or CustomParts()
     started = time.monotonic() if started is None else started
     request = slurm_request("train", config, experiment=experiment, parts=parts.names())
-    with _joined(config) as (processes, signal):
+    with joined(config) as (processes, signal):
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None:  # SLURM has started the same command again
             if not processes.do_once(lambda: skip_finished(requeued)):
                 _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
             return requeued
-        info = parts.describe_data() or _prepared(config, processes)
+        info = parts.describe_data() or prepare_data(config, processes)
         split = make_split(config) if parts.datamodule is None else None
-        _check(config, info, split, parts)
+        check(config, info, split, parts)
 
         def fill(folder: RunFolder, name: str) -> None:
             if split is not None:
@@ -123,8 +104,8 @@ def start_run(
             write_status(folder, RUNNING)
             _write_config(config, folder, info, name=name)
 
-        with _created(experiment, fill, processes, signal) as run:
-            session = _Session(
+        with created(experiment, fill, processes, signal) as run:
+            session = Session(
                 run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
             )
             _begin(session, config)
@@ -152,7 +133,7 @@ def resume_run(
 
 @in_every_process
 def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts) -> RunFolder:
-    with _joined(config) as (processes, signal):
+    with joined(config) as (processes, signal):
         _continue(config, run, processes, signal, changed=changed, parts=parts)
     return run
 
@@ -167,17 +148,17 @@ def _continue(
     parts: CustomParts,
 ) -> None:
     """Train from the last saved state to the end."""
-    info = parts.describe_data() or _prepared(config, processes)
+    info = parts.describe_data() or prepare_data(config, processes)
     processes.do_once(lambda: check_data_and_length(run, config, info))
     split = load_split(run.split) if parts.datamodule is None else None
-    _check(config, info, split, parts)
-    with _occupied(run, processes):
+    check(config, info, split, parts)
+    with holding_run(run, processes):
         checkpoint = processes.do_once(lambda: _newest_state(run))
         if processes.is_rank_zero:
             show_changes(run, config)
         if processes.is_rank_zero and changed:
             _write_config(config, run, info)
-        session = _Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
+        session = Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
         if checkpoint is None:
             _begin(session, config)
         else:
@@ -197,7 +178,7 @@ def find_learning_rate(
         config, optimization=replace(config.optimization, learning_rate="auto")
     )  # refuses an optimizer without one learning rate
     request = slurm_request("find-lr", config, experiment=experiment, parts=parts.names())
-    with _joined(config) as (processes, signal):
+    with joined(config) as (processes, signal):
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None and processes.do_once(lambda: skip_finished(requeued)):
             return processes.do_once(lambda: load_suggestion(requeued))
@@ -206,10 +187,10 @@ def find_learning_rate(
             remember_request(request, folder)
             write_status(folder, RUNNING)
 
-        info = parts.describe_data() or _prepared(config, processes)
+        info = parts.describe_data() or prepare_data(config, processes)
         split = make_split(config) if parts.datamodule is None else None
-        _check(config, info, split, parts)
-        opened = _occupied(requeued, processes) if requeued else _created(experiment, fill, processes, signal)
+        check(config, info, split, parts)
+        opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
         with opened as run:
             suggestion = _suggest_learning_rate(config, info, split, run, processes, parts)
         if processes.is_rank_zero:
@@ -219,7 +200,7 @@ def find_learning_rate(
     return suggestion
 
 
-def _begin(session: _Session, config: Config) -> None:
+def _begin(session: Session, config: Config) -> None:
     """Train from the first step."""
     run, info, split, parts = session.run, session.info, session.split, session.parts
     if config.optimization.learning_rate == "auto":
@@ -230,7 +211,7 @@ def _begin(session: _Session, config: Config) -> None:
     _fit(session, assemble(config, info, split, started=session.started, parts=parts))
 
 
-def _fit(session: _Session, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
+def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
     """Train with Lightning, and report the result."""
     run, processes, parts = session.run, session.processes, session.parts
     started = time.monotonic()
@@ -329,51 +310,3 @@ def _suggest_learning_rate(
         say(f"learning-rate finder: {suggestion.learning_rate:.3g}")
         save_suggestion(suggestion, run)
     return suggestion
-
-
-@contextmanager
-def _joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
-    """Handle the signals and connect the processes. A missing device is refused before anything slow starts."""
-    with stops_explained(), StopSignal() as signal:
-        check_device(config.training)
-        accelerator = choose_accelerator(config.training.accelerator)
-        with join_processes(config.training, accelerator=accelerator) as processes:
-            yield processes, signal
-
-
-def _check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
-    """Refuse what cannot work before there is a run folder."""
-    parts.check_settings(config)
-    if split is not None:
-        check_workers(config)
-    if split is not None and parts.network is None:
-        accelerator = choose_accelerator(config.training.accelerator)
-        check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
-
-
-def _prepared(config: Config, processes: Processes) -> DatasetInfo:
-    data = config.data
-    return processes.do_once_on_each_machine(
-        lambda: ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
-    )
-
-
-@contextmanager
-def _created(
-    experiment: str | None, fill: Callable[[RunFolder, str], None], processes: Processes, signal: StopSignal
-) -> Iterator[RunFolder]:
-    """Create a run folder and hold its lock. A signal in between waits, so that the status records it."""
-    with ExitStack() as stack:
-        with signal.deferred():
-            run = processes.do_once(lambda: create_run_folder(experiment, fill))
-            stack.enter_context(_occupied(run, processes))
-        yield run
-
-
-@contextmanager
-def _occupied(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
-    """Hold the run's lock on rank 0, and explain what ends the block."""
-    with ExitStack() as stack:
-        processes.do_once(lambda: stack.enter_context(occupied(run)))
-        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
-            yield run

@@ -1,0 +1,85 @@
+"""What a run needs before it trains: its signals and processes, its data, and its folder, which it holds alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from cifar100.config import Config
+from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.splits import Split
+from cifar100.data.prepare import ensure_prepared
+from cifar100.devices import check_device, choose_accelerator
+from cifar100.process.stopping import StopSignal
+from cifar100.runs.folder import RunFolder, create_run_folder
+from cifar100.runs.status import occupied
+from cifar100.training.preflight.custom_parts import CustomParts
+from cifar100.training.preflight.resources import check_memory, check_workers
+from cifar100.training.processes import Processes, join_processes
+from cifar100.training.recovery.requeueing import stops_explained
+from cifar100.training.recovery.write_failures import write_failures_as_user_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What stays the same while a run is trained."""
+
+    run: RunFolder
+    info: DatasetInfo
+    split: Split | None
+    """None with a custom data module."""
+    processes: Processes
+    signal: StopSignal
+    parts: CustomParts
+    started: float | None = None
+    """`time.monotonic()` at the start of the command; None: when training begins."""
+
+
+@contextmanager
+def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
+    """Handle the signals and connect the processes. A missing device is refused before anything slow starts."""
+    with stops_explained(), StopSignal() as signal:
+        check_device(config.training)
+        accelerator = choose_accelerator(config.training.accelerator)
+        with join_processes(config.training, accelerator=accelerator) as processes:
+            yield processes, signal
+
+
+def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
+    """Refuse what cannot work before there is a run folder."""
+    parts.check_settings(config)
+    if split is not None:
+        check_workers(config)
+    if split is not None and parts.network is None:
+        accelerator = choose_accelerator(config.training.accelerator)
+        check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
+
+
+def prepare_data(config: Config, processes: Processes) -> DatasetInfo:
+    """Prepare the data folder once on each machine, and return what is in it."""
+    data = config.data
+    return processes.do_once_on_each_machine(
+        lambda: ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+    )
+
+
+@contextmanager
+def created(
+    experiment: str | None, fill: Callable[[RunFolder, str], None], processes: Processes, signal: StopSignal
+) -> Iterator[RunFolder]:
+    """Create a run folder and hold its lock. A signal in between waits, so that the status records it."""
+    with ExitStack() as stack:
+        with signal.deferred():
+            run = processes.do_once(lambda: create_run_folder(experiment, fill))
+            stack.enter_context(holding_run(run, processes))
+        yield run
+
+
+@contextmanager
+def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
+    """Hold the run's lock on rank 0, and explain what ends the block."""
+    with ExitStack() as stack:
+        processes.do_once(lambda: stack.enter_context(occupied(run)))
+        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
+            yield run
