@@ -9,6 +9,9 @@ import pytest
 
 import cifar100  # noqa: F401  # sets what torch reads when it is loaded
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `pytest -n 2` share the processors
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked `gpu` where there is none."""
