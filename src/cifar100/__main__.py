@@ -24,10 +24,10 @@ def main() -> None:
 def _interrupted(error: KeyboardInterrupt) -> int:
     """Say how the program was interrupted; return its exit status."""
     from cifar100.process.launchers import is_rank_zero
-    from cifar100.terminal import report, warn
+    from cifar100.terminal import is_terminal, report, warn
 
     if is_rank_zero():
-        if sys.stderr.isatty():
+        if is_terminal(sys.stderr):
             report("")  # past the ^C
         warn(f"interrupted. {error}".rstrip())
     return int(getattr(error, "exit_status", 128 + signal.SIGINT))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from cifar100.terminal import console, report
+from cifar100.terminal import console, is_terminal, report
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,7 +26,7 @@ def progress(
     if silent:
         yield lambda count: None
         return
-    with (_bar if sys.stderr.isatty() else _lines)(title, total, start, unit) as advance:
+    with (_bar if is_terminal(sys.stderr) else _lines)(title, total, start, unit) as advance:
         yield advance
 
 

@@ -53,7 +53,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if _is_terminal(stream) else WIDTH_OF_A_FILE
+    width = None if is_terminal(stream) else WIDTH_OF_A_FILE
     unfailing = cast(IO[str], UnfailingStream(stream))
     return Console(file=unfailing, markup=False, emoji=False, highlight=False, soft_wrap=True, quiet=quiet, width=width)
 
@@ -61,7 +61,7 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
 @contextlib.contextmanager
 def temporary_line(text: str) -> Iterator[None]:
     """Show a text on standard error while the block runs, then erase it. Shows nothing without a terminal."""
-    shown = _is_terminal(sys.stderr)
+    shown = is_terminal(sys.stderr)
     if shown:
         _write(sys.stderr, text)
     try:
@@ -130,7 +130,7 @@ class UnfailingStream:
 
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""
-        return _is_terminal(self._stream)
+        return is_terminal(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -142,7 +142,8 @@ def _write(stream: TextIO, text: str) -> None:
     unfailing.flush()
 
 
-def _is_terminal(stream: Any) -> bool:
+def is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal that is still there; the process may have no stream at all."""
     try:
         return stream is not None and bool(stream.isatty())
     except (OSError, ValueError, AttributeError):
