@@ -329,7 +329,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_complete(
 
 def test_a_root_that_is_a_file_is_refused(archive: Path, tmp_path: Path) -> None:
     for root in (archive, archive / "below"):
-        with pytest.raises(UserError, match="cannot be written"):
+        with pytest.raises(UserError, match="is a file, expected a folder"):
             prepare(source=str(archive), root=root)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar100.files.regular import open_regular, open_to_append, read_bytes, read_json, read_text
+from cifar100.files.regular import open_regular, open_to_append, read_bytes, read_json, read_text, why_not
 
 
 def test_a_file_is_read_through_links(tmp_path: Path) -> None:
@@ -74,3 +74,18 @@ def test_json_is_strict(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(ValueError):  # noqa: PT011  # json's messages
             read_json(path)
+
+
+def test_what_is_wrong_with_a_path_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("away\x1b")
+    (tmp_path / "loop").symlink_to("loop")
+    assert why_not("regular file", tmp_path / "file") == why_not("folder", tmp_path) == ""
+    assert why_not("regular file", tmp_path / "none") == why_not("folder", tmp_path / "file/below") == ""
+    assert why_not("regular file", tmp_path / ("x" * 600)) == ""
+    assert why_not("regular file", tmp_path) == "is not a regular file (a folder)"
+    assert why_not("folder", tmp_path / "file") == "is a file, expected a folder"
+    assert why_not("folder", tmp_path / "loop") == "is not a folder (a link that leads to itself)"
+    lost = why_not("regular file", tmp_path / "lost")
+    assert lost.startswith("is a link to away")
+    assert lost.isprintable()

@@ -11,10 +11,35 @@ import os
 import stat
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from cifar100.foreign_text import printable
 
 MAX_JSON_BYTES = 24 * 2**20
 """Maximum size of a JSON file; the metrics of 60,000 epochs. In memory, JSON takes up to 40 times the space."""
+
+
+_KINDS = ((stat.S_ISREG, "file"), (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "FIFO"), (stat.S_ISSOCK, "socket"))
+
+
+def why_not(expected: Literal["regular file", "folder"], path: Path) -> str:
+    """Return what is wrong with a path, such as `is not a regular file (a FIFO)`. Follows links.
+
+    Empty if `path` is what is expected, or if nothing is there.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116  # like os.readlink, which gives the text of the link
+    except OSError as error:
+        if error.errno == errno.ENOENT and path.is_symlink():
+            return f"is a link to {printable(os.readlink(path))}, which does not exist"  # noqa: PTH115
+        if error.errno == errno.ELOOP:
+            return f"is not a {expected} (a link that leads to itself)"
+        nothing = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+        return "" if error.errno in nothing else f"cannot be read ({error.strerror})"
+    if (stat.S_ISREG if expected == "regular file" else stat.S_ISDIR)(mode):
+        return ""
+    found = next((name for is_kind, name in _KINDS if is_kind(mode)), "device")
+    return f"is a {found}, expected a folder" if expected == "folder" else f"is not a regular file (a {found})"
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ WRONG = {
     "ragged row": ([HEADER, "a.png,0", "b c.png,0,1"], "line 3 has 3 values, expected 2"),
     "missing file": ([HEADER, "e.png,0"], r"line 2: .*e\.png does not exist; correct or remove the row"),
     "name too long for the disk": ([HEADER, f"{'e' * 600},0"], "does not exist"),
-    "folder": ([HEADER, "images,0"], "does not exist"),
+    "folder": ([HEADER, "images,0"], r"images is not a regular file \(a folder\); correct or remove the row"),
     "file twice": (
         [HEADER, "a.png,0", "./a.png,1"],
         r"line 3: a\.png is listed again, first at .* line 2; list",
@@ -82,6 +83,22 @@ def test_a_mistake_is_named_with_its_line(lines: list[str], message: str, folder
         read_rows(write(folder, *lines))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(folder / "train.csv"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_an_image_that_is_no_regular_file_is_not_said_to_be_missing(folder: Path) -> None:
+    os.mkfifo(folder / "fifo")
+    (folder / "device").symlink_to("/dev/null")
+    (folder / "loop").symlink_to("loop")
+    (folder / "link").symlink_to("away")
+    for name, found in (
+        ("fifo", r"is not a regular file \(a FIFO\)"),
+        ("device", r"is not a regular file \(a device\)"),
+        ("loop", r"is not a regular file \(a link that leads to itself\)"),
+        ("link", "is a link to away, which does not exist"),
+    ):
+        with pytest.raises(UserError, match=rf"line 2: .*/{name} {found}; correct or remove the row"):
+            read_rows(write(folder, HEADER, f"{name},0"))
 
 
 def test_a_file_of_another_encoding_is_refused(folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from ended_processes import partial_of_ended_process
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.ownership import LOCK, announce_creation, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import RECORD, begin_record
-from cifar100.data.prepare import ensure_prepared, prepare
+from cifar100.data.prepare import ensure_prepared, prepare, prepare_release
+from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path
 from cifar100.files.locks import is_held
@@ -141,3 +143,100 @@ def test_one_process_at_a_time_writes_and_leftovers_of_ended_ones_go(tmp_path: P
     remove_leftovers(root)
     left = {path for path in root.rglob("*") if path.is_file()} - {root / LOCK}
     assert left == {*living, root / "cifar-100-python.tar.gz.part"}
+
+
+# ---------------------------------------------------------------- our names that are not ours
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+WRONG_KINDS: list[tuple[Callable[[Path], None], str]] = [
+    (dangling, "is a link to nowhere, which does not exist"),
+    (lambda path: path.mkdir(), r"is not a regular file \(a folder\)"),
+    (os.mkfifo, r"is not a regular file \(a FIFO\)"),
+    (lambda path: path.symlink_to("/dev/null"), r"is not a regular file \(a device\)"),
+    (lambda path: path.symlink_to(path.name), r"is not a regular file \(a link that leads to itself\)"),
+]
+
+
+def refused_and_untouched(root: Path, message: str) -> None:
+    before = {path: path.lstat().st_mtime_ns for path in root.parent.rglob("*")}
+    for act in (lambda: prepare(source="download", root=root), lambda: ensure_prepared("download", root)):
+        with pytest.raises(UserError, match=message) as caught:
+            act()
+        assert str(caught.value).isprintable()
+    assert {path: path.lstat().st_mtime_ns for path in root.parent.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG_KINDS)
+@pytest.mark.parametrize("name", ["train.csv", "dataset.json", "cifar-100-python.tar.gz", ".prepared"])
+def test_what_is_no_regular_file_makes_no_data_folder(
+    name: str, make: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    make(tmp_path / name)
+    refused_and_untouched(tmp_path, rf"{name} {message}")
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG_KINDS)
+@pytest.mark.parametrize("name", ["test.csv", "val.csv", "validation.csv"])
+def test_a_table_that_is_no_regular_file_is_not_ignored(
+    name: str, make: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    make_custom(tmp_path, train=4, test=0)
+    make(tmp_path / name)
+    refused_and_untouched(tmp_path, rf"{name} {message}")
+
+
+def test_an_original_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    for make, message in ((dangling, "is a link to nowhere"), (lambda path: path.touch(), "is a file, expected a f")):
+        make(tmp_path / "cifar-100-python")
+        refused_and_untouched(tmp_path, rf"cifar-100-python {message}")
+        (tmp_path / "cifar-100-python").unlink()
+
+
+def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("away")
+    refused_and_untouched(tmp_path / "file", r"/file is a file, expected a folder; correct the path")
+    refused_and_untouched(tmp_path / "file/below", r"/file is a file, expected a folder; correct the path")
+    refused_and_untouched(tmp_path / "link", r"/link is a link to away, which does not exist")
+
+
+def test_tables_in_other_spellings_are_not_ignored(tmp_path: Path) -> None:
+    make_custom(tmp_path, train=4, test=2)
+    (tmp_path / "test.csv").rename(tmp_path / "Test.csv")
+    (tmp_path / "VAL.csv").touch()
+    refused_and_untouched(tmp_path, r"holds Test.csv and VAL.csv, expected test.csv and val.csv; rename")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "packed/train_images.npy", "packed/test_labels.npy", ".prepared"])
+def test_a_persons_own_files_are_not_overwritten(name: str, tmp_path: Path) -> None:
+    make_custom(tmp_path, train=4, test=2)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"mine": 1}')
+    refused_and_untouched(tmp_path, rf"holds {name}, which this program would overwrite but did not write; move it")
+    (tmp_path / name).unlink()  # the advice, followed
+    prepare(source="download", root=tmp_path)
+    (tmp_path / name).write_text("damaged")
+    assert prepare(source="download", root=tmp_path).num_train == 4, "ours, so written again"
+
+
+@pytest.mark.parametrize("ours", ["cifar-100-python", "cifar-100-python.tar.gz", ".prepared"])
+def test_a_persons_things_beside_our_names_make_no_data_folder(ours: str, tmp_path: Path) -> None:
+    (tmp_path / ours).mkdir() if ours == "cifar-100-python" else (tmp_path / ours).touch()
+    for system in (".DS_Store", "Thumbs.db", "desktop.ini", ".gitignore", "README.md", "._x"):
+        (tmp_path / system).touch()
+    check_ours(tmp_path)
+    (tmp_path / "thesis.tex").touch()
+    advice = rf"among other things \(thesis.tex\).* cifar100 prepare --source {tmp_path}/{ours} --root NEW"
+    refused_and_untouched(tmp_path, r"holds other things .*thesis.tex" if ours == ".prepared" else advice)
+
+
+def test_a_prepared_folder_to_which_files_were_added_stays_usable(tmp_path: Path) -> None:
+    prepare_release(draw(train_per_class=1, test_per_class=1), tmp_path)
+    (tmp_path / "notes.txt").touch()
+    check_ours(tmp_path)
+    (tmp_path / "dataset.json").write_text("damaged")
+    check_ours(tmp_path)

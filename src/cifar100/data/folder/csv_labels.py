@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.errors import UserError
-from cifar100.files.regular import open_regular
+from cifar100.files.regular import open_regular, why_not
 
 REQUIRED_COLUMNS = ("file", "fine_label")
 COLUMNS = ("file", "fine_label", "fine_name", "superclass_label", "superclass_name")
@@ -103,7 +103,8 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
         if row.file in first_place:
             raise UserError(f"{place}: {row.file} is listed again, first at {first_place[row.file]}; list it once.")
         if not _is_file(csv_file.parent / row.file):
-            raise UserError(f"{place}: {csv_file.parent / row.file} does not exist; correct or remove the row.")
+            found = why_not("regular file", csv_file.parent / row.file) or "does not exist"
+            raise UserError(f"{place}: {csv_file.parent / row.file} {found}; correct or remove the row.")
         first_place[row.file] = place
         rows.append(row)
     if not rows:

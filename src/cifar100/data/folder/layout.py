@@ -25,6 +25,8 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 VALIDATION_CSVS = ("val.csv", "valid.csv", "validation.csv")
 """Names of the CSV file of validation images, of custom data."""
 
+CSV_FILES = ("train.csv", "test.csv", *VALIDATION_CSVS)
+
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
 

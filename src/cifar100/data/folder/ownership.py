@@ -6,26 +6,40 @@ import difflib
 import errno
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
-from cifar100.data.folder.layout import SPLITS, DataFolder
-from cifar100.data.folder.record import RECORD
+from cifar100.data.folder.layout import CSV_FILES, SPLITS, DataFolder
+from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
 from cifar100.data.sources.download import ARCHIVE
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, writing_below
 from cifar100.files.locks import holding
+from cifar100.files.regular import why_not
 from cifar100.foreign_text import printable
 from cifar100.terminal import say
 
 LOCK = ".cifar100.lock"
 
-_OURS = {RECORD, "cifar-100-python", ARCHIVE, f"{ARCHIVE}.part", "train.csv"}
-"""Each of these makes a folder a data folder, or one that is to become a data folder."""
+_FILES = (RECORD, INFO, ARCHIVE, f"{ARCHIVE}.part", *CSV_FILES)
+_FOLDERS = ("cifar-100-python", "cifar100_images", "packed")
+"""Our names in a data folder, of regular files and of folders."""
+
+_BEGUN = {RECORD, "cifar-100-python", ARCHIVE, f"{ARCHIVE}.part"}
+"""Each of these makes a folder of our names one that is to become a data folder."""
 
 _IGNORED = {LOCK, f"{LOCK}.owner", ".DS_Store", ".ipynb_checkpoints", "Thumbs.db", "desktop.ini", "lost+found"}
+_IGNORED |= {".directory", ".gitignore", ".gitkeep", "$RECYCLE.BIN", "System Volume Information"}
 """The lock, and what operating systems and editors put into folders."""
+
+_IGNORED_PATTERN = re.compile(r"README.*|\._.*|\.nfs.*|\..*\.partial")
+"""The same; partial files are those of killed processes."""
+
+_MAX_RECORDED = 4_000_000
+"""Files of a record; more images than its arrays can hold."""
 
 _IMAGE_SUFFIXES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -36,11 +50,13 @@ _MAX_LOOKED_AT = 100
 def check_ours(root: Path) -> None:
     """Refuse a folder that holds other things than a data set. Writes nothing.
 
-    A folder that does not exist yet, is empty, or in which a preparation was interrupted is accepted.
+    A folder that does not exist yet, is empty, or in which a preparation was interrupted is accepted. So is a prepared
+    one to which files were added.
 
     Raises:
         UserError: says what was found and what was expected.
     """
+    check_kinds(root)
     try:
         found = {entry.name for entry in os.scandir(root)} - _IGNORED
     except (FileNotFoundError, NotADirectoryError):
@@ -49,11 +65,34 @@ def check_ours(root: Path) -> None:
         raise UserError(
             f"{root} cannot be read ({error.strerror}); make it readable or choose another folder."
         ) from error
-    names = {name for name in found if not (name.startswith(".") and name.endswith(".partial"))}  # of killed processes
-    _refuse_lost_csv(root, names)
-    if not names or names & _OURS or DataFolder(root).is_sound():
-        return
-    raise UserError(_describe_foreign(root, sorted(names)))
+    names = {name for name in found if not _IGNORED_PATTERN.fullmatch(name)}
+    folder = DataFolder(root)
+    is_sound = folder.is_sound()
+    if is_sound:
+        _refuse_lost_csv(folder, names)
+    if folder.is_custom():
+        _refuse_other_spellings(root, names)
+    elif names and not is_sound and not _is_damaged_only(root, names):
+        _refuse_between_other_things(root, names)
+    if not is_sound:
+        _refuse_to_overwrite(folder, names)
+
+
+def check_kinds(root: Path) -> None:
+    """Refuse a link that leads nowhere, a FIFO or a device in the place of a file or folder of a data folder.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    for place in (root, *root.parents):
+        wrong = why_not("folder", place)
+        if wrong:
+            raise UserError(f"{place} {wrong}; correct the path, or choose another folder.")
+    places = [(root / name, why_not("regular file", root / name)) for name in _FILES]
+    places += [(root / name, why_not("folder", root / name)) for name in _FOLDERS]
+    for place, wrong in places:
+        if wrong:
+            raise UserError(f"{place} {wrong}; remove or replace it, or choose another folder.")
 
 
 def announce_creation(root: Path, *, what: str) -> None:
@@ -103,10 +142,59 @@ def remove_leftovers(root: Path) -> None:
             remove_partial_files(place)
 
 
-def _refuse_lost_csv(root: Path, names: set[str]) -> None:
+def _is_damaged_only(root: Path, names: set[str]) -> bool:
+    """Return whether a complete record shows that a `dataset.json`, now damaged, is ours."""
+    return INFO in names and INFO in read_record(root, max_files=_MAX_RECORDED)
+
+
+def _refuse_between_other_things(root: Path, names: set[str]) -> None:
+    """Refuse a folder that is not a data folder, nor one of our names only."""
+    others = names - {*_FILES, *_FOLDERS} | (names & set(CSV_FILES))
+    if names & _BEGUN and not others:
+        return
+    originals = next((name for name in ("cifar-100-python", ARCHIVE) if name in names), None)
+    if originals is None:
+        raise UserError(_describe_foreign(root, sorted(others or names)))
+    raise UserError(
+        f"{root} holds {originals} among other things ({_first(sorted(others))}), and nothing is written between them; "
+        f"prepare a new folder: cifar100 prepare --source {quote(str(root / originals))} --root NEW"
+    )
+
+
+def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
+    """Refuse files of our names that no record and no `dataset.json` shows to be ours."""
+    root, found = folder.root, []
+    is_begun = has_record(root)
+    if RECORD in names and not is_begun:
+        found.append(RECORD)
+    if INFO in names and not _is_damaged_only(root, names):
+        found.append(INFO)
+    if not is_begun:
+        arrays = [path(split) for split in SPLITS for path in (folder.packed_images, folder.packed_labels)]
+        found += [str(path.relative_to(root)) for path in arrays if path.exists()]
+        if not folder.is_custom() and folder.images.is_dir() and any(folder.images.iterdir()):
+            found.append(folder.images.name)
+    if found:
+        raise UserError(
+            f"{root} holds {' and '.join(found)}, which this program would overwrite but did not write; move "
+            f"{'it' if len(found) == 1 else 'them'} away, or choose another folder."
+        )
+
+
+def _refuse_other_spellings(root: Path, names: set[str]) -> None:
+    """Refuse a CSV file such as `VAL.csv`, which would be ignored."""
+    found = sorted(name for name in names if name.lower() in CSV_FILES and name not in CSV_FILES)
+    if found:
+        raise UserError(
+            f"{root} holds {' and '.join(found)}, expected {' and '.join(name.lower() for name in found)}; rename or "
+            "remove what is not in lower case."
+        )
+
+
+def _refuse_lost_csv(folder: DataFolder, names: set[str]) -> None:
     """Refuse custom data that were prepared and whose `train.csv` is gone: their images may have changed unseen."""
-    folder = DataFolder(root)
-    if "train.csv" in names or not folder.is_sound() or folder.info().origin != "custom":
+    root = folder.root
+    if "train.csv" in names or folder.info().origin != "custom":
         return
     others = sorted(name for name in names if name.lower().endswith(".csv"))
     there = f"; there is {printable(', '.join(others))}" if others else ""
@@ -118,7 +206,7 @@ def _refuse_lost_csv(root: Path, names: set[str]) -> None:
 
 def _describe_foreign(root: Path, names: list[str]) -> str:
     expected = "a train.csv with the columns file,fine_label and a line for each image"
-    shown = printable(", ".join(names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = _first(names)
     tables = [name for name in names if name.lower().endswith(".csv")]
     if tables:
         return (
@@ -139,6 +227,10 @@ def _describe_foreign(root: Path, names: list[str]) -> str:
         f"{root} holds other things than a data set ({shown}), and nothing is written between them; choose an empty or "
         f"a new folder, or for custom data write {expected}."
     )
+
+
+def _first(names: list[str]) -> str:
+    return printable(", ".join(names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _has_images(folder: Path) -> bool:

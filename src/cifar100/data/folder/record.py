@@ -7,6 +7,7 @@ folder in which a preparation was interrupted.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def read_record(root: Path, *, max_files: int) -> dict[str, Stamp]:
     except (OSError, ValueError):
         return {}
     return stamps
+
+
+def has_record(root: Path) -> bool:
+    """Return whether there is a record, begun or complete, and not another file of that name."""
+    try:
+        with open_regular(root / RECORD) as file:
+            line = file.readline(_MAX_LINE)
+    except OSError:
+        return False
+    return not line or re.fullmatch(rb"\d+ -?\d+ .+\n", line) is not None
 
 
 def stamp_of(root: Path, name: str) -> Stamp | None:
