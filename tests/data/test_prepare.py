@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from custom_folder import make_custom
 from ended_processes import partial_of_ended_process
 from fabricated_release import binary_files, equal, fabricate, python_files, write_folder, write_tar
 from PIL import Image
@@ -24,7 +26,7 @@ from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.ownership import LOCK
 from cifar100.data.folder.record import RECORD
-from cifar100.data.prepare import ensure_prepared, prepare, prepare_release
+from cifar100.data.prepare import ensure_prepared, prepare, prepare_release, refuse_moved
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.release import Release
 from cifar100.data.sources.shapes100 import CLASS_NAMES, draw
@@ -375,3 +377,27 @@ def test_the_official_release(real_source: Path, tmp_path: Path) -> None:
             assert rows[index]["fine_name"] == taxonomy.FINE_NAMES[labels[index]]
             with Image.open(folder.images / rows[index]["file"]) as png:
                 np.testing.assert_array_equal(np.asarray(png), images[index].transpose(1, 2, 0))
+
+
+# ---------------------------------------------------------------- custom data and the source of a recipe
+
+
+def test_custom_data_are_used_whatever_the_source_of_the_recipe(tmp_path: Path) -> None:
+    make_custom(tmp_path, train=4, test=0)
+    for source in ("generated", "download"):
+        assert ensure_prepared(source, tmp_path).origin == "custom"
+    with pytest.raises(UserError, match=r"the source is generated; .* leave out --source"):
+        prepare(source="generated", root=tmp_path)
+    with pytest.raises(UserError, match=r"the source is elsewhere; .* leave out --source"):
+        ensure_prepared("elsewhere", tmp_path)
+
+
+@pytest.mark.parametrize("origin", ["custom", "altered"])
+def test_nothing_is_prepared_in_the_place_of_data_that_have_moved(origin: str, tmp_path: Path) -> None:
+    info = dataclasses.replace(prepare(source="download", root=make_custom(tmp_path / "zoo")), origin=origin)
+    refuse_moved(tmp_path / "zoo", info)
+    with pytest.raises(UserError, match=r"/away holds no prepared data; the run was trained on zoo, .*--data.root"):
+        refuse_moved(tmp_path / "away", info)
+    for again in ("official", "generated"):
+        refuse_moved(tmp_path / "away", dataclasses.replace(info, origin=again))
+    assert not (tmp_path / "away").exists()

@@ -92,11 +92,22 @@ def test_json_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: py
         (OSError(errno.EACCES, "Permission denied", "/a/file"), r"^/a/file cannot be written \(Permission denied\)"),
         (OSError(errno.ENOSPC, "No space left on device"), r"^root cannot be written \(No space left on device\)"),
         (OSError("reason"), r"^root cannot be written \(reason\)"),
+        (OSError(errno.ENOSPC, "full"), "; free some space or choose another folder"),
+        (OSError(errno.EROFS, "read-only"), "; change its permissions or choose another folder"),
+        (OSError(errno.ENOTDIR, "no folder", "/a/file"), "^/a/file .*; move away what is in its place"),
     ],
 )
 def test_an_os_error_below_a_folder_is_one_line(error: OSError, message: str) -> None:
     with pytest.raises(UserError, match=message), writing_below(Path("root")):
         raise error
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    message = rf"^{tmp_path}/file cannot be written \(Is a directory\); move away what is in its place"
+    with pytest.raises(UserError, match=message), writing_below(tmp_path):
+        write_atomically(tmp_path / "file", b"content")
+    assert names(tmp_path) == ["file"]
 
 
 def test_other_errors_below_a_folder_stay_as_they_are() -> None:

@@ -75,9 +75,38 @@ def test_edited_test_labels_are_noticed(run: RunFolder, data: Path) -> None:
 def test_other_training_images_have_no_validation_images_of_the_run(run: RunFolder, data: Path) -> None:
     paint(data / "train_images/00.png", "red", seed=99)
     for root in (None, data):
-        with pytest.raises(UserError, match=r"holds other training images .*--split test"):
+        with pytest.raises(UserError, match=r"holds other training images .* evaluate ") as caught:
             measured(run, "validation", root)
+        assert ("with --data.root" in str(caught.value)) == (root is None)
     assert measured(run).top1 == 1, "the advice, followed"
+
+
+def test_every_advice_after_pictures_were_replaced_leads_on(run: RunFolder, data: Path) -> None:
+    paint(data / "train_images/00.png", "red", seed=99)
+    swap_colours(data)
+    with pytest.raises(UserError, match=rf"measure the test images: cifar100 evaluate .*run --data.root {data}$"):
+        measured(run, "validation")
+    assert measured(run, root=data).top1 == 0, "the advice, followed"
+    (data / "test.csv").unlink()
+    for root in (None, data):
+        with pytest.raises(UserError, match=r"list test images in a test.csv and measure those$") as caught:
+            measured(run, "validation", root)
+        assert "evaluate" not in str(caught.value)
+        with pytest.raises(UserError, match=r"has no test split; list test images in a test.csv\.$"):
+            measured(run, "test", root)
+
+
+def test_a_folder_of_other_things_is_not_advised_to_prepare(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    info = prepare_release(draw(train_per_class=1, test_per_class=1), root)
+    run = write_run(tmp_path / "run", ColourNetwork(100), info=info, data_root=root)
+    shutil.rmtree(root)
+    with pytest.raises(UserError, match=r"or prepare it again: cifar100 prepare --source generated --root"):
+        measured(run)
+    root.mkdir()
+    (root / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"give the data folder with --data.root\.$"):
+        measured(run)
 
 
 def test_a_test_split_that_is_added_later_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,9 +152,8 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
     if kind == "file":
         root.touch()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(
-        UserError, match=r"holds no prepared data; give a prepared data folder, or a folder with a train"
-    ):
+    message = r"holds no prepared data; give a prepared data folder, or a folder with a train"
+    with pytest.raises(UserError, match="is a file, expected a folder" if kind == "file" else message):
         measured(run, root=root)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -17,9 +17,10 @@ from cifar100.data.description import describe_release
 from cifar100.data.folder.changes import Changes, find_changes
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
-from cifar100.data.folder.ownership import announce_creation, check_ours, remove_leftovers, writing_alone
+from cifar100.data.folder.ownership import check_kinds, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
+from cifar100.data.mistyped import announce_creation
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.containers import read_files
 from cifar100.data.sources.download import download
@@ -77,7 +78,8 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> Da
     folder = DataFolder(root)
     check_ours(root)
     if folder.is_custom():
-        _refuse_source_for_custom(source, root)
+        if source not in _ORIGIN_OF_SOURCE:  # these two may come from the recipe; the root was given for this run
+            _refuse_source_for_custom(source, root)
         return ensure_unchanged(root)
     if not folder.is_sound():
         return prepare(source=source, root=root)
@@ -89,6 +91,24 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> Da
             "or another --data.root."
         )
     return ensure_unchanged(root, needs_images=needs_images, needs_test=False)
+
+
+def refuse_moved(root: Path, trained_on: DatasetInfo) -> None:
+    """Refuse a folder without data if those of a run can only come from where they are now.
+
+    trained_on: the data of the run. Official and generated data can be prepared again.
+
+    Raises:
+        UserError: asks for the folder that holds the data.
+    """
+    folder = DataFolder(user_path(root))
+    if trained_on.origin in _ORIGIN_OF_SOURCE.values() or folder.is_custom() or folder.is_sound():
+        return
+    check_kinds(folder.root)
+    raise UserError(
+        f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained_on.describe()}; give the "
+        "folder that holds them now with --data.root."
+    )
 
 
 def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool = True) -> DatasetInfo:
@@ -255,8 +275,7 @@ def _refuse_source_for_custom(source: str, root: Path) -> None:
     if source != "download" and user_path(source).resolve() != root.resolve():
         raise UserError(
             f"{root} holds custom data (train.csv), but the source is {source}; to use the custom data, leave out "
-            "--source (prepare) or give --data.source download (train: the recipe may name another source); or choose "
-            "another root."
+            "--source (prepare) or --data.source (train); or choose another root."
         )
 
 

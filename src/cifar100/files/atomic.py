@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -86,9 +87,7 @@ def write_json(content: Any, path: Path) -> None:
         with replacing(path, durable=True) as file:
             file.write(json_text(content).encode())
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}); free some space or change its permissions."
-        ) from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); {_fix(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -97,9 +96,9 @@ def writing_below(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where, reason = error.filename or root, error.strerror or error
-        fix = "free some space or choose another folder, then run the same command again"
-        raise UserError(f"{where} cannot be written ({reason}); {fix}.") from error
+        where = error.filename2 or error.filename or root  # a rename names the partial file first
+        fix = f"{_fix(error)} or choose another folder, then run the same command again"
+        raise UserError(f"{where} cannot be written ({error.strerror or error}); {fix}.") from error
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -113,6 +112,17 @@ def remove_partial_files(folder: Path) -> None:
         else:
             with contextlib.suppress(OSError):  # Windows refuses to remove a file that a living process has open
                 entry.unlink()
+
+
+def _fix(error: OSError) -> str:
+    """Return what a person can do about a failed write."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "change its permissions"
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP):
+        return "move away what is in its place"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space"
+    return "check the disk and its free space"
 
 
 @cache

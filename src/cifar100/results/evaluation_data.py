@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
+from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
-from cifar100.data.prepare import ensure_unchanged
+from cifar100.data.prepare import ensure_unchanged, refuse_moved
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
@@ -41,24 +42,25 @@ def images_of(
         )
     folder = DataFolder(user_path(data_root or trained.config.data.root))
     if not folder.is_sound() and not folder.is_custom():
+        check_kinds(folder.root)
         raise UserError(_how_to_find(folder, trained, is_chosen=data_root is not None))
     present = ensure_unchanged(folder.root)
     _check_classes(present, trained.info, folder)
     part: Split = "test" if split == "test" else "train"
     if part == "test" and present.num_test == 0:
-        raise UserError(
-            f"{folder.root} has no test split; list test images in a test.csv, or measure with --split validation."
-        )
+        can_validate = not _difference(present, trained.info, "train") and _has_validation_images(run)
+        instead = ", or measure with --split validation" if can_validate else ""
+        raise UserError(f"{folder.root} has no test split; list test images in a test.csv{instead}.")
     difference = _difference(present, trained.info, part)
     if difference and split == "validation":
         raise UserError(
-            f"{folder.root} {difference}, among which its validation images cannot be found; measure the test images "
-            "with --split test, or give the folder of its own data with --data.root."
+            f"{folder.root} {difference}, among which its validation images cannot be found; "
+            + _how_to_measure_instead(run, folder, present, trained.info, is_chosen=data_root is not None)
         )
     if difference and data_root is None:
         raise UserError(
-            f"{folder.root} {difference}; to measure on the images that are there now, run: cifar100 evaluate "
-            f"{run.argument} --data.root {quote(str(folder.root))}"
+            f"{folder.root} {difference}; to measure on the images that are there now, run: "
+            f"{_command(run, folder.root)}"
         )
     if difference:
         say(f"{folder.root} {difference}")
@@ -68,23 +70,52 @@ def images_of(
         return *folder.load("test"), present
     indices = load_split(run.split).validation
     if len(indices) == 0:
-        raise UserError(f"{run.path} was trained on all training images; it has no validation images.")
+        instead = "; measure the test images with --split test" if present.num_test else ""
+        raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
+
+
+def _has_validation_images(run: RunFolder) -> bool:
+    try:
+        return len(load_split(run.split).validation) > 0
+    except UserError:  # a missing or damaged split has none to measure
+        return False
+
+
+def _how_to_measure_instead(
+    run: RunFolder, folder: DataFolder, present: DatasetInfo, trained: DatasetInfo, *, is_chosen: bool
+) -> str:
+    """Return what to do if the validation images of a run are not in the folder; each advice leads on."""
+    advice = ["restore them"]
+    if not is_chosen:
+        advice.append("give a folder that holds them with --data.root")
+    if present.num_test:
+        needs_root = is_chosen or _difference(present, trained, "test")
+        advice.append(f"measure the test images: {_command(run, folder.root if needs_root else None)}")
+    elif present.origin == "custom":
+        advice.append("list test images in a test.csv and measure those")
+    return ", or ".join(advice)
+
+
+def _command(run: RunFolder, root: Path | None) -> str:
+    """Return the command that measures a run on test images, in its own folder if `root` is None."""
+    return f"cifar100 evaluate {run.argument}" + (f" --data.root {quote(str(root))}" if root is not None else "")
 
 
 def _how_to_find(folder: DataFolder, trained: TrainedNetwork, *, is_chosen: bool) -> str:
     found = f"{folder.root.absolute()} holds no prepared data"
     if is_chosen:
         return f"{found}; give a prepared data folder, or a folder with a train.csv, as --data.root."
-    trained_on = f"the run was trained on {trained.info.describe()}"
-    if trained.info.origin == "custom":
-        return f"{found}; {trained_on}. Give the folder that holds them now with --data.root."
+    refuse_moved(folder.root, trained.info)
     source = " --source generated" if trained.info.origin == "generated" else ""
-    return (
-        f"{found}; {trained_on}. Change to the folder where it was trained, give the data folder with --data.root, or "
-        f"prepare it again: cifar100 prepare{source} --root {quote(str(folder.root))}"
-    )
+    advice = "Change to the folder where it was trained, give the data folder with --data.root"
+    try:
+        check_ours(folder.root)
+        advice += f", or prepare it again: cifar100 prepare{source} --root {quote(str(folder.root))}"
+    except UserError:  # it holds other things, so that `prepare` would be refused
+        advice += "."
+    return f"{found}; the run was trained on {trained.info.describe()}. {advice}"
 
 
 def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolder) -> None:

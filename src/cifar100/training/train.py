@@ -148,7 +148,7 @@ def _continue(
     parts: CustomParts,
 ) -> None:
     """Train from the last saved state to the end."""
-    info = parts.describe_data() or prepare_data(config, processes)
+    info = parts.describe_data() or prepare_data(config, processes, resumed=run)
     processes.do_once(lambda: check_data_and_length(run, config, info))
     split = load_split(run.split) if parts.datamodule is None else None
     check(config, info, split, parts)

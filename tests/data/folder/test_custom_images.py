@@ -163,6 +163,29 @@ def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsy
     assert "constant" not in capsys.readouterr().out
 
 
+def test_an_almost_constant_channel_is_not_said_to_be_constant(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    green_only(tmp_path)
+    pixels = np.array(Image.open(tmp_path / "0.png"))
+    pixels[0, 0, 2] = 1
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    info = prepare_custom(tmp_path)
+    said = capsys.readouterr().out
+    assert f"{tmp_path}: red constant over all training images, so" in said
+    assert f"{tmp_path}: blue almost constant over all training images, so normalised by 1" in said
+    assert info.normalization[1][2] == 1
+
+
+def test_images_of_one_colour_are_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (32, 32), (9, 8, 7)).save(tmp_path / name)
+    (tmp_path / "train.csv").write_text("file,fine_label\na.png,0\nb.png,1\n")
+    with pytest.raises(UserError, match="all training images have one and the same colour, from which nothing can be"):
+        prepare_custom(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "train.csv"]
+
+
 # ---------------------------------------------------------------- val.csv
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from custom_folder import make_custom, paint
 from ended_processes import partial_of_ended_process
 
 from cifar100.data.folder.custom_images import prepare_custom
-from cifar100.data.folder.ownership import LOCK, announce_creation, check_ours, remove_leftovers, writing_alone
+from cifar100.data.folder.ownership import LOCK, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import RECORD, begin_record
 from cifar100.data.prepare import ensure_prepared, prepare, prepare_release
 from cifar100.data.sources.shapes100 import draw
@@ -104,27 +103,6 @@ def test_custom_data_whose_train_csv_was_renamed_are_not_used(tmp_path: Path) ->
         prepare(source="download", root=tmp_path)
     (tmp_path / "labels.csv").rename(tmp_path / "train.csv")
     ensure_prepared("download", tmp_path)
-
-
-def test_a_new_folder_is_announced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    announce_creation(Path("dataset"), what="CIFAR-100")
-    announce_creation(tmp_path, what="CIFAR-100")
-    assert capsys.readouterr().out == ""
-    announce_creation(tmp_path / "far/away", what="CIFAR-100")
-    assert capsys.readouterr().out == f"{tmp_path}/far/away does not exist: creating it for CIFAR-100\n"
-    (tmp_path / "cifar_data").mkdir()
-    announce_creation(Path("cifar_dta"), what="CIFAR-100")
-    assert capsys.readouterr().out == "cifar_dta does not exist: creating it for CIFAR-100 (not cifar_data?)\n"
-
-
-def test_a_mistyped_name_of_custom_data_is_refused(tmp_path: Path) -> None:
-    make_custom(tmp_path / "my_pets")
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path}/my_pet does not exist, but {tmp_path}/my_pets holds")):
-        ensure_prepared("generated", tmp_path / "my_pet")
-    assert not (tmp_path / "my_pet").exists()
 
 
 def test_one_process_at_a_time_writes_and_leftovers_of_ended_ones_go(tmp_path: Path) -> None:
@@ -240,3 +218,32 @@ def test_a_prepared_folder_to_which_files_were_added_stays_usable(tmp_path: Path
     check_ours(tmp_path)
     (tmp_path / "dataset.json").write_text("damaged")
     check_ours(tmp_path)
+
+
+def test_new_folders_are_removed_if_nothing_was_written(tmp_path: Path) -> None:
+    root = tmp_path / "new/root"
+    with pytest.raises(UserError, match="no network"), writing_alone(root):
+        raise UserError("no network")
+    assert list(tmp_path.iterdir()) == []
+
+    def fetch_half() -> None:
+        (root / "cifar-100-python.tar.gz.part").write_text("half")
+        raise UserError("no network")
+
+    with pytest.raises(UserError, match="no network"), writing_alone(root):
+        fetch_half()
+    assert (root / "cifar-100-python.tar.gz.part").exists()
+
+
+def test_an_empty_folder_of_a_person_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(UserError, match="no network"), writing_alone(tmp_path / "mine/new"):
+        raise UserError("no network")
+    assert list(tmp_path.iterdir()) == [tmp_path / "mine"]
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_custom_data_in_a_read_only_folder_are_to_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_custom(tmp_path, train=4, test=0)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    refused_and_untouched(tmp_path, "is not writable, .* copy the folder to a place where you may write")

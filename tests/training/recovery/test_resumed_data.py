@@ -60,3 +60,15 @@ def test_inverted_arrays_are_never_trained_on(data: Path) -> None:
     np.save(packed, 255 - intact)
     commands.train(resume=run)
     np.testing.assert_array_equal(np.load(packed), intact)
+
+
+def test_a_run_whose_custom_data_have_moved_prepares_nothing_in_their_place(data: Path) -> None:
+    run = stop_at(2, small_config(data, **{"data.batch_size": 8}), name="run")  # source `generated`, of the recipe
+    moved = data.rename(data.parent / "zoo")
+    before = sorted(path.name for path in data.parent.iterdir())
+    message = rf"{data} holds no prepared data; the run was trained on pets, custom data, 2 classes; give the folder"
+    with pytest.raises(UserError, match=message):
+        commands.train(resume=run)
+    assert sorted(path.name for path in data.parent.iterdir()) == before
+    commands.train(resume=run, changes={"data.root": moved})  # the advice, followed
+    assert len(epochs(run)) == 3

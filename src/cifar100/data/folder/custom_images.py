@@ -17,6 +17,7 @@ from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import (
+    CHANNELS,
     DataFolder,
     DatasetInfo,
     Split,
@@ -99,6 +100,11 @@ def prepare_custom(root: Path) -> DatasetInfo:
     stamps = stamps_of(root, [*names, *files])  # before the images are read
     images = {split: _read_images(tables.rows[split], root, split=split) for split in tables.rows}
     info = _describe(tables, images, name=root.resolve().name)
+    if info.constant_channels == CHANNELS:
+        raise UserError(
+            f"{root}: all training images have one and the same colour, from which nothing can be learned; check the "
+            "images that train.csv lists."
+        )
     with writing_below(root):
         begin_record(root)
         for split in tables.rows:
@@ -107,9 +113,9 @@ def prepare_custom(root: Path) -> DatasetInfo:
             remove_packed(folder, split="test")
         write_info(info, folder.info_file)
         write_record(root, stamps | stamps_of(root, [INFO]))
-    if info.constant_channels:
-        channels = " and ".join(info.constant_channels)
-        say(f"{root}: {channels} constant over all training images, so normalised by 1")
+    for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
+        if channels:
+            say(f"{root}: {' and '.join(channels)} {found} over all training images, so normalised by 1")
     return info
 
 

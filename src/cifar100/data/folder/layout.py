@@ -31,7 +31,7 @@ Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
 
 MIN_STD = 0.25 / 255
-"""Of a channel, pixels in 0..1. A channel that varies less is constant: dividing by 0 gives NaN, and by less than a
+"""Of a channel, pixels in 0..1. A channel that varies less counts as constant: dividing by 0 gives NaN, and by less than a
 quarter of a level only amplifies what hardly any image has."""
 
 CHANNELS = ("red", "green", "blue")
@@ -83,7 +83,12 @@ class DatasetInfo:
     @property
     def constant_channels(self) -> tuple[str, ...]:
         """The channels that have one value in all training images, such as red and blue in green fluorescence."""
-        return tuple(name for name, value in zip(CHANNELS, self.std, strict=True) if value < MIN_STD)
+        return tuple(name for name, value in zip(CHANNELS, self.std, strict=True) if value == 0)
+
+    @property
+    def almost_constant_channels(self) -> tuple[str, ...]:
+        """The other channels that are normalised by 1."""
+        return tuple(name for name, value in zip(CHANNELS, self.std, strict=True) if 0 < value < MIN_STD)
 
     @property
     def num_classes(self) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import itertools
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
@@ -17,10 +16,9 @@ from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
 from cifar100.data.sources.download import ARCHIVE
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, writing_below
-from cifar100.files.locks import holding
+from cifar100.files.locks import holding, is_held
 from cifar100.files.regular import why_not
 from cifar100.foreign_text import printable
-from cifar100.terminal import say
 
 LOCK = ".cifar100.lock"
 
@@ -95,39 +93,46 @@ def check_kinds(root: Path) -> None:
             raise UserError(f"{place} {wrong}; remove or replace it, or choose another folder.")
 
 
-def announce_creation(root: Path, *, what: str) -> None:
-    """Say that `root` does not exist and will be created, with a folder that may have been meant instead.
-
-    Raises:
-        UserError: a folder of a similar name holds custom data.
-    """
-    if root.exists() or root == Path("dataset"):
-        return
-    siblings = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
-    similar = difflib.get_close_matches(root.name, siblings, n=1, cutoff=0.8)
-    meant = root.parent / similar[0] if similar else None
-    if meant is not None and DataFolder(meant).is_custom():
-        raise UserError(
-            f"{root} does not exist, but {printable(str(meant))} holds custom data; correct the name, or create the "
-            f"folder first to prepare {what} in it."
-        )
-    say(f"{root} does not exist: creating it for {what}" + (f" (not {printable(str(meant))}?)" if meant else ""))
-
-
 @contextmanager
 def writing_alone(root: Path) -> Iterator[None]:
     """Create `root` if necessary, and hold its lock while the block runs. Wait for another process that holds it.
 
+    If the block fails and has written nothing, the folders that were created are removed.
+
     Raises:
         UserError: the folder cannot be created or is not writable.
     """
-    with writing_below(root):
-        root.mkdir(parents=True, exist_ok=True)
-        if not os.access(root, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
-    with holding(root / LOCK, what=f"the data folder {root}", wait=True):
-        remove_leftovers(root)
-        yield
+    created = [place for place in (root, *root.parents) if not place.exists()]
+    try:
+        with writing_below(root):
+            root.mkdir(parents=True, exist_ok=True)
+            _check_writable(root)
+        with holding(root / LOCK, what=f"the data folder {root}", wait=True):
+            remove_leftovers(root)
+            yield
+    except BaseException:
+        _remove_unused(created)
+        raise
+
+
+def _check_writable(root: Path) -> None:
+    if os.access(root, os.W_OK):
+        return
+    if DataFolder(root).is_custom():
+        raise UserError(
+            f"{root} is not writable, but preparing custom data writes packed arrays into their folder; copy the "
+            "folder to a place where you may write."
+        )
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
+
+
+def _remove_unused(created: list[Path]) -> None:
+    """Remove folders, the innermost first, that hold nothing, or only a lock that nobody holds."""
+    for place in created:
+        with suppress(OSError):  # it is not empty, or was never created
+            if {path.name for path in place.iterdir()} == {LOCK} and not is_held(place / LOCK):
+                (place / LOCK).unlink()
+            place.rmdir()
 
 
 def remove_leftovers(root: Path) -> None:

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
-from cifar100.data.prepare import ensure_prepared
+from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
@@ -56,12 +56,19 @@ def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomP
         check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
 
 
-def prepare_data(config: Config, processes: Processes) -> DatasetInfo:
-    """Prepare the data folder once on each machine, and return what is in it."""
+def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | None = None) -> DatasetInfo:
+    """Prepare the data folder once on each machine, and return what is in it.
+
+    resumed: the run that is resumed. Nothing is prepared in the place of its custom data.
+    """
     data = config.data
-    return processes.do_once_on_each_machine(
-        lambda: ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
-    )
+
+    def prepare() -> DatasetInfo:
+        if resumed is not None:
+            refuse_moved(data.root, read_info(resumed.dataset_info))
+        return ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+
+    return processes.do_once_on_each_machine(prepare)
 
 
 @contextmanager
