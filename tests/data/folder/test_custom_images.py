@@ -186,6 +186,13 @@ def test_images_of_one_colour_are_refused(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "train.csv"]
 
 
+def test_a_folder_in_the_place_of_an_array_is_named(tmp_path: Path) -> None:
+    array = tmp_path / "packed/train_images.npy"
+    array.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"^{array} cannot be written .*; move away what is in its place"):
+        prepare_custom(make(tmp_path))
+
+
 # ---------------------------------------------------------------- val.csv
 
 

@@ -226,6 +226,14 @@ def test_new_folders_are_removed_if_nothing_was_written(tmp_path: Path) -> None:
         raise UserError("no network")
     assert list(tmp_path.iterdir()) == []
 
+    def fetch_nothing() -> None:
+        (root / "cifar-100-python.tar.gz.part").touch()
+        raise UserError("no network")
+
+    with pytest.raises(UserError, match="no network"), writing_alone(root):
+        fetch_nothing()
+    assert list(tmp_path.iterdir()) == []
+
     def fetch_half() -> None:
         (root / "cifar-100-python.tar.gz.part").write_text("half")
         raise UserError("no network")

@@ -31,8 +31,8 @@ Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
 
 MIN_STD = 0.25 / 255
-"""Of a channel, pixels in 0..1. A channel that varies less counts as constant: dividing by 0 gives NaN, and by less than a
-quarter of a level only amplifies what hardly any image has."""
+"""Of a channel, pixels in 0..1. A channel that varies less counts as constant: dividing by 0 gives NaN, and by less
+than a quarter of a level only amplifies what hardly any image has."""
 
 CHANNELS = ("red", "green", "blue")
 

@@ -127,11 +127,14 @@ def _check_writable(root: Path) -> None:
 
 
 def _remove_unused(created: list[Path]) -> None:
-    """Remove folders, the innermost first, that hold nothing, or only a lock that nobody holds."""
+    """Remove folders, the innermost first, that hold at most a lock that nobody holds and an empty `.part`."""
     for place in created:
         with suppress(OSError):  # it is not empty, or was never created
-            if {path.name for path in place.iterdir()} == {LOCK} and not is_held(place / LOCK):
-                (place / LOCK).unlink()
+            left, part = {path.name for path in place.iterdir()}, place / f"{ARCHIVE}.part"
+            if left <= {LOCK, part.name} and not is_held(place / LOCK):
+                for path in (place / LOCK, part):
+                    if path.exists() and path.stat().st_size == 0:
+                        path.unlink()
             place.rmdir()
 
 
