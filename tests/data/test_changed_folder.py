@@ -243,7 +243,8 @@ def test_a_read_only_folder_is_used_and_never_written_to(
     assert prepare(source=source, root=root) == info
     assert times(root) == before
     shutil.rmtree(root / "packed")
-    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
+    message = r"cannot be written \(Permission denied\); change its permissions"
+    with pytest.raises(UserError, match="copy the folder" if kind == "custom" else message):
         ensure_prepared(source, root)
 
 
