@@ -457,7 +457,7 @@ def test_a_run_goes_on_without_what_only_reports_it(
 
 @pytest.mark.parametrize("new_name", [None, "elsewhere"])
 def test_a_folder_that_goes_away_during_the_training_is_one_line(
-    new_name: str | None, settings: Callable[..., Config]
+    new_name: str | None, settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     class GoesAway(Callback):
         def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -466,9 +466,26 @@ def test_a_folder_that_goes_away_during_the_training_is_one_line(
             else:
                 Path("logs/run1").rename(new_name)
 
-    with pytest.raises(UserError, match=r"run1\S* cannot be written \(No such file or directory\)"):
+    with pytest.raises(UserError, match=r"^logs/run1 was removed or renamed during the training"):
         commands.train(settings(), experiment="run1", callbacks=[GoesAway()])
     assert not Path("logs/run1").exists()
+    assert capsys.readouterr().err == ""  # no word of the loggers either
+
+
+def test_a_run_that_takes_the_name_of_a_renamed_one_is_left_alone(settings: Callable[..., Config]) -> None:
+    other = {"status": "running", "pid": 1, "host": "elsewhere"}
+
+    class Replaced(Callback):
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            Path("logs/run1").rename("logs/mine")
+            Path("logs/run1/lightning_checkpoints").mkdir(parents=True)
+            Path("logs/run1/status.json").write_text(json.dumps(other))
+
+    with pytest.raises(UserError, match=r"^logs/run1 was removed or renamed during the training"):
+        commands.train(settings(), experiment="run1", callbacks=[Replaced()])
+    assert json.loads(Path("logs/run1/status.json").read_text()) == other
+    assert not list(Path("logs/run1/lightning_checkpoints").iterdir())
+    assert not Path("logs/run1/metrics.json").exists()
 
 
 def test_a_missing_device_is_refused_before_anything_is_written(settings: Callable[..., Config]) -> None:

@@ -60,11 +60,14 @@ AFTER_THE_END: list[Moment] = [
     ("cifar100/training/reporting/announcements.py", "announce_result", 1),
     ("cifar100/training/reporting/run_log.py", "RunLog.close", 1),
 ]
+AFTER_THE_LAST_SAVE: list[Moment] = [
+    ("torch/utils/data/dataloader.py", "_MultiProcessingDataLoaderIter._shutdown_workers", 1),
+]
 IMAGES: list[Moment] = [
     ("cifar100/data/loading/image_loader.py", "ImageLoader.__init__", 1),
     ("torch/utils/data/dataloader.py", "_MultiProcessingDataLoaderIter.__init__", 1),
     ("torch/utils/data/dataloader.py", "_MultiProcessingDataLoaderIter._next_data", 3),
-    ("torch/utils/data/dataloader.py", "_MultiProcessingDataLoaderIter._shutdown_workers", 1),
+    *AFTER_THE_LAST_SAVE,
 ]
 RANGE_TEST: list[Moment] = [
     ("cifar100/training/lr_finder.py", "range_test", 1),
@@ -86,7 +89,7 @@ RESULTS: dict[str, list[Moment]] = {
 }
 PREPARING: list[Moment] = [
     ("cifar100/data/sources/shapes100.py", "draw", 1),
-    ("cifar100/data/prepare.py", "prepare_release", 1),
+    ("cifar100/data/folder/release_images.py", "prepare_release", 1),
     ("cifar100/data/folder/layout.py", "write_info", 1),
     ("cifar100/files/atomic.py", "open_new", 3),
 ]
@@ -125,7 +128,11 @@ def arguments(command: str, changes: dict[str, Any], tiny_data: Path, finished_r
     if command == "evaluate":
         return [command, str(finished_run.path)]
     if command == "predict":
-        return [command, str(finished_run.path), *map(str, sorted((tiny_data / "images" / "test").glob("*"))[:2])]
+        return [
+            command,
+            str(finished_run.path),
+            *map(str, sorted((tiny_data / "cifar100_images" / "test").glob("*"))[:2]),
+        ]
     if command == "prepare":
         return [command, "--source", "generated", "--root", "data"]
     given = {**small_overrides(tiny_data), **changes}
@@ -145,7 +152,7 @@ def assert_ended_in_order(signum: int, moment: Moment, code: int, said: str) -> 
     assert "Exception ignored" not in said, said
     assert not list(Path.cwd().rglob("*.partial"))
     statuses = [read_status(run)["status"] for run in run_folders()]
-    assert statuses in ([], ["finished" if moment in AFTER_THE_END else "stopped"])
+    assert statuses in ([], ["finished" if moment in AFTER_THE_END + AFTER_THE_LAST_SAVE else "stopped"])
 
 
 @pytest.mark.parametrize("number", [15, 17, 25])

@@ -17,7 +17,7 @@ from cifar100.config.arguments import check_config, check_mapping, image_paths
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.process.launchers import check_launcher
-from cifar100.runs.folder import RunFolder, find_run_folder
+from cifar100.runs.folder import RunFolder, check_name, find_run_folder
 from cifar100.settings import load_config
 from cifar100.terminal import temporary_line
 
@@ -66,6 +66,7 @@ def find_lr(
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
     """
     check_config(config)
+    check_name(experiment)
     check_launcher()
     with _loading():
         from cifar100.training.preflight.custom_parts import CustomParts
@@ -115,6 +116,7 @@ def train(
         raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
+    check_name(experiment)
     check_launcher()
     with _loading():
         from cifar100.training.preflight.custom_parts import CustomParts

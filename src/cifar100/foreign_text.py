@@ -23,6 +23,12 @@ def printable(text: object, *, max_length: int = MAX_LENGTH) -> str:
     return shown if len(whole) <= max_length else f"{shown}..."
 
 
+def reason(error: BaseException, *, max_length: int = 200) -> str:
+    """Return why an operation failed, as part of a sentence that names the file: one line, without number and path."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(" ".join(text.split()) or type(error).__name__, max_length=max_length)
+
+
 def csv_cell(text: object) -> str:
     """Return a text as a cell of a CSV file that no spreadsheet evaluates as a formula: a quote precedes it."""
     shown = printable(text)

@@ -109,7 +109,7 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
         for entry in prediction.classes:
             bar = "█" * max(1, round(30 * entry.probability))
             superclass = Text(printable(entry.superclass or ""), style="dim")
-            table.add_row(f"  {entry.probability:7.2%}", printable(entry.name), superclass, bar)
+            table.add_row(f"  {entry.probability:7.2%}", printable(entry.name, max_length=60), superclass, bar)
         show(Text(printable(prediction.image), style="bold"))
         show(table)
 

@@ -32,6 +32,8 @@ def read_settings(file: Path) -> dict[str, Any]:
         content = parse_yaml(read_text(file, limit=MAX_FILE_BYTES))
     except OSError as error:
         raise UserError(f"configuration file {file} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"configuration file {file} is not UTF-8 text; save it as UTF-8.") from error
     except ValueError as error:
         raise UserError(f"configuration file {file} is not valid YAML ({error}).") from error
     if content is None:

@@ -31,7 +31,8 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, Loader=_PlainLoader)  # a SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ValueError(f"{line}{error.problem}") from error
+        problem = "a tab; indent with spaces" if "'\\t'" in str(error.problem) else error.problem
+        raise ValueError(f"{line}{problem}") from error
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
 

@@ -18,7 +18,7 @@ from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
 from cifar100.files.regular import open_regular, read_text
 from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import reason
 from cifar100.runs.checkpoint_outline import outline
 from cifar100.runs.folder import RunFolder
 
@@ -221,9 +221,8 @@ def _opened(path: Path, *, max_bytes: int | None) -> Iterator[tuple[BufferedRead
     except OSError as error:
         raise UserError(f"checkpoint {path} cannot be read ({error.strerror or error}).") from error
     except Exception as error:  # torch, zipfile and pickletools raise many kinds for a damaged file
-        reason = printable(error, max_length=200) or type(error).__name__
         raise UserError(
-            f"checkpoint {path} cannot be read: it is damaged or holds more than weights ({reason})."
+            f"checkpoint {path} cannot be read: it is damaged or holds more than weights ({reason(error)})."
         ) from error
 
 

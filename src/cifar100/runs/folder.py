@@ -16,7 +16,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
 from cifar100.files.schema import map_of, read_as, text
 from cifar100.files.user_paths import user_path
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import reason
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
@@ -81,8 +81,7 @@ def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], N
     Raises:
         UserError: the name is taken or invalid, or the folder cannot be created.
     """
-    if experiment is not None:
-        _check_name(experiment)
+    check_name(experiment)
     try:
         LOGS.mkdir(parents=True, exist_ok=True)
         remove_partial_files(LOGS)
@@ -98,7 +97,14 @@ def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], N
     raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
 
 
-def _check_name(experiment: str) -> None:
+def check_name(experiment: str | None) -> None:
+    """Check the name of an experiment.
+
+    Raises:
+        UserError: it is not a name for a folder.
+    """
+    if experiment is None:
+        return
     if not isinstance(experiment, str) or not re.fullmatch(r"[\w][\w.+=-]*", experiment):
         raise UserError(
             f"--experiment is {experiment!r:.80}, but a name must start with a letter or digit and contain only "
@@ -165,6 +171,5 @@ def read_parts(run: RunFolder) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        reason = printable(error, max_length=200)
-        raise UserError(f"{run.custom_parts} cannot be read ({reason}); restore it.") from error
+        raise UserError(f"{run.custom_parts} cannot be read ({reason(error)}); restore it.") from error
     return parts

@@ -10,7 +10,9 @@ from typing import Any
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, nothing_or, number, read_as, whole
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import reason
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.status import FolderWatch
 
 Epoch = dict[str, float]
 """`epoch` (from 1), `train/loss`, `train/accuracy`, `learning_rate`, `images_per_second` and `seconds`. With validation
@@ -29,6 +31,7 @@ class History:
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         self.path = path
         self.facts = facts
+        self._folder = FolderWatch(RunFolder(path.parent))
         earlier = _read(path) if os.path.lexists(path) else {"epochs": []}
         self.epochs = _epochs(earlier)
         self.finished: bool = earlier.get("finished", False)
@@ -49,7 +52,8 @@ class History:
         self.write()
 
     def write(self) -> None:
-        """Write the file atomically."""
+        """Write the file atomically, if the folder is still that of the run."""
+        self._folder.check()
         write_json({**self.facts, "finished": self.finished, "best": self.best(), "epochs": self.epochs}, self.path)
 
     def best(self) -> Epoch | None:
@@ -82,8 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
         if numbers != sorted(set(numbers)):
             raise ValueError("its epochs are not in ascending order")
     except (OSError, ValueError) as error:
-        reason = printable(error, max_length=200)
-        raise UserError(f"{path} cannot be read as the metrics of a run ({reason}); restore it.") from error
+        raise UserError(f"{path} cannot be read as the metrics of a run ({reason(error)}); restore it.") from error
     return content
 
 

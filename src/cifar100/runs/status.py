@@ -40,6 +40,42 @@ _STATUS = fields(
 )
 
 
+class FolderWatch:
+    """Notices that the folder of a running run was removed, renamed or replaced by that of another run.
+
+    Compares the process in `status.json`, because inode numbers may change on network file systems. Create it once the
+    status is `running`.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._owner = self._look()
+
+    def is_same(self) -> bool:
+        """Return whether the folder is still there, and its status is not of another process."""
+        owner = self._look()
+        return self._run.path.is_dir() and (None in (owner, self._owner) or owner == self._owner)
+
+    def check(self) -> None:
+        """Refuse to write into another folder, or to create the folder again.
+
+        Raises:
+            UserError: the folder was removed, renamed or replaced.
+        """
+        if not self.is_same():
+            raise UserError(
+                f"{self._run.path} was removed or renamed during the training, which ends here; if the folder still "
+                "exists, resume the run under its new name: cifar100 train --resume NAME"
+            )
+
+    def _look(self) -> tuple[object, object] | None:
+        try:
+            content = read_as(self._run.status, _STATUS)
+        except (OSError, ValueError):
+            return None
+        return content.get("pid"), content.get("host")
+
+
 @contextmanager
 def occupied(run: RunFolder) -> Iterator[None]:
     """Hold the run's lock and record how the block ends.
@@ -50,13 +86,16 @@ def occupied(run: RunFolder) -> Iterator[None]:
     with holding(run.lock, what=str(run.path)):
         for folder in (run.path, run.checkpoints):
             remove_partial_files(folder)
+        write_status(run, RUNNING)
+        folder_watch = FolderWatch(run)
         try:
-            write_status(run, RUNNING)
             yield
         except BaseException as error:
-            _record_end(run, error)
+            if folder_watch.is_same():
+                _record_end(run, error)
             raise
         try:
+            folder_watch.check()
             write_status(run, FINISHED)
         except UserError as error:  # everything else of the run is complete
             warn(str(error))

@@ -42,6 +42,7 @@ from cifar100.training.preflight.resources import memory_errors_as_user_errors
 from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data
 from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
+    is_of_requeued_job,
     remember_request,
     requeued_run,
     skip_finished,
@@ -52,6 +53,7 @@ from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
     check_parts,
+    has_reached,
     remember_parts,
     show_changes,
 )
@@ -128,7 +130,10 @@ def resume_run(
     """
     parts = parts or CustomParts()
     check_parts(parts.names(), run)
-    return _resume(changed_config(run, changes or {}), run, changed=bool(changes), parts=parts)
+    config = changed_config(run, changes or {})
+    if is_of_requeued_job(run) and has_reached(run, config.training) and skip_finished(run):
+        return run
+    return _resume(config, run, changed=bool(changes), parts=parts)
 
 
 @in_every_process
@@ -231,7 +236,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
     loggers = parts.loggers
     if loggers is None:
         loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
-    loggers = without_failures(loggers)
+    loggers = without_failures(loggers, run)
     trainer = build_trainer(
         settings,
         run.path,

@@ -41,7 +41,7 @@ def test_twelve_bits_per_sample_declare_their_maximum() -> None:
         (tiff_of(GREY, t259=34925), "TIFF compression 34925, which is not supported"),
         (tiff_of(COLOUR, t284=2), "separate planes"),
         (tiff_of(GREY.astype(np.int8)), "signed pixels of 8 bits"),
-        (tiff_of(COLOUR.astype(np.uint8), t262=8), "TIFF colours of kind 8"),
+        (tiff_of(COLOUR.astype(np.uint8), t262=8), "has CIELab colours, expected"),
         (tiff_of(COLOUR[..., :2].astype(np.uint8), t338=1), "2 x 8 bits per pixel in a form"),
         (tiff_of(np.zeros((2, 2, 4), np.uint16), t262=5), "CMYK pixels of 16 bits"),
         (tiff_file({256: 1, 257: 1, 273: [8] * 10, 700: [0] * (MAX_TAG_BYTES // 4)}), "bytes of TIFF tags"),

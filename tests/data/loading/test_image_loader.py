@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import multiprocessing
 import os
@@ -130,7 +131,8 @@ def test_number_of_workers(monkeypatch):
 
 def kill_a_worker(loader):
     worker = loader._loader._iterator._workers[0]
-    os.kill(worker.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may be dead already
+        os.kill(worker.pid, signal.SIGKILL)
     worker.join()
 
 

@@ -50,7 +50,6 @@ def test_a_script_with_a_guard_goes_on(name: str, tmp_path: Path) -> None:
 def test_code_that_no_process_imports_needs_no_guard(tmp_path: Path) -> None:
     text = UNGUARDED["plain"] + 'print("done")\n'
     assert run(tmp_path, "-c", text).stdout == "done\n"
-    assert run(tmp_path, "-", text=text).stdout == "done\n"
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__main__.py").write_text(text)
     assert run(tmp_path, "-m", "package").stdout == "done\n"
@@ -77,3 +76,13 @@ def test_train_without_a_guard_leaves_no_run_folder(
     assert ended.stderr.count("\n") == 1
     assert "this script starts processes" in ended.stderr
     assert not (tmp_path / "logs").exists()
+
+
+def test_a_script_from_standard_input_gets_one_sentence(tmp_path: Path) -> None:
+    script = "from cifar100.training.preflight.main_guard import require_main_guard\nrequire_main_guard()\n"
+    completed = subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("cifar100: a script from standard input cannot start processes")
+    assert len(completed.stderr.splitlines()) == 1

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import AtStep, assert_same_run, send, small_config
+from small_runs import AtStep, assert_same_run, epochs, send, small_config
 
 from cifar100 import commands
 from cifar100.config import Config
-from cifar100.errors import Stopped
+from cifar100.errors import Stopped, UserError
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import occupied, read_status
 from cifar100.settings import load_config
@@ -40,6 +40,14 @@ def no_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def small_run(name: str) -> RunFolder:
+    """A run folder with a configuration, so that it can be resumed."""
+    run = RunFolder(Path("logs") / name)
+    run.path.mkdir(parents=True)
+    run.config.touch()
+    return run
+
+
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What a stand-in for scontrol was asked, one line each."""
@@ -60,7 +68,7 @@ def stopped_by(signum: int, run: RunFolder | None = None, message: str = "") -> 
 
 
 def test_rank_zero_requeues_the_job_at_slurms_signal(asked: Path) -> None:
-    run = RunFolder(Path("logs/x"))
+    run = small_run("x")
     assert stopped_by(signal.SIGTERM, run, "Saved.") == "Saved. Resume with: cifar100 train --resume x"
     assert stopped_by(signal.SIGTERM) == ""
     assert not asked.exists()
@@ -73,7 +81,7 @@ def test_rank_zero_requeues_the_job_at_slurms_signal(asked: Path) -> None:
 def test_other_ranks_do_not_requeue_the_job(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "cifar100")
     monkeypatch.setenv("RANK", "1")
-    assert stopped_by(signal.SIGUSR1, RunFolder(Path("logs/x"))) == "Resume with: cifar100 train --resume x"
+    assert stopped_by(signal.SIGUSR1, small_run("x")) == "Resume with: cifar100 train --resume x"
     assert not asked.exists()
 
 
@@ -190,3 +198,26 @@ def test_the_range_test_of_a_requeued_job_is_not_repeated(
     assert commands.find_lr(config) == found
     assert [run.name for run in run_folders()] == ["experiment1"]
     assert read_status(run_folders()[0])["status"] == "finished"
+
+
+def test_a_finished_resumption_of_a_requeued_job_is_skipped(
+    tiny_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    config = small_config(tiny_data, **{"training.max_epochs": 1, "training.limit_train_batches": 2})
+    run = commands.train(config, experiment="mine")
+    longer = {"training.max_epochs": 2}
+    commands.train(resume="mine", changes=longer)
+    with pytest.raises(UserError, match="has finished its 2 epochs"):
+        commands.train(resume="mine", changes=longer)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    capsys.readouterr()
+    assert commands.train(resume="mine", changes=longer).path == run.path
+    assert capsys.readouterr().out == "logs/mine was finished before SLURM requeued the job; it is skipped.\n"
+    assert len(epochs(commands.train(resume="mine", changes={"training.max_epochs": 3}))) == 3
+
+
+def test_a_range_test_is_not_to_be_resumed() -> None:
+    run = small_run("range")
+    run.config.unlink()
+    assert stopped_by(signal.SIGTERM, run) == ""

@@ -65,9 +65,9 @@ class Dying(Logger):
         self.calls.append("finalize")
 
 
-def test_a_dead_logger_ends_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_logger_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = Dying()
-    assert without_failures([logger]) == [logger]
+    assert without_failures([logger], RunFolder(tmp_path)) == [logger]
     logger.log_hyperparams({})
     for _ in range(3):
         logger.log_metrics({"a": 1.0}, step=1)
@@ -78,10 +78,17 @@ def test_a_dead_logger_ends_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_a_logger_says_nothing_if_the_run_folder_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logger = Dying()
+    without_failures([logger], RunFolder(tmp_path / "gone"))
+    logger.log_metrics({}, step=1)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "lightning_logs").write_text("a file where the folder should be")
     loggers = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
-    assert without_failures(loggers) == []
+    assert without_failures(loggers, RunFolder(tmp_path)) == []
     assert "TensorBoardLogger has failed (" in capsys.readouterr().err
 
 

@@ -37,14 +37,13 @@ _FOREIGN = {
     b"\x00\x00\x00\x0cJXL ": "a JPEG XL file",
     b"\xff\x0a": "a JPEG XL file",
     b"\x00\x00\x01\x00": "an ICO file",
-    b"\x00\x00\x02\x00": "a CUR file",
+    b"\x00\x00\x02\x00": "a TGA or CUR file",
     b"icns": "an ICNS file",
     b"\xd7\xcd\xc6\x9a": "a WMF file",
     b"\x01\x00\x09\x00": "a WMF file",
     b"\x01\x00\x00\x00": "an EMF file",
     b"<svg": "an SVG file",
     b"<?xml": "an XML or SVG file",
-    b"<!DOCTYPE": "a web page",
     b"<!doctype": "a web page",
     b"<html": "a web page",
     b"version https://git-lfs": "a Git LFS pointer, not the image itself",
@@ -88,7 +87,7 @@ def format_of(content: bytes) -> str:
         return _format_of_boxes(content)
     stripped = content[:100].lstrip(b"\xef\xbb\xbf \t\r\n")  # before XML
     for start, name in _FOREIGN.items():
-        if stripped.startswith(start) or content.startswith(start):
+        if stripped.startswith(start) or content.startswith(start) or stripped.lower().startswith(start):
             raise foreign(name)
     if content[128:132] == b"DICM":
         raise foreign("a DICOM file")

@@ -16,6 +16,8 @@ COMPRESSIONS = {1, 2, 3, 4, 5, 6, 7, 8, 32771, 32773, 32946, 50000}
 _PHOTOMETRICS = {0, 1, 2, 3, 5, 6}
 """Grey, RGB, palette, CMYK, YCbCr. Not LAB."""
 
+_UNSUPPORTED_COLOURS = {8: "CIELab", 9: "ICCLab", 10: "ITULab", 32803: "raw camera", 34892: "raw camera"}
+
 _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 258, 259, 262, 274
 _SAMPLES, _MAX_VALUE, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 277, 281, 284, 322, 323
 _EXTRA_SAMPLES, _FORMAT = 338, 339
@@ -96,7 +98,8 @@ def read_tags(content: bytes) -> Tiff:
     if bits == 8 and tiff.signed:
         raise ImageError("has signed pixels of 8 bits; shift them to 0 and above, or leave it out")
     if first(_PHOTOMETRIC, 0) not in _PHOTOMETRICS:
-        raise ImageError(f"has TIFF colours of kind {first(_PHOTOMETRIC, 0)}, which is not supported; {CONVERT}")
+        colours = _UNSUPPORTED_COLOURS.get(first(_PHOTOMETRIC, 0), f"unknown ({first(_PHOTOMETRIC, 0)})")
+        raise ImageError(f"has {colours} colours, expected grey, RGB, palette, CMYK or YCbCr; {CONVERT}")
     if samples == 2 and tiff.extra == 1:
         raise unsupported(tiff)
     if tiff.wide_colour and tiff.planar:

@@ -42,6 +42,9 @@ def read_npz(path: Path, names: tuple[str, ...], *, max_bytes: int) -> dict[str,
     """
     with open_regular(path) as file, open_zip(file, max_members=len(names), max_bytes=max_bytes) as archive:
         found = {member.filename: member for member in archive.infolist()}
+        missing = [name for name in names if f"{name}.npy" not in found]
+        if missing:
+            raise ValueError(f"it has no array {missing[0]!r}")
         contents = {name: read_member(archive, found[f"{name}.npy"]) for name in names}
     return {name: _read(io.BytesIO(content), len(content)) for name, content in contents.items()}
 

@@ -17,7 +17,7 @@ from cifar100.errors import UserError
 from cifar100.files import schema
 from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
 from cifar100.files.schema import list_of, map_of, number, one_of, read_as, text, whole
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import reason
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -187,8 +187,9 @@ class DataFolder:
         try:
             images, labels = read_npy(self.packed_images(split)), read_npy(self.packed_labels(split))
         except (OSError, ValueError) as error:
-            reason = printable(error, max_length=200)
-            raise UserError(f"the packed {split} arrays in {self.packed} cannot be read ({reason}); {fix}") from error
+            raise UserError(
+                f"the packed {split} arrays in {self.packed} cannot be read ({reason(error)}); {fix}"
+            ) from error
         if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
             found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
             raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {fix}")
@@ -220,8 +221,7 @@ def read_info(path: Path) -> DatasetInfo:
         info = DatasetInfo(**{field.name: values[field.name] for field in fields(DatasetInfo) if field.name in values})
         _check_counts(info)
     except (OSError, ValueError) as error:
-        reason = printable(error, max_length=200)
-        raise UserError(f"{path} cannot be read as a description of a data set ({reason}).") from error
+        raise UserError(f"{path} cannot be read as a description of a data set ({reason(error)}).") from error
     return info
 
 

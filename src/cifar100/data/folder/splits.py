@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
 from cifar100.files.atomic import replacing
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import reason
 
 MAX_SPLIT_BYTES = 128 * 2**20
 """Eight bytes for each of 16 million training images."""
@@ -73,8 +73,7 @@ def load_split(path: Path) -> Split:
     try:
         split = Split(**read_npz(path, ("train", "validation"), max_bytes=MAX_SPLIT_BYTES))
     except Exception as error:  # zipfile and zlib raise many kinds for a damaged file
-        reason = printable(error, max_length=200)
-        raise UserError(f"{path} cannot be read as a train/validation split ({reason}); restore it.") from error
+        raise UserError(f"{path} cannot be read as a train/validation split ({reason(error)}); restore it.") from error
     everything = np.concatenate([split.train.ravel(), split.validation.ravel()])
     is_listed = split.train.ndim == split.validation.ndim == 1 and everything.dtype == np.int64
     if not is_listed or not np.array_equal(np.sort(everything), np.arange(len(everything))):

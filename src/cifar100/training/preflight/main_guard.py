@@ -18,6 +18,11 @@ SENTENCE = (
     'if __name__ == "__main__": (or give --training.devices 1 and --data.pipeline packed).'
 )
 
+NO_FILE = (
+    "a script from standard input cannot start processes, which import it from its file; save it to a file (or give "
+    "--training.devices 1 and --data.pipeline packed)."
+)
+
 EXIT_STATUS = 2
 
 
@@ -27,6 +32,10 @@ def require_main_guard() -> None:
     Raises:
         SystemExit: the caller is the top level of a script, where an exception would only be a traceback.
     """
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path is not None and not Path(path).exists():
+        warn(NO_FILE)
+        raise SystemExit(EXIT_STATUS)
     if not _is_guarded(sys._getframe()):
         warn(SENTENCE)
         raise SystemExit(EXIT_STATUS)

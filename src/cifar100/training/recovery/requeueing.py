@@ -81,10 +81,16 @@ def requeued_run(request: Request | None) -> RunFolder | None:
     )
 
 
+def is_of_requeued_job(run: RunFolder) -> bool:
+    """Return whether this is a SLURM job that was requeued, and the run was last trained by it."""
+    requeued = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return requeued and read_status(run).get("slurm_job") == os.environ.get("SLURM_JOB_ID", "")
+
+
 def skip_finished(run: RunFolder) -> bool:
     """Return whether a run of this job is finished, and say that it is skipped."""
     is_finished = read_status(run).get("status") == FINISHED
-    if is_finished:
+    if is_finished and is_rank_zero():
         say(f"{run.path} was finished before SLURM requeued the job; it is skipped.")
     return is_finished
 
@@ -98,7 +104,7 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
         if run is None and str(stopped):  # explained already
             raise
         number = stopped.signum if isinstance(stopped, Stopped) else None
-        resume = "" if run is None else f"{this_program()} train --resume {run.argument}"
+        resume = f"{this_program()} train --resume {run.argument}" if run is not None and run.config.is_file() else ""
         raise Stopped(f"{stopped} {_advice(number, resume)}".strip(), number) from None
 
 

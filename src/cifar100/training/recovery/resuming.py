@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from cifar100.config import Config, TrainingConfig, get, settings
+from cifar100.config.settings_file import naming
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.runs.checkpoints import saved_facts
+from cifar100.runs.checkpoints import LAST, saved_facts
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
@@ -66,7 +67,10 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
 def _trained_with(run: RunFolder) -> Config | None:
     """Return the settings in the newest saved state; None if there is none."""
     saved = saved_facts(run)
-    return None if saved is None else config_from_dict(saved[0])
+    if saved is None:
+        return None
+    with naming(run.checkpoints / LAST):
+        return config_from_dict(saved[0])
 
 
 def _different(one: Config, other: Config) -> list[str]:
@@ -124,19 +128,26 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     _check_length(run, config.training)
 
 
+def has_reached(run: RunFolder, training: TrainingConfig) -> bool:
+    """Return whether the run is finished, and as long as the settings ask for."""
+    history = History(run.metrics, {})
+    epochs = training.max_epochs is not None and training.max_epochs <= len(history.epochs)
+    minutes = training.max_minutes is not None and training.max_minutes <= _minutes_trained(run)
+    return history.finished and (epochs or minutes)
+
+
 def _check_length(run: RunFolder, training: TrainingConfig) -> None:
     """Refuse a length that the run already has."""
-    history = History(run.metrics, {})
-    epochs, minutes = len(history.epochs), _minutes_trained(run) if training.max_minutes is not None else 0.0
-    enough_epochs = training.max_epochs is not None and training.max_epochs <= epochs
-    enough_minutes = training.max_minutes is not None and training.max_minutes <= minutes
-    if history.finished and (enough_epochs or enough_minutes):
+    epochs = len(History(run.metrics, {}).epochs)
+    if has_reached(run, training):
         longer = f" --training.max_epochs N, with N above {epochs}" if training.max_epochs is not None else ""
         if training.max_minutes is not None:
             either = " or" if longer else ""
-            longer = f"{longer}{either} --training.max_minutes N, with N above {math.ceil(minutes * 100) / 100:g}"
+            minutes = math.ceil(_minutes_trained(run) * 100) / 100
+            longer = f"{longer}{either} --training.max_minutes N, with N above {minutes:g}"
+        length = f"{epochs} epoch{'s' * (epochs != 1)}"
         raise UserError(
-            f"{run.path} has finished its {epochs} epochs; evaluate it: {this_program()} evaluate {run.argument}; or "
+            f"{run.path} has finished its {length}; evaluate it: {this_program()} evaluate {run.argument}; or "
             f"train it longer: {this_program()} train --resume {run.argument}{longer}"
         )
     if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:

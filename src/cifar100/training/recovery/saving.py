@@ -20,6 +20,7 @@ from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
+from cifar100.runs.status import FolderWatch
 from cifar100.settings import to_dict
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
@@ -54,6 +55,7 @@ class StateSaver(StepLearningRate, Checkpoint):
         self.config = config
         self.history = history
         self.signal = signal
+        self.folder = FolderWatch(run)
         self.losses = LossWatch(config.training.max_nonfinite_losses)
         self.interval_seconds = 60 * config.training.save_every_minutes
         self.last_save = time.monotonic()
@@ -152,6 +154,7 @@ class StateSaver(StepLearningRate, Checkpoint):
         if not self._last_loss_is_finite(trainer):
             return
         self._check_weights(trainer, pl_module)
+        self.folder.check()
         self._write_best()
         for logger in trainer.loggers:
             logger.save()  # the logs must reach the disk before the state that counts them
@@ -167,6 +170,7 @@ class StateSaver(StepLearningRate, Checkpoint):
     def _write_what_is_in_memory(self, trainer: L.Trainer) -> str:
         """Write the best weights and the last good state; return what cannot be written, and why."""
         try:
+            self.folder.check()
             self._write_best()
             if self._step_in_memory is not None:
                 cast(SafeCheckpointIO, trainer.strategy.checkpoint_io).write_kept()

@@ -20,6 +20,7 @@ from torch import nn
 from cifar100.config import Config, TrainingConfig, get
 from cifar100.config.declarations import components
 from cifar100.config.settings_file import setting_names
+from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
 from cifar100.training.reporting.silence import quiet
@@ -59,13 +60,13 @@ def build_loggers(config: TrainingConfig, run: RunFolder, *, first_step: int | N
     return loggers
 
 
-def without_failures(loggers: Sequence[Logger]) -> list[Logger]:
+def without_failures(loggers: Sequence[Logger], run: RunFolder) -> list[Logger]:
     """Keep loggers from ending the run, in place: a first failure becomes one line, and later calls do nothing.
 
     A disk that is full or a server that does not answer is no reason to lose the training. A logger that fails when it
-    is opened is left out of the result.
+    is opened is left out of the result. If the run folder is gone, the run says so itself.
     """
-    return [logger for logger in loggers if _Guard(logger).opens()]
+    return [logger for logger in loggers if _Guard(logger, run).opens()]
 
 
 class _Guard:
@@ -73,8 +74,9 @@ class _Guard:
 
     METHODS = ("log_metrics", "log_hyperparams", "log_graph", "save", "after_save_checkpoint", "finalize")
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, run: RunFolder) -> None:
         self.logger = logger
+        self.run = run
         self.is_alive = True
         for name in self.METHODS:
             setattr(logger, name, self._guarded(getattr(logger, name)))
@@ -93,7 +95,8 @@ class _Guard:
                 return method(*arguments, **options)
             except Exception as error:  # a logger may raise anything
                 self.is_alive = False
-                warn(f"{type(self.logger).__name__} has failed ({_reason(error)}); the run goes on without it.")
+                if self.run.path.is_dir():
+                    warn(f"{type(self.logger).__name__} has failed ({_reason(error)}); the run goes on without it.")
 
         return call
 
@@ -102,8 +105,7 @@ def _reason(error: Exception) -> str:
     first: BaseException = error
     while first.__cause__ is not None:  # Lightning explains a full disk as a value that cannot be logged
         first = first.__cause__
-    text = first.strerror if isinstance(first, OSError) and first.strerror else str(first)
-    return " ".join(text.split())[:200] or type(error).__name__
+    return reason(first)
 
 
 def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequence[int]) -> None:
