@@ -289,12 +289,6 @@ def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
     assert capsys.readouterr().out.splitlines()[-1].strip() == "together with the options given here"
 
 
-def test_own_data_with_a_recipe_that_names_a_source_says_what_to_give(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("file,fine_label\n")
-    with pytest.raises(UserError, match=r"give --data\.source download \(train: the recipe may name another source\)"):
-        commands.train(load_config("quickstart", overrides={"data.root": tmp_path}))
-
-
 def test_an_automatic_learning_rate_is_found_once_and_changes_nothing_else(settings: Callable[..., Config]) -> None:
     automatic = commands.train(settings(**{"optimization.learning_rate": "auto"}))
     found = load_config(files=[automatic.config]).optimization.learning_rate

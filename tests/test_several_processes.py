@@ -200,7 +200,7 @@ def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(
     assert run(arguments)[0] == 0
     code, _, err = run([*arguments, "--experiment", "broken"], fail="0 2 interrupt")
     assert code == 130
-    assert err.strip() == "cifar100: interrupted. Resume with: cifar100 train --resume broken"
+    assert err.strip() == "cifar100: interrupted. as wanted Resume with: cifar100 train --resume broken"
     code, out, err = run([str(program), "train", "--resume", "broken"])
     assert (code, err) == (0, "")
     assert out.count("3/3") == 1
