@@ -9,6 +9,8 @@ import pytest
 
 import cifar100  # noqa: F401  # sets what torch reads when it is loaded
 
+os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # commands that are printed begin with `cifar100`, not `uv run cifar100`
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `pytest -n 2` share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,5 +1,4 @@
 import contextlib
-import errno
 import multiprocessing
 import os
 import signal
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from failing_datasets import Buggy, Full
 from small_folder import make_folder
 from thread_counts import ThreadCounts
 
@@ -16,7 +16,7 @@ from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.dataset import CsvImageDataset
-from cifar100.data.loading.image_loader import ImageLoader, _BatchDataset, resolve_num_workers
+from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
 
@@ -181,20 +181,6 @@ def test_full_shared_memory_costs_one_line_and_no_image(folder, capsys):
     assert said.count("\n") == 1
 
 
-class Full(_BatchDataset):
-    """As in a worker that finds no room for its batch."""
-
-    def __getitem__(self, keys):
-        if torch.utils.data.get_worker_info() is not None:
-            return OSError(errno.ENOSPC, "no shared memory")
-        return super().__getitem__(keys)
-
-
 def test_a_mistake_or_a_bug_in_a_worker_is_no_dead_worker(folder):
     with pytest.raises(RuntimeError, match="a bug"):
         epoch_of(make(folder, num_workers=1, kind=Buggy))
-
-
-class Buggy(CsvImageDataset):
-    def __getitem__(self, key):
-        raise RuntimeError("a bug")
