@@ -116,8 +116,7 @@ class StateSaver(StepLearningRate, Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Save what is in memory, and let a further signal end the program at once."""
         self.signal.deferring = False
-        if isinstance(exception, Exception):
-            self._write_what_is_in_memory(trainer)
+        self._write_what_is_in_memory(trainer)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not save."""
