@@ -129,6 +129,14 @@ MIXED = {
 """What only the packed pipeline has."""
 
 
+def test_an_interruption_between_two_saves_costs_no_finished_epoch(settings: Callable[..., Config]) -> None:
+    whole = commands.train(settings())
+    with pytest.raises(KeyboardInterrupt):
+        commands.train(settings(), experiment="broken", callbacks=[StopAfter(2)])
+    assert read_checkpoint(RunFolder(Path("logs/broken")).checkpoints / "last.ckpt")["epoch"] == 1
+    assert_same_weights(whole, commands.train(resume="broken"))
+
+
 @pytest.mark.parametrize(
     "special", [{}, MIXED, {"data.pipeline": "images", "data.num_workers": 0}], ids=["packed", "mixed", "images"]
 )

@@ -10,6 +10,7 @@ from cifar100.process.stopping import StopSignal, stop_signals
 
 def main() -> None:
     """Run the command line. A signal ends it with one line from here on, before anything slow is imported."""
+    _end_at_once_at_a_signal()  # the handlers before and after those of `StopSignal`
     with StopSignal():
         try:
             from cifar100.cli.main import main as run
@@ -34,7 +35,7 @@ def _interrupted(error: KeyboardInterrupt) -> int:
 
 
 def _end_at_once_at_a_signal() -> None:
-    """Handle the signals of the last moments, in which Python ends its modules and an exception would be printed."""
+    """Handle the signals of the first and last moments, in which an exception would be printed as a traceback."""
     for number in stop_signals():
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os._exit(128 + number))

@@ -26,7 +26,13 @@ def test_a_new_folder_is_announced(
 
 
 @pytest.mark.parametrize(
-    ("given", "meant"), [("kity/pets", "kitty/pets"), ("kity/pet", "kitty/pets"), ("kitty/petts", "kitty/pets")]
+    ("given", "meant"),
+    [
+        ("kity/pets", "kitty/pets"),
+        ("kity/pet", "kitty/pets"),
+        ("kitty/petts", "kitty/pets"),
+        ("kitty/pest", "kitty/pets"),
+    ],
 )
 def test_a_mistyped_folder_anywhere_in_the_path_is_refused(
     given: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

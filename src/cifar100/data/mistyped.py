@@ -44,6 +44,7 @@ def _similar(parent: Path, names: Sequence[str]) -> Iterator[Path]:
         except OSError:  # missing, or not readable; it only helps
             siblings = []
         similar = difflib.get_close_matches(names[0], siblings, cutoff=0.8)
+        similar += [name for name in siblings if sorted(name) == sorted(names[0]) and name not in similar]  # pest, pets
         for name in similar:
             yield from _similar(parent / name, names[1:])
         if not similar:

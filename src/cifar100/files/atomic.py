@@ -87,7 +87,7 @@ def write_json(content: Any, path: Path) -> None:
         with replacing(path, durable=True) as file:
             file.write(json_text(content).encode())
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); {_fix(error)}.") from error
+        raise UserError(f"{path} cannot be written ({error.strerror}); {what_to_do(error)}.") from error
 
 
 @contextlib.contextmanager
@@ -97,7 +97,7 @@ def writing_below(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename2 or error.filename or root  # a rename names the partial file first
-        fix = f"{_fix(error)} or choose another folder, then run the same command again"
+        fix = f"{what_to_do(error)} or choose another folder, then run the same command again"
         raise UserError(f"{where} cannot be written ({error.strerror or error}); {fix}.") from error
 
 
@@ -114,7 +114,7 @@ def remove_partial_files(folder: Path) -> None:
                 entry.unlink()
 
 
-def _fix(error: OSError) -> str:
+def what_to_do(error: OSError) -> str:
     """Return what a person can do about a failed write."""
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "change its permissions"

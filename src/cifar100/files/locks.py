@@ -12,7 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cifar100.errors import UserError
-from cifar100.files.atomic import write_json
+from cifar100.files.atomic import what_to_do, write_json
 from cifar100.files.regular import read_json
 from cifar100.terminal import warn
 
@@ -83,8 +83,8 @@ def _acquire(lock: FileLock, owner: Path, *, what: str, wait: bool) -> bool:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return _warn_without_lock(what)
-        fix = "make room or make its folder writable, and remove it if it is not a file"
-        raise UserError(f"the lock {lock.lock_file} cannot be taken ({error.strerror or error}); {fix}.") from error
+        reason = error.strerror or error
+        raise UserError(f"the lock {lock.lock_file} cannot be taken ({reason}); {what_to_do(error)}.") from error
     return True
 
 

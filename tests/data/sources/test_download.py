@@ -316,7 +316,13 @@ def test_one_error_names_every_mirror_and_the_way_out(servers, tmp_path):
         download(tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("HTTP 404", "wrong checksum", "offers 6 bytes", "broke off", "cifar100 prepare --source PATH"):
+    for part in (
+        "HTTP 404",
+        "wrong checksum",
+        "offers 6 bytes",
+        "broke off",
+        f"cifar100 prepare --source PATH --root {tmp_path}",
+    ):
         assert part in message
     assert mirrors.MIRRORS[0] in message
     assert not (tmp_path / ARCHIVE).exists()
@@ -342,8 +348,15 @@ def test_a_full_disk_is_noticed_before_the_download(servers, tmp_path, monkeypat
     assert servers.requests == []
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_our_own_disk_is_not_blamed_on_the_mirror(code, servers, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EROFS, "change its permissions"),
+        (errno.EACCES, "change its permissions"),
+    ],
+)
+def test_our_own_disk_is_not_blamed_on_the_mirror(code, advice, servers, tmp_path, monkeypatch):
     servers.use(whole, whole_only)
     error = OSError(code, "the reason")
 
@@ -351,14 +364,14 @@ def test_our_own_disk_is_not_blamed_on_the_mirror(code, servers, tmp_path, monke
         raise error
 
     monkeypatch.setattr(mirrors, "_receive", refuse)
-    with pytest.raises(UserError, match=r"cannot hold .* \(the reason\); choose another folder"):
+    with pytest.raises(UserError, match=rf"cannot be written \(the reason\); {advice} or choose another folder"):
         download(tmp_path)
     assert len(servers.requests) == 1
 
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot hold"):
+    with pytest.raises(UserError, match="cannot be written .*; move away what is in its place"):
         download(tmp_path / "file")
 
 

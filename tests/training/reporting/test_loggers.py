@@ -74,7 +74,7 @@ def test_a_dead_logger_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture
     logger.finalize("success")
     assert logger.calls == ["log_hyperparams", "log_metrics"]
     assert capsys.readouterr().err == (
-        "cifar100: Dying has failed (no answer from the server); the run goes on without it.\n"
+        "cifar100: Dying has failed (no answer from the server); the run continues without it.\n"
     )
 
 

@@ -53,7 +53,7 @@ def test_a_full_disk_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     log.close()
     output, errors = capsys.readouterr()
     assert output == "a line\nanother line\n"
-    assert errors.count("cannot be written (No space left on device); the run goes on without it") == 1
+    assert errors.count("cannot be written (No space left on device); the run continues without it") == 1
 
 
 @pytest.mark.skipif(os.name != "posix", reason="FIFOs and links")

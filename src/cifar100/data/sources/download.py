@@ -7,6 +7,7 @@ import io
 import shutil
 import time
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -14,6 +15,7 @@ import urllib3
 
 from cifar100.data.sources.deadlines import Session, Watchdog
 from cifar100.errors import UserError
+from cifar100.files.atomic import writing_below
 from cifar100.files.regular import open_regular, open_to_append
 from cifar100.long_steps import progress
 from cifar100.terminal import report
@@ -58,11 +60,11 @@ def download(folder: Path) -> Path:
     the `.part` file that a mirror has begun. The archive gets its name once its sha256 is correct.
 
     Raises:
-        UserError: no mirror delivered the archive, or `folder` cannot hold it.
+        UserError: no mirror delivered the archive, or it cannot be written to `folder`.
     """
     path, part = folder / ARCHIVE, folder / f"{ARCHIVE}.part"
     problems: dict[str, _MirrorError] = {}
-    try:
+    with writing_below(folder):
         if path.is_file():
             if _has_official_content(path):
                 return path
@@ -76,14 +78,10 @@ def download(folder: Path) -> Path:
                 except _MirrorError as problem:
                     problems[url] = problem
                     report(f"{_host(url)}: {problem}")
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot hold {ARCHIVE} ({error.strerror or error}); choose another folder."
-        ) from error
     found = "; ".join(f"{_host(url)}: {problem}" for url, problem in problems.items())
     raise UserError(
         f"{ARCHIVE} could not be downloaded ({found}); check the network, or download it by hand from {MIRRORS[0]} and "
-        "run: cifar100 prepare --source PATH"
+        f"run: cifar100 prepare --source PATH --root {quote(str(folder))}"
     )
 
 

@@ -96,7 +96,7 @@ class _Guard:
             except Exception as error:  # a logger may raise anything
                 self.is_alive = False
                 if self.run.path.is_dir():
-                    warn(f"{type(self.logger).__name__} has failed ({_reason(error)}); the run goes on without it.")
+                    warn(f"{type(self.logger).__name__} has failed ({_reason(error)}); the run continues without it.")
 
         return call
 

@@ -69,7 +69,7 @@ class RunLog:
             if file is not None:
                 with suppress(OSError):
                     file.close()
-            warn(f"{self._path} cannot be written ({error.strerror or error}); the run goes on without it.")
+            warn(f"{self._path} cannot be written ({error.strerror or error}); the run continues without it.")
 
 
 def remove_epochs_after(log: Path, last_epoch: int) -> None:
