@@ -68,7 +68,7 @@ def test_a_file_system_without_locks_gives_a_warning(
 def test_a_folder_in_the_place_of_the_lock_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with (
-        pytest.raises(UserError, match="cannot be taken .*; move away what is in its place"),
+        pytest.raises(UserError, match=r"cannot be taken .*; move away what is in its place"),
         holding(tmp_path / "lock", what="the folder"),
     ):
         pass

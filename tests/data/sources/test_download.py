@@ -371,7 +371,7 @@ def test_our_own_disk_is_not_blamed_on_the_mirror(code, advice, servers, tmp_pat
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written .*; move away what is in its place"):
+    with pytest.raises(UserError, match=r"cannot be written .*; move away what is in its place"):
         download(tmp_path / "file")
 
 
