@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ import pytest
 import cifar100  # noqa: F401  # sets what torch reads when it is loaded
 
 os.environ.pop("UV_RUN_RECURSION_DEPTH", None)  # commands that are printed begin with `cifar100`, not `uv run cifar100`
+
+# A pytest that a script starts in the background ignores Ctrl-C, and so would every program that it starts.
+for number, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}.items():
+    if hasattr(signal, number) and signal.getsignal(getattr(signal, number)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, number), handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `pytest -n 2` share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
