@@ -110,12 +110,13 @@ def _pickled(work: Callable[[], Any]) -> bytes:
 def _work(pickled: bytes, errors: Any) -> Any:
     """Do the work in a new process; return its result in rank 0.
 
-    If the launcher is killed, this process gets SIGINT and stops; on Linux torch arranges that.
+    If the launcher is killed, this process stops. On Linux torch arranges for SIGINT then, which the background jobs of
+    a shell script ignore.
     """
     import torch
 
-    if not sys.platform.startswith("linux"):
-        when_the_parent_ends(lambda: signal.raise_signal(signal.SIGINT))
+    if not sys.platform.startswith("linux") or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        when_the_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
 
     try:
         if os.name == "posix":
