@@ -285,7 +285,7 @@ def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Pat
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
     code, _, err = run(arguments, fail="1 1 requeue")  # only rank 1 gets it
-    assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 2)
+    assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 1), err
     assert "SLURM has requeued job 77." in err
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
 
@@ -293,7 +293,8 @@ def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_two_processes_find_a_learning_rate_and_use_it(program: Path, tiny_data: Path) -> None:
     code, out, err = run(command(program, "find-lr", settings(tiny_data), "--experiment", "range"))
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert err.count("\n") <= 1, err  # the time of the test, if it is long enough to be told
     assert out.count("learning-rate finder:") == out.count("plot:") == 1
     assert {path.name for path in Path("logs/range").iterdir()} == {
         "lr_finder.json",

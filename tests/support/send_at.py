@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ def send_at(signum: int, file: str, function: str, call: int) -> None:
                 sys.setprofile(None)
                 os.kill(os.getpid(), signum)
 
+    threading.setprofile(watch)
     sys.setprofile(watch)
 
 

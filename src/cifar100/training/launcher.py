@@ -128,18 +128,22 @@ def _work(pickled: bytes, errors: Any) -> Any:
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         cause = error.__cause__ if isinstance(error, SystemExit) else error
         if cause is not None:
-            errors.put(cause if isinstance(cause, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip())
+            told = cause if isinstance(cause, (UserError, KeyboardInterrupt)) else traceback.format_exc().rstrip()
+            errors.put((int(os.environ["RANK"]), told))
         sys.exit(1)
     return result if is_rank_zero() else None
 
 
 def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> BaseException:
     """Return what the first rank that failed has raised, or what ended it."""
-    raised: list[Any] = []
+    raised: list[tuple[int, Any]] = []
     while not errors.empty():
         raised.append(errors.get())
-    raised.sort(key=lambda error: not isinstance(error, BaseException))  # a traceback may only be the consequence
-    error = raised[0] if raised else None
+    raised.sort(key=lambda item: not isinstance(item[1], BaseException))  # a traceback may only be the consequence
+    error = raised[0][1] if raised else None
+    if isinstance(error, KeyboardInterrupt):  # only rank 0 says what was done about it, such as a requeued job
+        stops = [(rank, other) for rank, other in raised if isinstance(other, KeyboardInterrupt)]
+        return min(stops, key=lambda item: item[0])[1]
     if isinstance(error, BaseException):
         return error
     if received:
