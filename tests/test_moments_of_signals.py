@@ -70,10 +70,10 @@ IMAGES: list[Moment] = [
     *AFTER_THE_LAST_SAVE,
 ]
 RANGE_TEST: list[Moment] = [
-    ("cifar100/training/lr_finder.py", "range_test", 1),
-    ("cifar100/training/lr_finder.py", "RangeTest.on_train_batch_end", 7),
-    ("cifar100/training/lr_finder.py", "suggest", 1),
-    ("cifar100/training/lr_finder.py", "plot_suggestion", 1),
+    ("cifar100/training/lr_finder/range_test.py", "range_test", 1),
+    ("cifar100/training/lr_finder/range_test.py", "RangeTest.on_train_batch_end", 7),
+    ("cifar100/training/lr_finder/suggestions.py", "suggest", 1),
+    ("cifar100/training/lr_finder/plot.py", "plot_result", 1),
 ]
 RESULTS: dict[str, list[Moment]] = {
     "evaluate": [

@@ -110,7 +110,6 @@ def test_every_setting_has_a_description() -> None:
         ),
         ({"model.widths": [1, 2, 3]}, r"--model.widths \[1, 2, 3\] has no effect: --model.name resnet18 takes"),
         ({"augmentation.flip": "alternating"}, r"--augmentation.flip alternating needs --data.pipeline packed"),
-        ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
         (
             {"optimization.optimizer": "muon", "optimization.nesterov": True, "optimization.cycle_momentum": True},
             r"--optimization.cycle_momentum true has no effect: it needs --optimization.optimizer sgd or adamw",

@@ -27,7 +27,7 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100 import models
-from cifar100.training.lr_finder import RangeTest
+from cifar100.training.lr_finder.range_test import RangeTest
 from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError

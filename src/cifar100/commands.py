@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from cifar100.runs.listing import RunSummary
     from cifar100.runs.trained_network import TrainedNetwork
     from cifar100.training.loss import Loss
-    from cifar100.training.lr_finder import LearningRateSuggestion
+    from cifar100.training.lr_finder.suggestions import RangeTestResult
 
 
 def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
@@ -55,7 +55,7 @@ def find_lr(
     loss: Loss | None = None,
     datamodule: LightningDataModule | None = None,
     experiment: str | None = None,
-) -> LearningRateSuggestion:
+) -> RangeTestResult:
     """Find a learning rate by a range test.
 
     Args:

@@ -137,7 +137,6 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
             "--optimization.momentum is 0, .*; give --optimization.nesterov false",
         ),
         ({"training.loggers": ("csv", "csv")}, r"--training.loggers is \[csv, csv\], but a logger can be listed only"),
-        ({"optimization.optimizer": "muon", "optimization.learning_rate": "auto"}, "muon has two"),
         ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "nesterov must be true"),
         ({"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9}, "ema_final_decay is 0.9, but"),
         (

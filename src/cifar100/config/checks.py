@@ -118,11 +118,6 @@ def _check_optimizer(optimization: OptimizationConfig) -> None:
         raise UserError(
             "--optimization.momentum is 0, but Nesterov momentum needs more; give --optimization.nesterov false too."
         )
-    if optimization.optimizer == "muon" and optimization.learning_rate == "auto":
-        raise UserError(
-            "the learning-rate finder varies one learning rate, but muon has two; give both --optimization."
-            "learning_rate and --optimization.muon_learning_rate a number."
-        )
     if optimization.optimizer == "muon" and not optimization.nesterov:
         raise UserError("--optimization.optimizer muon has Nesterov momentum; --optimization.nesterov must be true.")
     first, final = optimization.ema_decay, optimization.ema_final_decay

@@ -67,6 +67,7 @@ def assemble(
     split: Split | None,
     *,
     started: float | None = None,
+    clock: RunClock | None = None,
     parts: CustomParts | None = None,
 ) -> Experiment:
     """Build data module, network and LightningModule. The same settings give the same first weights.
@@ -76,6 +77,7 @@ def assemble(
         info: the description of the data.
         split: the training and validation images; None with a custom data module.
         started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts. None: now.
+        clock: of the run; None: as the settings say.
         parts: custom parts.
     """
     parts = parts or CustomParts()
@@ -85,18 +87,20 @@ def assemble(
         steps_per_epoch = min(training.limit_train_batches, steps_per_epoch)
     max_seconds = None if training.max_minutes is None else 60 * training.max_minutes
     max_steps = None if training.max_epochs is None else steps_of(training.max_epochs, steps_per_epoch)
-    clock = RunClock(max_steps, max_seconds=max_seconds, started=started)
+    run_clock = clock or RunClock(max_steps, max_seconds=max_seconds, started=started)
     teacher = None
     if isinstance(data, CifarDataModule):
-        data.progress = lambda: clock.progress
+        data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
         teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
     _prepare_network(network, config, data)
-    module = ImageClassifier(config, info.num_classes, network=network, loss=parts.loss, clock=clock, teacher=teacher)
-    return Experiment(config, info, split, data, module, clock, steps_per_epoch, image_shape)
+    module = ImageClassifier(
+        config, info.num_classes, network=network, loss=parts.loss, clock=run_clock, teacher=teacher
+    )
+    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape)
 
 
 def _data(

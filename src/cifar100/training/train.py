@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shlex
 import time
 from collections.abc import Mapping
@@ -10,11 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, write_info
-from cifar100.data.folder.splits import Split, load_split, save_split
+from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
@@ -35,7 +32,8 @@ from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import Experiment, assemble, make_split
 from cifar100.training.launcher import in_every_process
-from cifar100.training.lr_finder import LearningRateSuggestion, RangeTest, load_suggestion, range_test, save_suggestion
+from cifar100.training.lr_finder.find import find_rate
+from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import memory_errors_as_user_errors
@@ -173,20 +171,17 @@ def _continue(
 @in_every_process
 def find_learning_rate(
     config: Config, *, experiment: str | None = None, parts: CustomParts | None = None
-) -> LearningRateSuggestion:
+) -> RangeTestResult:
     """Run only the range test; write `lr_finder.png` and `lr_finder.json` to a new run folder.
 
     A requeued SLURM job that has done so returns the earlier result.
     """
     parts = parts or CustomParts()
-    replace(
-        config, optimization=replace(config.optimization, learning_rate="auto")
-    )  # refuses an optimizer without one learning rate
     request = slurm_request("find-lr", config, experiment=experiment, parts=parts.names())
     with joined(config) as (processes, signal):
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None and processes.do_once(lambda: skip_finished(requeued)):
-            return processes.do_once(lambda: load_suggestion(requeued))
+            return processes.do_once(lambda: load_result(requeued))
 
         def fill(folder: RunFolder, name: str) -> None:
             remember_request(request, folder)
@@ -197,7 +192,7 @@ def find_learning_rate(
         check(config, info, split, parts)
         opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
         with opened as run:
-            suggestion = _suggest_learning_rate(config, info, split, run, processes, parts)
+            suggestion = find_rate(config, info, split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
             say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
@@ -209,7 +204,7 @@ def _begin(session: Session, config: Config) -> None:
     """Train from the first step."""
     run, info, split, parts = session.run, session.info, session.split, session.parts
     if config.optimization.learning_rate == "auto":
-        found = _suggest_learning_rate(config, info, split, run, session.processes, parts)
+        found = find_rate(config, info, split, run, session.processes, parts)
         config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
         if session.processes.is_rank_zero:
             _write_config(config, run, info)
@@ -293,25 +288,3 @@ def _newest_state(run: RunFolder) -> Path | None:
             warn(f"{run.path} has no saved state; training starts again from the first step.")
         return None
     return find_checkpoint(run, "last", tell=warn)
-
-
-def _suggest_learning_rate(
-    config: Config, info: DatasetInfo, split: Split | None, run: RunFolder, processes: Processes, parts: CustomParts
-) -> LearningRateSuggestion:
-    """Run the range test on a separate network, so that the test cannot affect the training."""
-    some_rate = replace(config.optimization, learning_rate=1.0)  # the test sets its own
-    if isinstance(parts.network, nn.Module):
-        parts = replace(parts, network=copy.deepcopy(parts.network))
-    experiment = assemble(replace(config, optimization=some_rate), info, split, parts=parts)
-    trainer = build_trainer(
-        replace(config.training, max_epochs=1000, max_minutes=None),
-        run.path,
-        callbacks=[RangeTest()],
-        validate=False,
-        distributed_sampler=parts.datamodule is not None,
-    )
-    suggestion = range_test(trainer, experiment.module, experiment.data)
-    if processes.is_rank_zero:
-        say(f"learning-rate finder: {suggestion.learning_rate:.3g}")
-        save_suggestion(suggestion, run)
-    return suggestion

@@ -190,7 +190,7 @@ def test_the_range_test_of_a_requeued_job_is_not_repeated(
 ) -> None:
     config = small_config(tiny_data)
     with pytest.raises(Stopped, match="SLURM has requeued job 77"), monkeypatch.context() as patch:
-        patch.setattr("cifar100.training.lr_finder.suggest", lambda *_: send(signal.SIGUSR1)())
+        patch.setattr("cifar100.training.lr_finder.range_test.suggest", lambda *_: send(signal.SIGUSR1)())
         commands.find_lr(config)
     assert asked.read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")

@@ -61,6 +61,22 @@ class RunClock:
         self._started = time.monotonic() - seconds
 
 
+class StandingClock(RunClock):
+    """A clock that stands still: a range test runs at the progress at which the learning rate is at its maximum.
+
+    Args:
+        progress: of every step, 0 to 1.
+    """
+
+    def __init__(self, progress: float) -> None:
+        super().__init__(None, max_seconds=math.inf)
+        self._progress = progress
+
+    def progress_at(self, step: int) -> float:
+        """Return the progress at which the clock stands."""
+        return self._progress
+
+
 def steps_of(epochs: float, steps_per_epoch: int) -> int:
     """Return the optimizer steps of a number of epochs, which may be fractional; at least 1."""
     return max(1, math.floor(epochs * steps_per_epoch + 0.5))
