@@ -28,6 +28,7 @@ sys.path.insert(0, {tests!r})
 from test_several_processes import build_plain_network
 from cifar100 import models
 from cifar100.training.lr_finder.range_test import RangeTest
+from cifar100.training.optimization.clock import RunClock
 from cifar100.training.recovery.divergence import LossWatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.errors import UserError
@@ -65,6 +66,14 @@ def test_or_stop(self, trainer, *arguments):
         os.kill(os.getpid(), 15)
     test_step(self, trainer, *arguments)
 
+running_seconds = RunClock.running_seconds.fget
+
+def seconds_or_more(self):
+    rank, seconds, failure = os.environ.get("FAIL", "9 9 none").split()
+    ahead = failure == "ahead" and os.environ["RANK"] == rank
+    return running_seconds(self) + ahead * float(seconds)
+
+RunClock.running_seconds = property(seconds_or_more)
 RangeTest.on_train_batch_end = test_or_stop
 EpochProgress.on_train_epoch_start = fail
 LossWatch.add = add_or_spoil
@@ -233,6 +242,16 @@ def test_no_process_outlives_the_launcher(signum: int, pipeline: str, program: P
         assert (process.returncode, err.count("\n"), err.count("interrupted")) == (128 + signum, 1, 1)
     elif sys.platform == "linux":  # torch's signal at the launcher's death; elsewhere they train to the end
         assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "stopped"
+
+
+@pytest.mark.slow
+def test_processes_whose_clocks_differ_end_a_run_by_the_time_of_the_first(program: Path, tiny_data: Path) -> None:
+    sizes = {"training__resolutions": [16, 32], "training__resolution_changes": [0.5]}
+    given = settings(tiny_data, training__max_epochs="null", training__max_minutes=0.3, **sizes)
+    begun = time.monotonic()
+    assert run(command(program, "train", given), fail="1 9 ahead")[0] == 0
+    assert time.monotonic() - begun >= 0.3 * 60
+    assert epochs(RunFolder(Path("logs/experiment1")))[-1]["learning_rate"] < 1e-3
 
 
 @pytest.mark.slow

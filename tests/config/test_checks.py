@@ -130,7 +130,6 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
         ),
         ({"augmentation.mixup_probability": 0.6, "augmentation.cutmix_probability": 0.5}, "add up to more than 1"),
         ({"data.mean": (0.5, 0.5, 0.5)}, "--data.mean and --data.std belong together"),
-        ({"training.max_minutes": 5.0, "training.devices": 2}, "--training.max_minutes needs --training.devices 1"),
         ({"training.resolutions": (16, 32)}, r"resolution_changes is \[\], but 2 resolutions need 1 number"),
         (
             {"optimization.momentum": 0.0},

@@ -97,11 +97,6 @@ def check_combinations(config: Config) -> None:
 
 
 def _check_length(training: TrainingConfig) -> None:
-    if training.max_minutes is not None and training.num_processes > 1:
-        raise UserError(
-            "--training.max_minutes needs --training.devices 1: the clocks of several processes differ; or give "
-            "--training.max_epochs instead."
-        )
     resolutions, changes = training.resolutions or (32,), training.resolution_changes or ()
     if len(changes) != len(resolutions) - 1 or list(changes) != sorted(changes) or 1 in changes:
         number = len(resolutions) - 1

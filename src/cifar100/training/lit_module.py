@@ -28,6 +28,7 @@ from cifar100.training.optimization.distillation import Teacher, distillation_lo
 from cifar100.training.optimization.optimizers import build_optimizer
 from cifar100.training.optimization.sam import build_sam
 from cifar100.training.optimization.schedules import build_scheduler, set_learning_rates, set_momentum
+from cifar100.training.trainer import LOOK_EVERY_STEPS
 
 Batch = tuple[Tensor, Tensor]
 """Images, float (N, 3, H, W) and normalised; labels, int64 (N,), or float (N, num_classes) if images are mixed."""
@@ -182,11 +183,14 @@ class ImageClassifier(L.LightningModule):
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Advance the schedule and the clock by one optimizer step."""
         assert self.clock is not None
+        self._take_time_of_rank_zero(self.clock)
         scheduler.step()
         self.clock.steps = scheduler.last_epoch
 
     def on_train_start(self) -> None:
         """Set the learning rates again: a resumed run may have a longer or shorter schedule."""
+        assert self.clock is not None
+        self._take_time_of_rank_zero(self.clock)
         for config in self.trainer.lr_scheduler_configs:
             set_learning_rates(cast(LambdaLR, config.scheduler))
 
@@ -211,6 +215,16 @@ class ImageClassifier(L.LightningModule):
         own = self.state_dict()
         absent = {name: own[name] for name in own.keys() - checkpoint["state_dict"].keys() if name.startswith("sam.")}
         checkpoint["state_dict"] = {**checkpoint["state_dict"], **absent}
+
+    def _take_time_of_rank_zero(self, clock: RunClock) -> None:
+        """Give all processes of a run that ends by time the same time, so that they do the same. Collective.
+
+        On a GPU this would make the host wait, so it is done after every `LOOK_EVERY_STEPS` steps.
+        """
+        device = self.trainer.strategy.root_device
+        is_due = device.type == "cpu" or clock.steps % LOOK_EVERY_STEPS == 0
+        if self.trainer.world_size > 1 and clock.max_seconds is not None and is_due:
+            clock.hold(self.trainer.strategy.broadcast(clock.running_seconds, src=0))
 
     def _evaluation_step(self, batch: Batch) -> None:
         images, labels = batch

@@ -22,6 +22,10 @@ from cifar100.training.reporting.silence import quiet
 LOG_EVERY_STEPS = 20
 """Steps between two values of the learning rate in the loggers."""
 
+LOOK_EVERY_STEPS = 20
+"""Steps between two looks at the losses on a GPU, and between two agreements of several processes on the time, to save
+or to stop. These are synchronisation points. A single process on a CPU looks after every step."""
+
 
 def build_trainer(
     config: TrainingConfig,

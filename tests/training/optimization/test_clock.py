@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cifar100.training.optimization import clock as clock_module
-from cifar100.training.optimization.clock import RunClock, steps_of
+from cifar100.training.optimization.clock import RunClock, StandingClock, steps_of
 
 
 @pytest.fixture
@@ -38,6 +38,25 @@ def test_by_time_steps_do_not_matter(now: list[float]) -> None:
     assert (clock.progress, clock.is_over) == (1, True)
     now[0] += 50
     assert clock.progress == 1
+
+
+def test_a_clock_that_is_held_stands_until_the_next_time(now: list[float]) -> None:
+    clock = RunClock(None, max_seconds=60)
+    clock.hold(15.0)
+    now[0] += 30
+    assert (clock.seconds, clock.progress, clock.running_seconds) == (15, 0.25, 30)
+    clock.hold(clock.running_seconds)
+    assert clock.progress == 0.5
+    clock.resume(steps=7, seconds=40.0)
+    now[0] += 5
+    assert clock.seconds == 45
+
+
+def test_a_standing_clock_has_the_same_progress_for_ever(now: list[float]) -> None:
+    clock = StandingClock(0.2)
+    clock.steps = 1000
+    now[0] += 1e6
+    assert (clock.progress, clock.is_over) == (0.2, False)
 
 
 def test_time_left(now: list[float]) -> None:

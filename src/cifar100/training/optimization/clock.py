@@ -26,11 +26,21 @@ class RunClock:
         self.max_seconds = max_seconds
         self.steps = 0
         self._started = time.monotonic() if started is None else started
+        self._held: float | None = None
 
     @property
     def seconds(self) -> float:
-        """Wall time so far. Time between an interruption and the resumption does not count."""
+        """Wall time so far, or the time at which the clock is held. That of an interruption does not count."""
+        return self.running_seconds if self._held is None else self._held
+
+    @property
+    def running_seconds(self) -> float:
+        """Wall time so far, also while the clock is held."""
         return time.monotonic() - self._started
+
+    def hold(self, seconds: float) -> None:
+        """Stand at a time until the next call, so that all processes of a run have the same."""
+        self._held = seconds
 
     @property
     def progress(self) -> float:
@@ -58,7 +68,7 @@ class RunClock:
     def resume(self, *, steps: int, seconds: float) -> None:
         """Resume after an earlier part of the run, which took `steps` steps and `seconds` seconds."""
         self.steps = steps
-        self._started = time.monotonic() - seconds
+        self._started, self._held = time.monotonic() - seconds, None
 
 
 class StandingClock(RunClock):

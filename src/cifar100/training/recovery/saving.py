@@ -25,11 +25,7 @@ from cifar100.settings import to_dict
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
 from cifar100.training.recovery.divergence import LossWatch, check_weights
-from cifar100.training.trainer import StepLearningRate, callbacks_of
-
-LOOK_EVERY_STEPS = 20
-"""Steps between two looks at the losses on a GPU, and between two agreements of several processes to save or stop. Both
-are synchronisation points. A single process on a CPU looks after every step."""
+from cifar100.training.trainer import LOOK_EVERY_STEPS, StepLearningRate, callbacks_of
 
 
 class StopTraining(Exception):  # noqa: N818  # no error
