@@ -39,7 +39,7 @@ def assert_readable_table(text: str) -> None:
 
 def test_the_results_page_names_every_benchmark() -> None:
     results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 7
+    assert len(SCRIPTS) == 8
     assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
 
 
@@ -75,6 +75,36 @@ def test_ingredient_cost(
     assert_readable_table(shown)
     assert "\nFriendly SAM" in shown
     assert "stochastic depth" not in shown  # fast_net has no residual blocks
+
+
+def test_learning_rate_grid(
+    benchmark: Callable[[str], ModuleType],
+    tiny_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = benchmark("learning_rate_grid")
+    monkeypatch.setattr("cifar100.training.lr_finder.range_test.MIN_STEPS", 40)
+    options = ["--recipe", "quickstart", "--epochs", "0.25", "--data.root", str(tiny_data), *TINY_SETTINGS[2:]]
+    assert module.main([*options, "--output", "rates.jsonl"]) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    lines = Path("rates.jsonl").read_text(encoding="utf-8").splitlines()
+    assert table.count("%") == len(lines) - 1 >= 6
+    monkeypatch.setattr(module, "accuracy_at", None)  # nothing is trained twice
+    assert module.main([*options, "--output", "rates.jsonl"]) == 0
+    assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("best", [-5, -3, 0])
+def test_the_grid_of_learning_rates_grows_until_its_best_lies_inside(
+    best: int, benchmark: Callable[[str], ModuleType]
+) -> None:
+    module, accuracies = benchmark("learning_rate_grid"), dict[float, float]()
+    while (rate := module.next_rate(0.12, accuracies)) is not None:
+        accuracies[rate] = -abs(math.log2(rate) - best)
+    assert 0.12 in accuracies
+    assert {2.0 ** (best + distance) for distance in (-2, -1, 0, 1, 2)} <= accuracies.keys()
 
 
 def test_input_pipeline(
