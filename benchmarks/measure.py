@@ -25,8 +25,8 @@ from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.data.loading.device_loader import DeviceLoader
 from cifar100.data.sampler import EpochSampler
-from cifar100.environment import processor_name, usable_processors
 from cifar100.errors import UserError
+from cifar100.process.processors import processor_name, usable_processors
 from cifar100.settings import load_config
 
 COLUMNS_IN_A_PIPE = 100

@@ -103,7 +103,7 @@ MAY_OPEN = {
     "data/folder/image_files.py": "images have their own rules",
     "data/folder/splits.py": "writes through `replacing`",
     "data/folder/layout.py": "writes through `replacing`",
-    "environment.py": "/proc/cpuinfo, which is no file",
+    "process/processors.py": "/proc/cpuinfo, which is no file",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
     "settings.py": "the package's own recipes",
     "terminal.py": "/dev/null",

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from cifar100 import devices
-from cifar100.config import TrainingConfig
-from cifar100.devices import Accelerator, check_device, choose_accelerator, choose_precision, find_failure
+from cifar100.config import Config, TrainingConfig
+from cifar100.devices import Accelerator, check_device, choose_accelerator, choose_precision, find_failure, resolve
 from cifar100.environment import describe_devices
 from cifar100.errors import UserError
+from cifar100.settings import load_config
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +160,46 @@ def test_a_further_accelerator_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.gpu
 def test_the_probe_works_on_a_real_gpu() -> None:
     assert find_failure("cuda") == ""
+
+
+@pytest.fixture
+def bf16_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch)
+    monkeypatch.setattr(devices, "has_bf16_instructions", lambda: True)
+    monkeypatch.setattr(devices, "usable_processors", lambda: 6)
+
+
+def automatic(**changes: Any) -> Config:
+    return load_config(overrides={"training.devices": "auto", "data.batch_size": 512, **changes})
+
+
+def decided(config: Config) -> tuple[Any, int, str]:
+    return config.training.devices, config.data.batch_size, config.training.precision
+
+
+def test_one_process_for_each_processor_with_bfloat16_instructions(bf16_processors: None) -> None:
+    assert decided(resolve(automatic())) == (4, 128, "bf16-mixed")  # the largest divisor of 512 up to 6
+    assert decided(resolve(automatic(**{"data.batch_size": 180}))) == (2, 90, "bf16-mixed")  # 3 would have 60 images
+    assert decided(resolve(automatic(**{"data.batch_size": 64}))) == (1, 64, "auto")
+
+
+def test_one_process_where_several_gain_nothing_or_cannot_be_started(
+    bf16_processors: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = (1, 512, "auto")
+    assert decided(resolve(automatic(), may_start_processes=False)) == alone
+    assert decided(resolve(automatic(**{"training.precision": "32-true"}))) == (1, 512, "32-true")
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "has_bf16_instructions", lambda: False)
+        assert decided(resolve(automatic())) == alone
+    with monkeypatch.context() as patch:
+        patch.setenv("TORCHELASTIC_RUN_ID", "1")
+        assert decided(resolve(automatic())) == alone
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "choose_accelerator", lambda wanted: "cuda")
+        assert decided(resolve(automatic())) == alone
+
+
+def test_a_given_number_of_devices_is_kept(bf16_processors: None) -> None:
+    config = load_config(overrides={"training.devices": 2})
+    assert resolve(config) is config

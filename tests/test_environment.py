@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ import torch
 from small_folder import make_folder
 
 from cifar100 import __version__, devices, environment
-from cifar100.environment import describe_data, describe_devices, describe_versions, processor_name, this_program
+from cifar100.environment import describe_data, describe_devices, describe_versions, this_program
+from cifar100.process.processors import processor_name
 
 
 def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,8 +53,3 @@ def test_a_printed_command_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPa
     assert this_program() == "cifar100"
     monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
     assert this_program() == "uv run cifar100"
-
-
-def test_processors_follow_the_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 4}, raising=False)
-    assert environment.usable_processors() == 3

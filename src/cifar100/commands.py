@@ -69,11 +69,13 @@ def find_lr(
     check_name(experiment)
     check_launcher()
     with _loading():
+        from cifar100.devices import resolve
         from cifar100.training.preflight.custom_parts import CustomParts
         from cifar100.training.train import find_learning_rate
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
-    return find_learning_rate(config or load_config(), experiment=experiment, parts=parts)
+    config = resolve(config or load_config(), may_start_processes=not parts.are_given())
+    return find_learning_rate(config, experiment=experiment, parts=parts)
 
 
 def train(
@@ -119,12 +121,14 @@ def train(
     check_name(experiment)
     check_launcher()
     with _loading():
+        from cifar100.devices import resolve
         from cifar100.training.preflight.custom_parts import CustomParts
         from cifar100.training.train import resume_run, start_run
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
-        return start_run(config or load_config(), experiment=experiment, started=started, parts=parts)
+        config = resolve(config or load_config(), may_start_processes=not parts.are_given())
+        return start_run(config, experiment=experiment, started=started, parts=parts)
     return resume_run(find_run_folder(resume), changes=changes, parts=parts)
 
 

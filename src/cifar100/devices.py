@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch.nn import functional as F
 
-from cifar100.config import TrainingConfig
+from cifar100.config import Config, TrainingConfig
 from cifar100.errors import UserError
+from cifar100.process.launchers import launcher
+from cifar100.process.processors import has_bf16_instructions, usable_processors
 from cifar100.terminal import warn
+
+MIN_IMAGES_OF_A_PROCESS = 64
+"""Fewest images of a step that `training.devices auto` gives to a process: batch normalisation needs them."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,39 @@ def check_device(config: TrainingConfig) -> None:
         raise UserError(
             "--training.compile with bf16-mixed does not work on the CPU; use --training.precision 32-true."
         )
-    available = ACCELERATORS[accelerator].count() if accelerator in ACCELERATORS else config.devices
-    if config.devices > available:
-        raise UserError(f"--training.devices is {config.devices}, but this machine has {available} ({accelerator}).")
+    wanted = config.processes_here
+    available = ACCELERATORS[accelerator].count() if accelerator in ACCELERATORS else wanted
+    if wanted > available:
+        raise UserError(f"--training.devices is {wanted}, but this machine has {available} ({accelerator}).")
+
+
+def resolve(config: Config, *, may_start_processes: bool = True) -> Config:
+    """Replace `training.devices auto` by a number; then `data.batch_size` and `training.precision` fit it.
+
+    On a CPU, oneDNN's bfloat16 convolutions wait actively for their other threads, which makes them slow beside any
+    other work. Processes of one thread each do not have this wait.
+
+    Args:
+        config: all settings.
+        may_start_processes: False if the run has parts that other processes may not be able to import.
+    """
+    training, images = config.training, config.data.batch_size
+    if training.devices != "auto":
+        return config
+    number = 1
+    if (
+        may_start_processes
+        and launcher() is None
+        and training.num_nodes == 1
+        and training.precision in ("auto", "bf16-mixed")
+        and has_bf16_instructions()
+        and choose_accelerator(training.accelerator) == "cpu"
+    ):
+        most = max(1, min(usable_processors(), images // MIN_IMAGES_OF_A_PROCESS))
+        number = max(number for number in range(1, most + 1) if images % number == 0)
+    precision = "bf16-mixed" if number > 1 else training.precision
+    return replace(
+        config,
+        data=replace(config.data, batch_size=images // number),
+        training=replace(training, devices=number, precision=precision),
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from cifar100 import __version__
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
+from cifar100.process.processors import processor_name, usable_processors
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")
 
@@ -59,23 +60,6 @@ def describe_data(root: Path) -> dict[str, str]:
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},
     }
-
-
-def processor_name() -> str:
-    """Return the processor's model name, or its architecture if the system does not report a name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def usable_processors() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def this_program() -> str:

@@ -245,8 +245,10 @@ class TrainingConfig(Section):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Device; `auto` selects CUDA, else Apple's MPS, else the CPU."""
 
-    devices: Annotated[int, Range(1, 1024)] = 1
-    """Devices per machine, one process each; with `cpu`, the number of processes."""
+    devices: Annotated[int | Literal["auto"], Range(1, 1024)] = 1
+    """Devices per machine, one process each; with `cpu`, the number of processes. `auto` is 1, but on a CPU with
+    bfloat16 instructions one process for each processor: they share the images of `data.batch_size` and compute in
+    bf16-mixed."""
 
     num_nodes: Annotated[int, Range(1, 1024)] = 1
     """Number of machines; on several, torchrun or SLURM's srun starts the processes."""
@@ -279,7 +281,12 @@ class TrainingConfig(Section):
     @property
     def num_processes(self) -> int:
         """Total number of processes on all machines."""
-        return self.devices * self.num_nodes
+        return self.processes_here * self.num_nodes
+
+    @property
+    def processes_here(self) -> int:
+        """Number of processes on each machine. `devices.resolve` decides on `auto` before a run begins."""
+        return 1 if self.devices == "auto" else self.devices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""This process: the signals that end it, the launcher that has started it, and the parent that it ends with."""
+"""This process: its processors, the signals that end it, the launcher that started it, the parent it ends with."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cifar100.config.shown_values import shown
 from cifar100.data.folder.image_files import read_image
-from cifar100.environment import usable_processors
 from cifar100.errors import UserError
+from cifar100.process.processors import usable_processors
 from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork
 
 MAX_THREADS = 8

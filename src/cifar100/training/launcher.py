@@ -66,12 +66,12 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
             f"--training.num_nodes is {config.num_nodes}, but no launcher has started the processes; start the "
             "command with torchrun or srun on every machine."
         )
-    check_processes(config.devices)
+    check_processes(config.processes_here)
     require_main_guard()
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=config.devices,
+        nproc_per_node=config.processes_here,
         run_id="cifar100",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",  # any free port

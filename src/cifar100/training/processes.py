@@ -196,7 +196,7 @@ def _check_number(config: TrainingConfig, environment: ClusterEnvironment) -> No
             f"{started_by} has started {environment.world_size()} processes, but --training.devices {config.devices} "
             f"times --training.num_nodes {config.num_nodes} is {config.num_processes}; make them equal."
         )
-    if environment.local_rank() >= config.devices:
+    if environment.local_rank() >= config.processes_here:
         raise UserError(
             f"{started_by} has started more than {config.devices} processes on this machine, but --training.devices "
             f"is {config.devices}; start {config.devices} on each of {config.num_nodes} machines."
@@ -208,4 +208,4 @@ def _build_fabric(config: TrainingConfig, accelerator: str, environment: Cluster
     from lightning.fabric.strategies.ddp import DDPStrategy
 
     strategy = DDPStrategy(cluster_environment=environment, timeout=LONGEST_WAIT)
-    return Fabric(accelerator=accelerator, devices=config.devices, num_nodes=config.num_nodes, strategy=strategy)
+    return Fabric(accelerator=accelerator, devices=config.processes_here, num_nodes=config.num_nodes, strategy=strategy)

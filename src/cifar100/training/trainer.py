@@ -55,7 +55,7 @@ def build_trainer(
     with quiet():
         return L.Trainer(
             accelerator=accelerator,
-            devices=config.devices,
+            devices=config.processes_here,
             num_nodes=config.num_nodes,
             strategy="ddp" if config.num_processes > 1 else "auto",
             precision=precision,  # type: ignore[arg-type]  # checked by choose_precision

@@ -39,6 +39,19 @@ def test_valley_and_minimum_are_where_the_loss_has_them(start: float, lowest: fl
     assert suggestions["valley"] == pytest.approx(math.sqrt(start * lowest), rel=0.25)
 
 
+@pytest.mark.parametrize("first", [1.9, 2.1])
+def test_of_two_deep_minima_the_last_counts(first: float) -> None:
+    early, late = (np.array(valley(start, lowest)) for start, lowest in ((1e-4, 1e-2), (1e-1, 1.0)))
+    losses = 4.6 - first * (4.6 - early) / 2 - (4.6 - late)
+    assert suggest(RATES.tolist(), losses.tolist()).suggestions["minimum / 10"] == pytest.approx(0.1, rel=0.2)
+
+
+def test_a_shallow_minimum_does_not_count() -> None:
+    early, late = (np.array(valley(start, lowest)) for start, lowest in ((1e-4, 1e-2), (1e-1, 1.0)))
+    losses = early - 0.3 * (4.6 - late)
+    assert suggest(RATES.tolist(), losses.tolist()).suggestions["minimum / 10"] == pytest.approx(1e-3, rel=0.1)
+
+
 @pytest.mark.parametrize("name", ["steepest", "valley", "minimum / 10"])
 def test_noise_moves_a_suggestion_little(name: str) -> None:
     clean = suggest(RATES.tolist(), valley(1e-3, 1e-1)).suggestions[name]

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cifar100.environment import usable_processors
 from cifar100.errors import UserError
 from cifar100.models import networks
+from cifar100.process.processors import usable_processors
 from cifar100.settings import load_config
 from cifar100.training.preflight import resources
 from cifar100.training.preflight.resources import (

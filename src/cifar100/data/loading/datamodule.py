@@ -135,7 +135,9 @@ class CifarDataModule(LightningDataModule):
         return ImageLoader(
             dataset,
             self._sampler(indices, training=training),
-            num_workers=resolve_num_workers(self.config.data.num_workers, num_processes=self.config.training.devices),
+            num_workers=resolve_num_workers(
+                self.config.data.num_workers, num_processes=self.config.training.processes_here
+            ),
             pin_memory=self._device.type == "cuda",
         )
 

@@ -24,6 +24,10 @@ MIN_FALL = 0.01
 START_OF_THE_FALL = 0.05
 """The valley begins where this fraction of the fall is done."""
 
+DEEP = 0.5
+"""Fraction of the whole fall that is done at every minimum that counts. With batch normalisation the loss often rises
+in between and falls again, and which of the minima is the lowest is chance; the last one hardly moves with the seed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTestResult:
@@ -37,7 +41,7 @@ class RangeTestResult:
 
     suggestions: dict[str, float]
     """`steepest`, where the smoothed loss falls most steeply on the log axis; `valley`, the middle of its fall on the
-    log axis; `minimum / 10`, a tenth of the learning rate at which it is smallest."""
+    log axis; `minimum / 10`, a tenth of the learning rate at its last deep minimum."""
 
     learning_rates: list[float]
     losses: list[float]
@@ -63,7 +67,7 @@ def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> RangeTe
         raise UserError(f"the learning-rate finder has no suggestion: only {usable} steps gave a finite loss; {advice}")
     rates, raw = np.asarray(learning_rates[:usable]), np.asarray(losses[:usable])
     smoothed = _smooth(raw, steps=SMOOTHING_DECADES / math.log10(rates[1] / rates[0]))
-    lowest = int(smoothed.argmin())
+    lowest = _last_deep_minimum(smoothed)
     highest = int(smoothed[: lowest + 1].argmax())
     fall = smoothed[highest] - smoothed[lowest]
     if lowest < 2 or fall < MIN_FALL * abs(smoothed[0]):
@@ -88,6 +92,15 @@ def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> RangeTe
         losses=raw.tolist(),
         smoothed_losses=smoothed.tolist(),
     )
+
+
+def _last_deep_minimum(smoothed: NDArray[np.float64]) -> int:
+    lowest = int(smoothed.argmin())
+    level = smoothed[: lowest + 1].max()
+    enough = smoothed <= level - DEEP * (level - smoothed[lowest])
+    inner = smoothed[1:-1]
+    minima = np.flatnonzero(enough[1:-1] & (inner <= smoothed[:-2]) & (inner <= smoothed[2:])) + 1
+    return max([lowest, *minima.tolist()])
 
 
 def save_result(result: RangeTestResult, run: RunFolder) -> None:

@@ -54,6 +54,10 @@ class CustomParts:
                     f"{part} is {shown(values)}, but it must be a list of Lightning's {kind.__name__} objects."
                 )
 
+    def are_given(self) -> bool:
+        """Return whether there is any part."""
+        return bool(self.names() or self.callbacks or self.loggers)
+
     def names(self) -> dict[str, str]:
         """Return the parts that affect the result, each with the name of its class or function."""
         parts = {"network": self.network, "loss": self.loss, "datamodule": self.datamodule}

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.image_batches import IMAGE_SIDE
-from cifar100.environment import usable_processors
 from cifar100.errors import UserError
 from cifar100.models import build_model
+from cifar100.process.processors import usable_processors
 from cifar100.training.preflight.main_guard import require_main_guard
 
 FEW_PROCESSES = 8

@@ -61,6 +61,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
             f"{this_program()} train --config {shlex.quote(str(run.config))} with the new settings."
         )
+    if after.training.devices == "auto" != before.training.devices:
+        raise UserError("--training.devices auto is for the start of a run; give a number to resume it.")
     return _with_the_same_step(before, after)
 
 
