@@ -14,7 +14,7 @@ from send_at import send_at
 from small_runs import small_overrides
 
 from cifar100 import commands
-from cifar100.__main__ import main
+from cifar100.__main__ import run_until_stopped
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import read_status
 from cifar100.settings import load_config
@@ -170,7 +170,7 @@ def test_a_signal_in_this_process(
     capsys.readouterr()
     send_at(signum, *moment)
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_until_stopped()
     assert_ended_in_order(signum, moment, int(ended.value.code or 0), capsys.readouterr().err)
     assert [signal.getsignal(each) for each in SIGNALS] == handlers
 

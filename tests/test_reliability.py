@@ -27,7 +27,7 @@ from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, s
 from torch import nn
 
 from cifar100 import commands
-from cifar100.__main__ import main
+from cifar100.__main__ import run_until_stopped
 from cifar100.config import Config
 from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.runs.folder import RunFolder
@@ -163,7 +163,7 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
     )
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(overrides)])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_until_stopped()
     assert ended.value.code == status
     said = capsys.readouterr().err
     assert said == "cifar100: interrupted. Saved after step 5. Resume with: cifar100 train --resume experiment1\n"
@@ -371,7 +371,7 @@ def test_a_learning_rate_beyond_reason_diverges(
     given = {**overrides, **length, "optimization.learning_rate": 1e30, "optimization.schedule": "constant"}
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(given)])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_until_stopped()
     assert ended.value.code == 3
     said = capsys.readouterr().err
     assert said.startswith("cifar100: the training has diverged")
@@ -432,7 +432,7 @@ def test_a_run_cannot_be_made_shorter_than_it_is(
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--resume", "broken", "--training.max_epochs", "2"])
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_until_stopped()
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; give ")
@@ -468,7 +468,7 @@ def test_every_run_is_listed_with_what_became_of_it(
     assert found["whole"].best == max(epoch["val/accuracy"] for epoch in epochs(RunFolder(Path("logs/whole"))))
     monkeypatch.setattr(sys, "argv", ["cifar100", "runs"])
     capsys.readouterr()
-    main()
+    run_until_stopped()
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in shown] == ["run", "mess", "whole", "broken"]
     assert all(len(line) <= 80 for line in shown)

@@ -9,8 +9,13 @@ from cifar100.process.stopping import StopSignal, stop_signals
 
 
 def main() -> None:
+    """Run the command line of this process."""
+    _end_at_once_at_a_signal()  # before and after `run_until_stopped`
+    run_until_stopped()
+
+
+def run_until_stopped() -> None:
     """Run the command line. A signal ends it with one line from here on, before anything slow is imported."""
-    _end_at_once_at_a_signal()  # the handlers before and after those of `StopSignal`
     with StopSignal():
         try:
             from cifar100.cli.main import main as run
