@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -158,9 +159,12 @@ def test_a_signal_ends_with_its_status_and_the_command_to_go_on(
 ) -> None:
     handler = signal.getsignal(signum)
     plain = commands.train
-    monkeypatch.setattr(
-        commands, "train", lambda *given, **options: plain(*given, **options, callbacks=[AtStep(5, send(signum))])
-    )
+
+    @wraps(plain)
+    def train(*given: Any, **options: Any) -> RunFolder:
+        return plain(*given, **options, callbacks=[AtStep(5, send(signum))])
+
+    monkeypatch.setattr(commands, "train", train)
     monkeypatch.setattr(sys, "argv", ["cifar100", "train", "--recipe", "quickstart", *options(overrides)])
     with pytest.raises(SystemExit) as ended:
         run_until_stopped()
