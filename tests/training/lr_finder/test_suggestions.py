@@ -8,7 +8,6 @@ import pytest
 
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
-from cifar100.training.lr_finder.plot import plot_result
 from cifar100.training.lr_finder.suggestions import load_result, save_result, suggest
 
 RATES = np.geomspace(1e-5, 10, 300)
@@ -94,8 +93,3 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     run.lr_finder_points.write_text('{"learning_rate": 0.1}')
     with pytest.raises(UserError, match="holds no result"):
         load_result(run)
-
-
-def test_the_plot_is_a_picture(tmp_path: Path) -> None:
-    plot_result(suggest(RATES.tolist(), falling_at(1e-2, noise=0.1)), tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
