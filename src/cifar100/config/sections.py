@@ -254,7 +254,8 @@ class TrainingConfig(Section):
     """Number of machines; on several, torchrun or SLURM's srun starts the processes."""
 
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    """Floating-point precision; `auto` is bf16-mixed on CUDA devices that support it and 32-true elsewhere."""
+    """Floating-point precision; `auto` is bf16-mixed on CUDA devices that support it, and where `devices auto` starts
+    several processes on a CPU; 32-true elsewhere."""
 
     channels_last: bool = False
     """Store images and convolution weights in the (N, H, W, C) memory layout: faster on CUDA and on most CPUs."""

@@ -25,7 +25,7 @@ def has_bf16_instructions() -> bool:
 
 
 def _described_as(name: str) -> str:
-    """Return what Linux says about the first processor; empty on other systems."""
+    """Return a field of the first processor in /proc/cpuinfo; empty where that is missing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
