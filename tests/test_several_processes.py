@@ -163,7 +163,7 @@ def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, progra
     assert two.training_log.read_text().count("val accuracy") == 2
 
     evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
-    assert evaluation.metrics["accuracy"] == pytest.approx(epochs(two)[-1]["val/accuracy"], abs=1e-6)
+    assert evaluation.top1 == pytest.approx(epochs(two)[-1]["val/accuracy"], abs=1e-6)
     image = next((DataFolder(tiny_data).images / "test").glob("*.png"))
     assert len(commands.predict("experiment1", [image], top=2)[0].classes) == 2
 
@@ -177,8 +177,8 @@ def test_batch_statistics_of_rank_zero_are_validated_and_saved(tiny_data: Path) 
         patch.setattr(models, "build_model", BUILD_MODEL)
         evaluation = commands.evaluate("experiment1", split="validation", checkpoint="last")
     last = epochs(RunFolder(Path("logs/experiment1")))[-1]
-    assert evaluation.metrics["accuracy"] == pytest.approx(last["val/accuracy"], abs=1e-6)
-    assert evaluation.metrics["loss"] == pytest.approx(last["val/loss"], rel=1e-4)
+    assert evaluation.top1 == pytest.approx(last["val/accuracy"], abs=1e-6)
+    assert evaluation.loss == pytest.approx(last["val/loss"], rel=1e-4)
 
 
 @pytest.mark.slow

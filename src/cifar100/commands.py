@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
-from cifar100.config.arguments import check_config, check_mapping, image_paths
+from cifar100.config.arguments import check_config, check_flag, check_mapping, image_paths
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.process.launchers import check_launcher
@@ -138,6 +138,7 @@ def evaluate(
     split: Literal["test", "validation"] = "test",
     checkpoint: str | PathLike[str] = "best",
     flip_tta: bool = False,
+    calibrate: bool = False,
     network: NetworkSource | None = None,
     data_root: str | PathLike[str] | None = None,
 ) -> Evaluation:
@@ -148,6 +149,7 @@ def evaluate(
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
+        calibrate: fit a temperature on the validation images and save it in the run, for calibrated probabilities.
         network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
             a function of the number of classes that returns one.
         data_root: another data folder with the same classes; the default is the run's own, with the same images.
@@ -160,6 +162,7 @@ def evaluate(
         split=split,
         checkpoint=checkpoint,
         flip_tta=flip_tta,
+        calibrate=calibrate,
         network=network,
         data_root=None if data_root is None else user_path(data_root),
     )
@@ -171,6 +174,7 @@ def predict(
     *,
     top: int = 5,
     checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
     network: NetworkSource | None = None,
 ) -> list[Prediction]:
     """Classify image files.
@@ -180,18 +184,23 @@ def predict(
         images: files of any size and format.
         top: number of classes to return for each image, the most probable first.
         checkpoint: `best`, `last` or a path.
+        calibrated: see `load_model`.
         network: see `evaluate`.
     """
     files = image_paths(images)
     with _loading():
         from cifar100.results.predict import classify
 
-    trained = load_model(run, checkpoint=checkpoint, network=network)
+    trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
     return list(classify(trained, files, top=top))
 
 
 def load_model(
-    run: str | PathLike[str], *, checkpoint: str | PathLike[str] = "best", network: NetworkSource | None = None
+    run: str | PathLike[str],
+    *,
+    checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
+    network: NetworkSource | None = None,
 ) -> TrainedNetwork:
     """Load a trained network, to call with images.
 
@@ -201,12 +210,17 @@ def load_model(
     Args:
         run: a run folder or an experiment's name.
         checkpoint: `best`, `last` or a path.
+        calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
         network: see `evaluate`.
     """
+    check_flag("calibrated", calibrated)
     with _loading():
+        from cifar100.results.calibration import with_temperature
         from cifar100.runs.trained_network import load_trained
 
-    return load_trained(find_run_folder(run), checkpoint, network=network)
+    folder = find_run_folder(run)
+    trained = load_trained(folder, checkpoint, network=network)
+    return with_temperature(trained, folder) if calibrated else trained
 
 
 def list_runs() -> list[RunSummary]:

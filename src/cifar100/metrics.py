@@ -29,18 +29,34 @@ def top5_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
     return (top5 == labels[:, None]).any(dim=1).float()
 
 
+def brier_score(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the squared distance of each image's probabilities from its label, 0 to 2 (Brier, 1950)."""
+    return (logits.softmax(dim=1) - F.one_hot(labels, logits.shape[1])).square().sum(dim=1)
+
+
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "loss": loss,
     "accuracy": accuracy,
     "top5_accuracy": top5_accuracy,
 }
+"""Measured after every epoch and by `evaluate`."""
+
+EVALUATION_METRICS = {"brier_score": brier_score}
+"""Measured by `evaluate` only."""
 
 
 def label(name: str) -> str:
     """Return a metric's name for people: `top-5 accuracy`."""
-    return re.sub(r"^top(\d+)_", r"top-\1 ", name).replace("_", " ")
+    names = {
+        "precision": "macro precision",
+        "recall": "macro recall",
+        "f1_score": "macro F1 score",
+        "brier_score": "Brier score",
+    }
+    return names.get(name, re.sub(r"^top(\d+)_", r"top-\1 ", name).replace("_", " "))
 
 
 def text(name: str, value: float) -> str:
-    """Return a metric's value for people: accuracies as percentages, other metrics as numbers."""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+    """Return a metric's value for people: fractions of images as percentages, other metrics as numbers."""
+    is_percentage = name.endswith("accuracy") or name in ("precision", "recall", "f1_score")
+    return f"{value:.2%}" if is_percentage else f"{value:.4f}"

@@ -15,7 +15,8 @@ from trained_networks import stub
 from cifar100 import commands, metrics
 from cifar100.cli.main import run_command_line
 from cifar100.cli.results import show_evaluation
-from cifar100.results.evaluate import Evaluation, describe, measure
+from cifar100.results.evaluate import Evaluation, Measurement, describe
+from cifar100.results.measures import measure
 from cifar100.results.predict import ClassProbability, Prediction
 from cifar100.runs.folder import RunFolder
 
@@ -23,44 +24,47 @@ LABELS = torch.tensor([0, 1, 2, 5])
 
 
 def evaluation() -> Evaluation:
-    return describe(torch.eye(6)[:4], LABELS, stub(nn.Identity()), run=RunFolder(Path("logs/x")), split="test")
+    run = RunFolder(Path("logs/x"))
+    return describe(torch.eye(6)[:4], LABELS, stub(nn.Identity()), run=run, split="test", images_sha256="")
 
 
 def test_what_is_shown_names_the_data_every_metric_and_the_hardest_class(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(metrics.METRICS, "brier_score", lambda logits, labels: torch.full((len(labels),), 0.25))
+    monkeypatch.setitem(metrics.METRICS, "confidence", lambda logits, labels: torch.full((len(labels),), 0.25))
     show_evaluation(evaluation())
-    rows = {line[:21].strip(): line[21:].strip() for line in capsys.readouterr().out.splitlines()}
+    rows = {line.split("  ")[0]: line.partition("  ")[2].strip() for line in capsys.readouterr().out.splitlines()}
     assert rows["data"] == "Six things, custom data, 6 classes"
     assert rows["images"] == "4, test"
     assert rows["weights"] == "best.ckpt, epoch 3"
-    assert rows["accuracy"] == "75.00%  (95 % interval 30.06% to 95.44%)"
-    assert rows["top-5 accuracy"] == "100.00%"
-    assert rows["superclass accuracy"] == "100.00%"
-    assert rows["brier score"] == "0.2500"
+    assert rows["accuracy"] == "75.00%   30.06% to 95.44%"
+    assert rows["top-5 accuracy"] == "100.00%  51.01% to 100.00%"
+    assert rows["superclass accuracy"].startswith("100.00%")
+    assert rows["confidence"] == "0.2500   0.2500 to 0.2500"
     assert rows["worst classes"].startswith("f 0%")
 
 
 def test_flip_augmentation_is_shown_separately(capsys: pytest.CaptureFixture[str]) -> None:
     better = torch.eye(6)[:4]
     better[3, 5] = 2.0
-    show_evaluation(replace(evaluation(), flip_tta=measure(better, LABELS)))
-    accuracies = [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.split()[0] == "accuracy"]
+    metrics = measure(better, LABELS, num_classes=6)
+    show_evaluation(replace(evaluation(), flip_tta=Measurement(metrics=metrics)))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    accuracies = [words[1] for words in lines if words[0] == "accuracy"]
     assert accuracies == ["75.00%", "100.00%"]  # below the line "with flip TTA"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], {"split": "test", "checkpoint": "best", "flip_tta": False, "data_root": None}),
+        ([], {"split": "test", "checkpoint": "best", "flip_tta": False, "calibrate": False, "data_root": None}),
         (
             ["--data.root", "other"],
-            {"split": "test", "checkpoint": "best", "flip_tta": False, "data_root": "other"},
+            {"split": "test", "checkpoint": "best", "flip_tta": False, "calibrate": False, "data_root": "other"},
         ),
         (
             ["--split", "validation", "--checkpoint", "last", "--flip-tta"],
-            {"split": "validation", "checkpoint": "last", "flip_tta": True, "data_root": None},
+            {"split": "validation", "checkpoint": "last", "flip_tta": True, "calibrate": False, "data_root": None},
         ),
     ],
 )
@@ -93,7 +97,7 @@ def test_predictions_are_shown_as_tables_and_as_json(
 
     monkeypatch.setattr(commands, "predict", fake)
     run_command_line(["predict", "x", "a[1].png", "b.png", "--top", "2"])
-    assert calls == [("x", ["a[1].png", "b.png"], {"top": 2, "checkpoint": "best"})]
+    assert calls == [("x", ["a[1].png", "b.png"], {"top": 2, "checkpoint": "best", "calibrated": False})]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "a[1].png"
     assert lines[1].split() == ["75.00%", "apple", "fruit", "█" * 22]

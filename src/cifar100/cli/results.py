@@ -16,6 +16,7 @@ from cifar100.terminal import say, show
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from cifar100.results.calibration import Calibration
     from cifar100.results.evaluate import Evaluation, Measurement
     from cifar100.results.predict import Prediction
 
@@ -34,6 +35,11 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
         "--flip-tta", action="store_true", help="also average each image with its mirror image; reported separately"
     )
     parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit a temperature on the validation images and save it, for `predict --calibrated`",
+    )
+    parser.add_argument(
         "--data.root", dest="data_root", metavar="DIR", help="another data folder with the same classes, as it is now"
     )
 
@@ -45,30 +51,39 @@ def _evaluate(options: Namespace) -> None:
             split=options.split,
             checkpoint=options.checkpoint,
             flip_tta=options.flip_tta,
+            calibrate=options.calibrate,
             data_root=options.data_root,
         )
     )
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
-    """Print every metric, and the classes with the highest and the lowest accuracy."""
+    """Print every figure with its 95 % interval, and the classes with the highest and the lowest accuracy."""
+    from rich.text import Text
+
     table = _plain_table()
     table.add_row("data", printable(evaluation.data))
     table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
     table.add_row(
         "weights", f"{printable(evaluation.checkpoint)}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged
     )
-    _add_metrics(table, evaluation)
-    if evaluation.superclass is not None:
-        table.add_row("superclass accuracy", f"{evaluation.superclass:.2%}")
-    if evaluation.flip_tta is not None:
-        table.add_row("with flip TTA", "test-time augmentation: mean logits of the image and its mirror image")
-        _add_metrics(table, evaluation.flip_tta, indent="  ")
-    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1], reverse=True)
+    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1].recall, reverse=True)
     for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
-        shown = (f"{printable(name, max_length=60)} {accuracy:.0%}" for name, accuracy in classes)
+        shown = (f"{printable(name, max_length=60)} {measures.recall:.0%}" for name, measures in classes)
         table.add_row(title, ", ".join(shown))
     show(table)
+    say()
+    figures = _plain_table()
+    figures.add_row("", "", Text("95 % interval", style="dim"))
+    _add_metrics(figures, evaluation)
+    _add_calibration(figures, evaluation.calibration)
+    if evaluation.calibrated is not None:
+        figures.add_row(f"with temperature {evaluation.calibrated.temperature:.3f}", "", _whose(evaluation))
+        _add_calibration(figures, evaluation.calibrated, indent="  ", all_figures=True)
+    if evaluation.flip_tta is not None:
+        figures.add_row("with flip TTA", "", "test-time augmentation: mean logits of the image and its mirror image")
+        _add_metrics(figures, evaluation.flip_tta, indent="  ")
+    show(figures)
 
 
 def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:
@@ -76,23 +91,43 @@ def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") ->
 
     from cifar100.metrics import label, text
 
-    for name, value in measurement.metrics.items():
-        shown = Text(text(name, value))
-        if name == "accuracy":
-            low, high = measurement.top1_interval
-            shown = Text.assemble((text(name, value), "bold"), f"  (95 % interval {low:.2%} to {high:.2%})")
-        table.add_row(indent + label(name), shown)
+    for name, estimate in measurement.metrics.items():
+        low, high = (text(name, bound) for bound in estimate.interval)
+        style = "bold" if name == "accuracy" else ""
+        table.add_row(indent + label(name), Text(text(name, estimate.value), style=style), f"{low} to {high}")
+
+
+def _add_calibration(table: Table, calibration: Calibration, *, indent: str = "", all_figures: bool = False) -> None:
+    if all_figures:
+        table.add_row(f"{indent}loss", f"{calibration.loss:.4f}", "")
+        table.add_row(f"{indent}Brier score", f"{calibration.brier_score:.4f}", "")
+    same_size = f"bins of equal width; {calibration.ece_equal_mass:.4f} in bins of equally many images"
+    table.add_row(f"{indent}calibration error", f"{calibration.ece_equal_width:.4f}", same_size)
+
+
+def _whose(evaluation: Evaluation) -> str:
+    """Return on which images the temperature was fitted."""
+    return "fitted on these images" if evaluation.split == "validation" else "fitted on the validation images"
 
 
 def _add_predict_options(parser: ArgumentParser) -> None:
     _add_run_options(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
     parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image (default: 5)")
+    parser.add_argument(
+        "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
 
 def _predict(options: Namespace) -> None:
-    predictions = commands.predict(options.run, options.images, top=options.top, checkpoint=options.checkpoint)
+    predictions = commands.predict(
+        options.run,
+        options.images,
+        top=options.top,
+        checkpoint=options.checkpoint,
+        calibrated=options.calibrated,
+    )
     if options.json:
         for line in json_text([asdict(prediction) for prediction in predictions]).splitlines():
             say(line)

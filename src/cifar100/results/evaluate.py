@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -13,11 +12,19 @@ from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
+from cifar100.data.folder.layout import content_sha256
 from cifar100.errors import UserError
-from cifar100.files.atomic import remove_partial_files, write_json
-from cifar100.metrics import METRICS
 from cifar100.models import NetworkSource
+from cifar100.results.calibration import (
+    Calibration,
+    calibration,
+    fit_temperature,
+    save_temperature,
+    saved_temperature,
+)
 from cifar100.results.evaluation_data import images_of
+from cifar100.results.measures import ClassMeasures, Estimate, class_measures, measure
+from cifar100.results.saved_evaluation import save_evaluation
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.terminal import console, warn
@@ -29,26 +36,28 @@ BATCH_SIZE = 500
 class Measurement:
     """The metrics of one set of logits."""
 
-    metrics: dict[str, float]
-    """The mean of each metric of `cifar100.metrics.METRICS`. Accuracies are fractions, 0 to 1."""
-
-    top1_interval: tuple[float, float]
-    """95 % confidence interval of the accuracy over the choice of images (Wilson score interval)."""
+    metrics: dict[str, Estimate]
+    """Name -> figure with its 95 % interval and number of images; see `measure`. Accuracies are fractions, 0 to 1."""
 
     @property
     def top1(self) -> float:
         """The accuracy, 0 to 1."""
-        return self.metrics["accuracy"]
+        return self.metrics["accuracy"].value
+
+    @property
+    def top1_interval(self) -> tuple[float, float]:
+        """95 % confidence interval of the accuracy over the choice of images."""
+        return self.metrics["accuracy"].interval
 
     @property
     def top5(self) -> float:
         """The top-5 accuracy, 0 to 1."""
-        return self.metrics["top5_accuracy"]
+        return self.metrics["top5_accuracy"].value
 
     @property
     def loss(self) -> float:
         """Mean cross-entropy in nats, without label smoothing."""
-        return self.metrics["loss"]
+        return self.metrics["loss"].value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +73,17 @@ class Evaluation(Measurement):
     data: str
     split: str
     num_images: int
-    superclass: float | None
-    """Fraction of images whose predicted class has the right superclass; None without superclasses."""
+    images_sha256: str
+    """Identity of the images and labels; see `content_sha256`."""
 
-    per_class: dict[str, float]
-    """Accuracy by class name; classes without images are left out."""
+    per_class: dict[str, ClassMeasures]
+    """By class name; classes without images are left out."""
+
+    calibration: Calibration
+    """Of the probabilities as trained."""
+
+    calibrated: Calibration | None = None
+    """With the temperature that was fitted on validation images; None if none was."""
 
     flip_tta: Measurement | None = None
     """Flip test-time augmentation: the mean logits of each image and its mirror image; None unless asked for.
@@ -82,16 +97,18 @@ def evaluate(
     split: Literal["test", "validation"],
     checkpoint: str | PathLike[str],
     flip_tta: bool = False,
+    calibrate: bool = False,
     network: NetworkSource | None = None,
     data_root: Path | None = None,
 ) -> Evaluation:
-    """Measure a run's network and write `evaluation_<split>.json` into the run folder, with a warning if that fails.
+    """Measure a run's network and save the result in the run folder, with a warning if that fails.
 
     Args:
         run: the run folder.
         split: `test`, or the run's own `validation` images.
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation.
+        calibrate: fit a temperature on the validation images and save it in the run.
         network: see `load_trained`.
         data_root: data folder to measure on, whatever it holds; a line says what differs from the data of the run.
             None: that of the run, which must hold the same images.
@@ -101,46 +118,41 @@ def evaluate(
     """
     check_choice("split", split, ("test", "validation"))
     check_flag("flip_tta", flip_tta)
+    check_flag("calibrate", calibrate)
     trained = load_trained(run, checkpoint, network=network)
+    if calibrate:
+        _calibrate(trained, run, data_root=data_root)
     images, labels, data = images_of(trained, run, split=split, data_root=data_root)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)
-    logits = _all_logits(trained, pixels)
-    evaluation = replace(describe(logits, truth, trained, run=run, split=split), data=data.describe())
+    logits = all_logits(trained, pixels)
+    identity = content_sha256(images, labels, data)
+    evaluation = replace(
+        describe(logits, truth, trained, run=run, split=split, images_sha256=identity), data=data.describe()
+    )
     if flip_tta:
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
-        mean = (logits + _all_logits(trained, pixels.flip(3))) / 2
-        evaluation = replace(evaluation, flip_tta=measure(mean, truth))
-    _save(evaluation, run)
+        mean = (logits + all_logits(trained, pixels.flip(3))) / 2
+        evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
+    try:
+        save_evaluation(asdict(evaluation), run, split=split, logits=logits, labels=truth)
+    except UserError as error:  # the figures are still worth showing
+        warn(str(error))
     return evaluation
 
 
-def _save(evaluation: Evaluation, run: RunFolder) -> None:
-    """Write the result into the run folder. If that is impossible, the figures are still worth showing."""
-    remove_partial_files(run.path)
-    try:
-        write_json(asdict(evaluation), run.evaluation(evaluation.split))
-    except UserError as error:
-        warn(str(error))
-
-
-def measure(logits: Tensor, labels: Tensor) -> Measurement:
-    """Compute all metrics of logits, float (N, num_classes), and labels, int64 (N,)."""
-    metrics = {name: metric(logits, labels).double().mean().item() for name, metric in METRICS.items()}
-    correct = round(metrics["accuracy"] * len(labels))
-    return Measurement(metrics=metrics, top1_interval=wilson_interval(correct, len(labels)))
-
-
-def describe(logits: Tensor, labels: Tensor, trained: TrainedNetwork, *, run: RunFolder, split: str) -> Evaluation:
+def describe(
+    logits: Tensor,
+    labels: Tensor,
+    trained: TrainedNetwork,
+    *,
+    run: RunFolder,
+    split: str,
+    images_sha256: str,
+) -> Evaluation:
     """Return the evaluation of logits, float (N, num_classes), against labels, int64 (N,)."""
-    measurement = measure(logits, labels)
-    info, predicted = trained.info, logits.argmax(dim=1)
-    superclass = None
-    if info.class_to_superclass:
-        to_superclass = torch.tensor(info.class_to_superclass)
-        superclass = (to_superclass[predicted] == to_superclass[labels]).float().mean().item()
+    info, fitted = trained.info, saved_temperature(run, trained)
     return Evaluation(
-        metrics=measurement.metrics,
-        top1_interval=measurement.top1_interval,
+        metrics=_metrics(logits, labels, trained),
         run=run.name,
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
@@ -148,29 +160,30 @@ def describe(logits: Tensor, labels: Tensor, trained: TrainedNetwork, *, run: Ru
         data=info.describe(),
         split=split,
         num_images=len(labels),
-        superclass=superclass,
-        per_class=_per_class(predicted, labels, info.class_names),
+        images_sha256=images_sha256,
+        per_class=class_measures(labels.numpy(), logits.argmax(dim=1).numpy(), info.class_names),
+        calibration=calibration(logits, labels),
+        calibrated=None if fitted is None else calibration(logits, labels, temperature=fitted.temperature),
     )
 
 
-def wilson_interval(correct: int, total: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a fraction (Wilson, 1927); it stays within 0 and 1."""
-    fraction = correct / total
-    centre = (fraction + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(fraction * (1 - fraction) / total + z * z / (4 * total * total))
-    return centre - half, centre + half
-
-
-def _all_logits(trained: TrainedNetwork, images: Tensor) -> Tensor:
+def all_logits(trained: TrainedNetwork, images: Tensor, *, doing: str = "evaluating") -> Tensor:
+    """Return the logits of images, uint8 (N, 3, 32, 32): float32 (N, num_classes) on the CPU. Shows progress."""
     target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
-    shown = track(starts, "evaluating", console=target, transient=True, disable=not target.is_terminal)
+    shown = track(starts, doing, console=target, transient=True, disable=not target.is_terminal)
     return torch.cat([trained.logits(images[start : start + BATCH_SIZE]).cpu() for start in shown])
 
 
-def _per_class(predicted: Tensor, labels: Tensor, names: tuple[str, ...]) -> dict[str, float]:
-    totals = torch.bincount(labels, minlength=len(names))
-    hits = torch.bincount(labels[predicted == labels], minlength=len(names))
-    return {
-        name: hits[index].item() / totals[index].item() for index, name in enumerate(names) if totals[index].item() > 0
-    }
+def _metrics(logits: Tensor, labels: Tensor, trained: TrainedNetwork) -> dict[str, Estimate]:
+    return measure(
+        logits, labels, num_classes=trained.info.num_classes, class_to_superclass=trained.info.class_to_superclass
+    )
+
+
+def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> None:
+    """Fit the temperature on the validation images, and save it in the run."""
+    images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
+    logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
+    temperature = fit_temperature(logits, torch.from_numpy(labels))
+    save_temperature(temperature, num_images=len(labels), trained=trained, run=run)

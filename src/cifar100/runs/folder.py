@@ -41,6 +41,7 @@ class RunFolder:
         self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
+        self.calibration = path / "calibration.json"
         self.checkpoints = path / "lightning_checkpoints"
         self.tensorboard = path / "lightning_logs"
         self.status = path / "status.json"
@@ -67,6 +68,10 @@ class RunFolder:
     def evaluation(self, split: str) -> Path:
         """Return the path of the result of `cifar100 evaluate` on a split."""
         return self.path / f"evaluation_{split}.json"
+
+    def logits(self, split: str) -> Path:
+        """Return the path of the logits behind that result."""
+        return self.path / f"logits_{split}.npz"
 
 
 def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], None]) -> RunFolder:

@@ -46,6 +46,9 @@ class TrainedNetwork:
 
     device: torch.device
 
+    temperature: float = 1.0
+    """Divides the logits before they become probabilities; see `cifar100.results.calibration`."""
+
     @property
     def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Mean and standard deviation of each channel in training, pixels in 0..1."""
@@ -64,8 +67,8 @@ class TrainedNetwork:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
-        batches = torch.split(images, BATCH_SIZE)
-        return torch.cat([self.logits(batch).softmax(dim=1).to(images.device) for batch in batches])
+        batches = (self.logits(batch) / self.temperature for batch in torch.split(images, BATCH_SIZE))
+        return torch.cat([logits.softmax(dim=1).to(images.device) for logits in batches])
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from cifar100.files.regular import open_regular
 from cifar100.files.untrusted_zip import open_zip, read_member
 
-_DTYPES = ("uint8", "int64")
-"""The types of images and of labels."""
+_DTYPES = ("uint8", "int64", "float16")
+"""The types of images, labels and logits."""
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """Return the array of a .npy file that `numpy.save` wrote: uint8 or int64.
+    """Return the array of a .npy file that `numpy.save` wrote: uint8, int64 or float16.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.
