@@ -314,7 +314,7 @@ def test_evaluation_agrees_with_training_and_writes_its_file(settings: Callable[
     assert validation.epoch == best["epoch"]
     test = commands.evaluate(run.path, checkpoint="last")
     assert (test.split, test.num_images, test.epoch) == ("test", 200, 3)
-    assert json.loads(run.evaluation("test").read_text())["metrics"]["accuracy"] == test.top1
+    assert json.loads(run.evaluation("test").read_text())["metrics"]["accuracy"]["value"] == test.top1
 
 
 def test_flip_augmentation_averages_the_logits_of_both_views(
@@ -330,11 +330,15 @@ def test_flip_augmentation_averages_the_logits_of_both_views(
     run_command_line(["evaluate", run.name, "--checkpoint", "last", "--flip-tta"])
     assert "with flip TTA" in capsys.readouterr().out
     written = json.loads(run.evaluation("test").read_text())
-    assert written["metrics"] == plain.metrics
-    assert written["flip_tta"]["metrics"]["accuracy"] == pytest.approx(
+    assert {name: figure["value"] for name, figure in written["metrics"].items()} == {
+        name: figure.value for name, figure in plain.metrics.items()
+    }
+    assert written["flip_tta"]["metrics"]["accuracy"]["value"] == pytest.approx(
         (logits.argmax(1) == labels).float().mean().item()
     )
-    assert written["flip_tta"]["metrics"]["loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-4)
+    assert written["flip_tta"]["metrics"]["loss"]["value"] == pytest.approx(
+        F.cross_entropy(logits, labels).item(), rel=1e-4
+    )
 
 
 def test_predictions_are_those_of_the_evaluated_network(settings: Callable[..., Config], tiny_data: Path) -> None:

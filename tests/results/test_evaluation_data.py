@@ -61,7 +61,7 @@ def test_replaced_images_are_never_measured_as_the_old_ones(
     result = measured(run, root=data)  # the advice, followed
     assert result.top1 == 0
     assert f"{data} holds other test images or labels than the run was trained with" in capsys.readouterr().out
-    assert json.loads(run.evaluation("test").read_text())["metrics"]["accuracy"] == 0
+    assert json.loads(run.evaluation("test").read_text())["metrics"]["accuracy"]["value"] == 0
 
 
 def test_edited_test_labels_are_noticed(run: RunFolder, data: Path) -> None:

@@ -70,7 +70,9 @@ def fraction(correct: int, total: int) -> Estimate:
     value = correct / total
     centre = (value + Z_95**2 / (2 * total)) / (1 + Z_95**2 / total)
     half = Z_95 / (1 + Z_95**2 / total) * math.sqrt(value * (1 - value) / total + Z_95**2 / (4 * total * total))
-    return Estimate(value=value, interval=(max(0.0, centre - half), min(1.0, centre + half)), num_images=total)
+    low = centre - half if correct > 0 else 0.0  # exactly, without the rounding error
+    high = centre + half if correct < total else 1.0
+    return Estimate(value=value, interval=(low, high), num_images=total)
 
 
 def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
