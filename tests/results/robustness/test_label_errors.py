@@ -50,9 +50,7 @@ def test_the_figures_are_those_of_a_loop_over_the_images() -> None:
         guess = (labels[image] + rng.integers(1, 5)) % 5
         entries.append(entry(image, int(labels[image]), int(guess), tuple(int(vote) for vote in votes)))
     source = list_file(errors_text(*entries))
-    figures = measure_label_errors(
-        predicted, labels, read_label_errors(source, labels, num_classes=5), source=source
-    )
+    figures = measure_label_errors(predicted, labels, read_label_errors(source, labels, num_classes=5), source=source)
     wrong = {one["id"]: one for one in entries if one["mturk"]["given"] < 3}
     num_right = num_counted = num_right_rest = 0
     for image in range(400):

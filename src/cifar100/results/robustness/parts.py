@@ -31,7 +31,8 @@ from cifar100.results.robustness.label_errors import (
     read_label_errors,
 )
 
-GENERATED = "generated"
+GENERATED = Path("generated")
+"""Stands for corruptions that are generated. Give a folder of this name by its absolute path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,8 @@ class Parts:
     label_errors: Path | None = None
     """A list of label errors in the form of cleanlab's. It implies `corrected`; None: cleanlab's list."""
 
-    corruptions: Path | Literal["generated"] | None = None
-    """The folder of CIFAR-100-C, or `generated`."""
+    corruptions: Path | None = None
+    """The folder of CIFAR-100-C, or `GENERATED`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +149,13 @@ def _check_training_data(source: ListFile, measured: Measured) -> None:
         )
 
 
-def _corrupted_images(place: Path | str, measured: Measured) -> CorruptedImages:
+def _corrupted_images(place: Path, measured: Measured) -> CorruptedImages:
     if place == GENERATED:
         from cifar100.results.robustness.generated_corruptions import GeneratedCorruptions  # imports Albumentations
 
         return GeneratedCorruptions(measured.images)
     _refuse_validation("--corruptions DIR", measured)
-    return CorruptionFiles(Path(place), measured.labels)
+    return CorruptionFiles(place, measured.labels)
 
 
 def _refuse_validation(option: str, measured: Measured) -> None:
