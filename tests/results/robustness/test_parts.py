@@ -165,6 +165,7 @@ def test_the_training_images_must_be_those_of_the_list(tmp_path: Path, monkeypat
     [
         (Parts(fair=True), "--fair"),
         (Parts(corrected=True), "--corrected"),
+        (Parts(duplicates=Path("my.csv")), "--duplicates"),
         (Parts(corruptions=Path("folder")), "--corruptions DIR"),
     ],
 )

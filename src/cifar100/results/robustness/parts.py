@@ -129,7 +129,7 @@ class PreparedParts:
 
 def _read_list(published: PublishedList, custom: Path | None, measured: Measured, *, option: str) -> ListFile:
     """Return a list about the test images; a published one only for the official images."""
-    _refuse_validation(option, measured)
+    _refuse_validation(option if custom is None else published.option, measured)
     is_official = measured.data.sha256.get("test") == OFFICIAL_SHA256["test"]
     source = read_custom(published, custom) if custom is not None else None
     if not is_official and (source is None or source.is_published):
