@@ -139,6 +139,11 @@ def evaluate(
     checkpoint: str | PathLike[str] = "best",
     flip_tta: bool = False,
     calibrate: bool = False,
+    fair: bool = False,
+    duplicates: str | PathLike[str] | None = None,
+    corrected: bool = False,
+    label_errors: str | PathLike[str] | None = None,
+    corruptions: str | PathLike[str] | None = None,
     network: NetworkSource | None = None,
     data_root: str | PathLike[str] | None = None,
 ) -> Evaluation:
@@ -150,19 +155,35 @@ def evaluate(
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
         calibrate: fit a temperature on the validation images and save it in the run, for calibrated probabilities.
+        fair: also measure without the test images that have a near-duplicate among the training images.
+        duplicates: a list in the form of ciFAIR's, which is downloaded otherwise; implies `fair`.
+        corrected: also measure without the test images whose label is wrong, and with corrected labels.
+        label_errors: a list in the form of cleanlab's, which is downloaded otherwise; implies `corrected`.
+        corruptions: also measure on corrupted images: the folder of CIFAR-100-C, or `generated`.
         network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
             a function of the number of classes that returns one.
         data_root: another data folder with the same classes; the default is the run's own, with the same images.
     """
+    check_flag("fair", fair)
+    check_flag("corrected", corrected)
     with _loading():
         from cifar100.results.evaluate import evaluate
+        from cifar100.results.robustness.parts import Parts
 
+    parts = Parts(
+        fair=fair,
+        duplicates=None if duplicates is None else user_path(duplicates),
+        corrected=corrected,
+        label_errors=None if label_errors is None else user_path(label_errors),
+        corruptions=None if corruptions is None else user_path(corruptions),
+    )
     return evaluate(
         find_run_folder(run),
         split=split,
         checkpoint=checkpoint,
         flip_tta=flip_tta,
         calibrate=calibrate,
+        parts=parts,
         network=network,
         data_root=None if data_root is None else user_path(data_root),
     )

@@ -54,18 +54,32 @@ def test_flip_augmentation_is_shown_separately(capsys: pytest.CaptureFixture[str
     assert accuracies == ["75.00%", "100.00%"]  # below the line "with flip TTA"
 
 
+DEFAULTS: dict[str, Any] = {
+    "split": "test",
+    "checkpoint": "best",
+    "flip_tta": False,
+    "calibrate": False,
+    "fair": False,
+    "duplicates": None,
+    "corrected": False,
+    "label_errors": None,
+    "corruptions": None,
+    "data_root": None,
+}
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], {"split": "test", "checkpoint": "best", "flip_tta": False, "calibrate": False, "data_root": None}),
-        (
-            ["--data.root", "other"],
-            {"split": "test", "checkpoint": "best", "flip_tta": False, "calibrate": False, "data_root": "other"},
-        ),
+        ([], {}),
+        (["--data.root", "other"], {"data_root": "other"}),
         (
             ["--split", "validation", "--checkpoint", "last", "--flip-tta"],
-            {"split": "validation", "checkpoint": "last", "flip_tta": True, "calibrate": False, "data_root": None},
+            {"split": "validation", "checkpoint": "last", "flip_tta": True},
         ),
+        (["--fair", "--corrected"], {"fair": True, "corrected": True}),
+        (["--duplicates", "a.csv", "--label-errors", "b.json"], {"duplicates": "a.csv", "label_errors": "b.json"}),
+        (["--corruptions", "generated"], {"corruptions": "generated"}),
     ],
 )
 def test_evaluate_passes_its_options(
@@ -79,7 +93,7 @@ def test_evaluate_passes_its_options(
 
     monkeypatch.setattr(commands, "evaluate", fake)
     run_command_line(["evaluate", "x", *arguments])
-    assert calls == [("x", expected)]
+    assert calls == [("x", DEFAULTS | expected)]
 
 
 def test_predictions_are_shown_as_tables_and_as_json(

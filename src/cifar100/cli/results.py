@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.robustness import add_robustness
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
@@ -39,8 +40,35 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="fit a temperature on the validation images and save it, for `predict --calibrated`",
     )
+    _add_robustness_options(parser)
     parser.add_argument(
         "--data.root", dest="data_root", metavar="DIR", help="another data folder with the same classes, as it is now"
+    )
+
+
+def _add_robustness_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--fair",
+        action="store_true",
+        help="also without the test images that have a near-duplicate among the training images (ciFAIR's list)",
+    )
+    parser.add_argument(
+        "--duplicates", metavar="FILE", help="as --fair, with a list in the form of ciFAIR's duplicates_cifar100.csv"
+    )
+    parser.add_argument(
+        "--corrected",
+        action="store_true",
+        help="also without the test images whose label is wrong, and with corrected labels (cleanlab's list)",
+    )
+    parser.add_argument(
+        "--label-errors",
+        metavar="FILE",
+        help="as --corrected, with a list in the form of cleanlab's cifar100_mturk.json",
+    )
+    parser.add_argument(
+        "--corruptions",
+        metavar="DIR|generated",
+        help="also on corrupted images: the folder of CIFAR-100-C, or similar ones that are generated",
     )
 
 
@@ -52,6 +80,11 @@ def _evaluate(options: Namespace) -> None:
             checkpoint=options.checkpoint,
             flip_tta=options.flip_tta,
             calibrate=options.calibrate,
+            fair=options.fair,
+            duplicates=options.duplicates,
+            corrected=options.corrected,
+            label_errors=options.label_errors,
+            corruptions=options.corruptions,
             data_root=options.data_root,
         )
     )
@@ -83,6 +116,8 @@ def show_evaluation(evaluation: Evaluation) -> None:
     if evaluation.flip_tta is not None:
         figures.add_row("with flip TTA", "", "test-time augmentation: mean logits of the image and its mirror image")
         _add_metrics(figures, evaluation.flip_tta, indent="  ")
+    if evaluation.robustness is not None:
+        add_robustness(figures, evaluation.robustness)
     show(figures)
 
 

@@ -7,13 +7,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
 from cifar100.data.folder.layout import content_sha256
 from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
 from cifar100.models import NetworkSource
 from cifar100.results.calibration import (
     Calibration,
@@ -24,6 +27,7 @@ from cifar100.results.calibration import (
 )
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.measures import ClassMeasures, Estimate, class_measures, measure
+from cifar100.results.robustness.parts import Measured, Parts, PreparedParts, Robustness
 from cifar100.results.saved_evaluation import save_evaluation
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
@@ -90,6 +94,9 @@ class Evaluation(Measurement):
 
     It needs twice the computation, so its metrics are always reported separately."""
 
+    robustness: Robustness | None = None
+    """Without near-duplicates, with corrected labels, on corrupted images; None unless asked for."""
+
 
 def evaluate(
     run: RunFolder,
@@ -98,6 +105,7 @@ def evaluate(
     checkpoint: str | PathLike[str],
     flip_tta: bool = False,
     calibrate: bool = False,
+    parts: Parts | None = None,
     network: NetworkSource | None = None,
     data_root: Path | None = None,
 ) -> Evaluation:
@@ -109,12 +117,13 @@ def evaluate(
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation.
         calibrate: fit a temperature on the validation images and save it in the run.
+        parts: what to measure besides; None: nothing.
         network: see `load_trained`.
         data_root: data folder to measure on, whatever it holds; a line says what differs from the data of the run.
             None: that of the run, which must hold the same images.
 
     Raises:
-        UserError: the run or its data are missing, damaged or have changed.
+        UserError: the run or its data are missing, damaged or have changed; or a list or file of `parts` is.
     """
     check_choice("split", split, ("test", "validation"))
     check_flag("flip_tta", flip_tta)
@@ -123,6 +132,15 @@ def evaluate(
     if calibrate:
         _calibrate(trained, run, data_root=data_root)
     images, labels, data = images_of(trained, run, split=split, data_root=data_root)
+    measured = Measured(
+        images=images,
+        labels=labels,
+        split=split,
+        data=data,
+        root=user_path(data_root or trained.config.data.root),
+        trained_on=trained.info,
+    )
+    prepared = PreparedParts(parts or Parts(), measured)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)
     logits = all_logits(trained, pixels)
     identity = content_sha256(images, labels, data)
@@ -133,6 +151,8 @@ def evaluate(
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + all_logits(trained, pixels.flip(3))) / 2
         evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
+    robustness = prepared.measure(logits.argmax(dim=1).numpy(), lambda others: _predicted(trained, others))
+    evaluation = replace(evaluation, robustness=robustness)
     try:
         save_evaluation(asdict(evaluation), run, split=split, logits=logits, labels=truth)
     except UserError as error:  # the figures are still worth showing
@@ -173,6 +193,12 @@ def all_logits(trained: TrainedNetwork, images: Tensor, *, doing: str = "evaluat
     starts = range(0, len(images), BATCH_SIZE)
     shown = track(starts, doing, console=target, transient=True, disable=not target.is_terminal)
     return torch.cat([trained.logits(images[start : start + BATCH_SIZE]).cpu() for start in shown])
+
+
+def _predicted(trained: TrainedNetwork, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the predicted labels, int64 (B,), of one batch of images, uint8 (B, 3, 32, 32)."""
+    predicted: NDArray[np.int64] = trained.logits(torch.from_numpy(images)).argmax(dim=1).cpu().numpy()
+    return predicted
 
 
 def _metrics(logits: Tensor, labels: Tensor, trained: TrainedNetwork) -> dict[str, Estimate]:

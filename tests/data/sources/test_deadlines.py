@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cifar100.data.sources import download as mirrors
+from cifar100.data.sources import web
 from cifar100.data.sources.deadlines import Watchdog, within
 from cifar100.data.sources.download import ARCHIVE, download
 from cifar100.errors import UserError
@@ -146,8 +147,8 @@ ATTACKS: dict[Attack, str] = {
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr(mirrors, "ARCHIVE_BYTES", SIZE)
-    monkeypatch.setattr(mirrors, "CONNECT_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(mirrors, "ANSWER_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(web, "CONNECT_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(web, "ANSWER_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(mirrors, "STALL_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(mirrors, "SPEED_WINDOW_SECONDS", 0.3)
     monkeypatch.setattr(mirrors, "PATIENT_WINDOW_SECONDS", 0.3)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cifar100.data.sources import download as mirrors
+from cifar100.data.sources import web
 from cifar100.data.sources.download import ARCHIVE, download
 from cifar100.errors import UserError
 
@@ -152,7 +153,7 @@ def servers(monkeypatch) -> Iterator[Mirrors]:
     monkeypatch.setattr(mirrors, "ARCHIVE_BYTES", len(CONTENT))
     monkeypatch.setattr(mirrors, "ARCHIVE_SHA256", hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(mirrors, "STALL_TIMEOUT_SECONDS", 0.75)
-    monkeypatch.setattr(mirrors, "ANSWER_TIMEOUT_SECONDS", 0.75)
+    monkeypatch.setattr(web, "ANSWER_TIMEOUT_SECONDS", 0.75)
     servers = Mirrors(monkeypatch)
     yield servers
     servers.server.shutdown()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,45 @@ def read_npz(path: Path, names: tuple[str, ...], *, max_bytes: int) -> dict[str,
     return {name: _read(io.BytesIO(content), len(content)) for name, content in contents.items()}
 
 
+@contextmanager
+def open_npy(path: Path) -> Iterator[NpyRows]:
+    """Yield the array of a .npy file to read in parts, so that memory does not grow with the file.
+
+    Raises:
+        OSError, ValueError: as `read_npy`.
+    """
+    with open_regular(path) as file:
+        shape, dtype = _read_header(file, os.fstat(file.fileno()).st_size)
+        yield NpyRows(file, shape, dtype)
+
+
+class NpyRows:
+    """An array in an open file. Unlike a memory map, it raises if the file becomes shorter; a map ends the process."""
+
+    def __init__(self, file: BufferedReader, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._file = file
+        self._offset = file.tell()
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the rows from `start` to before `stop`.
+
+        Raises:
+            OSError, ValueError: the file cannot be read, or became shorter.
+        """
+        assert 0 <= start <= stop <= self.shape[0]
+        shape = (stop - start, *self.shape[1:])
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self._file.seek(self._offset + start * row_bytes)
+        return _read_content(self._file, shape, self.dtype)
+
+
 def _read(file: BufferedReader | io.BytesIO, num_bytes: int) -> NDArray[Any]:
+    return _read_content(file, *_read_header(file, num_bytes))
+
+
+def _read_header(file: BufferedReader | io.BytesIO, num_bytes: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     version = npy.read_magic(file)
     if version not in readers:
@@ -63,7 +103,11 @@ def _read(file: BufferedReader | io.BytesIO, num_bytes: int) -> NDArray[Any]:
         raise ValueError(f"an array of type {dtype.name[:40]}, expected {' or '.join(_DTYPES)}")
     if any(type(size) is not int or size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != held:
         raise ValueError(f"an array of {f'{shape}'[:80]} {dtype.name}, but {held:,} bytes")
-    content = bytearray(held)
-    if file.readinto(content) != held:
+    return shape, dtype
+
+
+def _read_content(file: BufferedReader | io.BytesIO, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    content = bytearray(math.prod(shape) * dtype.itemsize)
+    if file.readinto(content) != len(content):
         raise ValueError("the file became shorter")
     return np.frombuffer(content, dtype).reshape(shape)  # writable

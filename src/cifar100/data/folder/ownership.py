@@ -14,6 +14,7 @@ from shlex import quote
 from cifar100.data.folder.layout import CSV_FILES, SPLITS, DataFolder
 from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
 from cifar100.data.sources.download import ARCHIVE
+from cifar100.data.sources.published_lists import DUPLICATES, LABEL_ERRORS
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, writing_below
 from cifar100.files.locks import holding, is_held
@@ -22,7 +23,7 @@ from cifar100.foreign_text import printable
 
 LOCK = ".cifar100.lock"
 
-_FILES = (RECORD, INFO, ARCHIVE, f"{ARCHIVE}.part", *CSV_FILES)
+_FILES = (RECORD, INFO, ARCHIVE, f"{ARCHIVE}.part", DUPLICATES.name, LABEL_ERRORS.name, *CSV_FILES)
 _FOLDERS = ("cifar-100-python", "cifar100_images", "packed")
 """Our names in a data folder, of regular files and of folders."""
 

@@ -8,12 +8,12 @@ import shutil
 import time
 from pathlib import Path
 from shlex import quote
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
-from cifar100.data.sources.deadlines import Session, Watchdog
+from cifar100.data.sources.deadlines import Watchdog
+from cifar100.data.sources.web import ServerError, answering, host
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.files.regular import open_regular, open_to_append
@@ -31,14 +31,8 @@ MIRRORS = (
 )
 """Servers of the same file, in the order of use."""
 
-CONNECT_TIMEOUT_SECONDS = 10.0
-ANSWER_TIMEOUT_SECONDS = 30.0
-"""A mirror whose answer is not complete by then, with all redirections, is abandoned."""
-
 STALL_TIMEOUT_SECONDS = 20.0
 """A mirror that sends none of the content for this long is abandoned."""
-
-MAX_REDIRECTIONS = 5
 
 SPEED_WINDOW_SECONDS = 10.0
 MIN_BYTES_PER_SECOND = 200_000
@@ -63,7 +57,7 @@ def download(folder: Path) -> Path:
         UserError: no mirror delivered the archive, or it cannot be written to `folder`.
     """
     path, part = folder / ARCHIVE, folder / f"{ARCHIVE}.part"
-    problems: dict[str, _MirrorError] = {}
+    problems: dict[str, ServerError] = {}
     with writing_below(folder):
         if path.is_file():
             if _has_official_content(path):
@@ -75,29 +69,17 @@ def download(folder: Path) -> Path:
                 try:
                     _fetch(url, part, patient=patient)
                     return part.replace(path)
-                except _MirrorError as problem:
+                except ServerError as problem:
                     problems[url] = problem
-                    report(f"{_host(url)}: {problem}")
-    found = "; ".join(f"{_host(url)}: {problem}" for url, problem in problems.items())
+                    report(f"{host(url)}: {problem}")
+    found = "; ".join(f"{host(url)}: {problem}" for url, problem in problems.items())
     raise UserError(
         f"{ARCHIVE} could not be downloaded ({found}); check the network, or download it by hand from {MIRRORS[0]} and "
         f"run: cifar100 prepare --source PATH --root {quote(str(folder))}"
     )
 
 
-class _MirrorError(Exception):
-    """The reason why a mirror did not deliver.
-
-    Unlike the exceptions of requests it is not an OSError, so that every OSError is about our own disk.
-    """
-
-    def __init__(self, message: str, *, bytes_per_second: float | None = None) -> None:
-        super().__init__(message)
-        self.bytes_per_second = bytes_per_second
-        """None if a second turn is pointless."""
-
-
-def _second_turn(problems: dict[str, _MirrorError]) -> list[str]:
+def _second_turn(problems: dict[str, ServerError]) -> list[str]:
     """Return the mirrors that are worth a second turn, the fastest first."""
     speeds = {url: problem.bytes_per_second for url, problem in problems.items()}
     return sorted((url for url in speeds if speeds[url] is not None), key=lambda url: -(speeds[url] or 0.0))
@@ -120,58 +102,28 @@ def _fetch(url: str, part: Path, *, patient: bool) -> None:
     """Download from one mirror what the partial file lacks, and verify the checksum."""
     start = _size(part)
     size = f"from {start / 1e6:.0f} of {ARCHIVE_BYTES / 1e6:.0f} MB" if start else f"{ARCHIVE_BYTES / 1e6:.0f} MB"
-    report(f"{'resuming' if start else 'downloading'} {ARCHIVE} ({size}) from {_host(url)}")
-    # Some servers declare the gzip of the archive as the encoding of the transfer: take the bytes as they are.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    try:
-        with (
-            Watchdog(ANSWER_TIMEOUT_SECONDS) as watchdog,
-            Session(watchdog, connect_seconds=CONNECT_TIMEOUT_SECONDS) as session,
-            _get(session, url, headers) as response,
-        ):
-            if watchdog.has_expired:  # headers that were cut off look complete
-                raise _MirrorError("no answer in time")
-            _check_response(response, start)
-            if response.status_code == 200:  # the mirror sends the whole archive
-                part.unlink(missing_ok=True)
-            _receive(response, part, watchdog, patient=patient)
-    except requests.exceptions.RequestException as error:
-        raise _MirrorError(_describe(error, watchdog)) from error
+    report(f"{'resuming' if start else 'downloading'} {ARCHIVE} ({size}) from {host(url)}")
+    with answering(url, {"Range": f"bytes={start}-"} if start else None) as (response, watchdog):
+        _check_response(response, start)
+        if response.status_code == 200:  # the mirror sends the whole archive
+            part.unlink(missing_ok=True)
+        _receive(response, part, watchdog, patient=patient)
     if not _has_official_content(part):
         part.unlink()
         # The bad bytes may have come from the previous mirror.
-        raise _MirrorError("wrong checksum", bytes_per_second=0.0 if start else None)
-
-
-def _get(session: Session, url: str, headers: dict[str, str]) -> requests.Response:
-    """Return the answer of a mirror, or of the server that it names instead; its content is not read yet."""
-    for _ in range(MAX_REDIRECTIONS + 1):
-        # The watchdog ends what takes too long; its connections need no timeouts of their own, except to be opened.
-        response = session.get(url, headers=headers, timeout=(CONNECT_TIMEOUT_SECONDS, None), stream=True)
-        target = session.get_redirect_target(response)
-        if target is None:
-            return response
-        response.close()
-        url = urljoin(url, target)
-    raise _MirrorError(f"more than {MAX_REDIRECTIONS} redirections")
-
-
-def _describe(error: requests.exceptions.RequestException, watchdog: Watchdog) -> str:
-    if watchdog.has_expired or isinstance(error, requests.exceptions.Timeout):
-        return "no answer in time"
-    return "no trusted certificate" if isinstance(error, requests.exceptions.SSLError) else "no connection"
+        raise ServerError("wrong checksum", bytes_per_second=0.0 if start else None)
 
 
 def _check_response(response: requests.Response, start: int) -> None:
     """Check that the mirror is going to send the rest of the archive, or all of it."""
     status, length = response.status_code, response.headers.get("Content-Length")
     if status not in (200, 206):
-        raise _MirrorError(f"HTTP {status}")
+        raise ServerError(f"HTTP {status}")
     if status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-        raise _MirrorError("sent another part than requested")
+        raise ServerError("sent another part than requested")
     expected = ARCHIVE_BYTES - (start if status == 206 else 0)
     if length is not None and length != str(expected):
-        raise _MirrorError(f"offers {length} bytes, expected {expected}")
+        raise ServerError(f"offers {length} bytes, expected {expected}")
 
 
 def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, patient: bool) -> None:
@@ -188,7 +140,7 @@ def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, pat
                 advance(len(block))
                 if file.tell() > ARCHIVE_BYTES:
                     file.truncate(0)
-                    raise _MirrorError(f"sent more than the expected {ARCHIVE_BYTES} bytes")
+                    raise ServerError(f"sent more than the expected {ARCHIVE_BYTES} bytes")
                 pace.count(len(block))
                 watchdog.allow(STALL_TIMEOUT_SECONDS)
         except urllib3.exceptions.HTTPError as error:
@@ -209,10 +161,10 @@ class _Pace:
         self._started = self._window_started = time.monotonic()
         self._num_bytes = self._window_bytes = 0
 
-    def problem(self, message: str) -> _MirrorError:
+    def problem(self, message: str) -> ServerError:
         """Return an error that records the average speed."""
         seconds = max(time.monotonic() - self._started, 1e-3)
-        return _MirrorError(message, bytes_per_second=self._num_bytes / seconds)
+        return ServerError(message, bytes_per_second=self._num_bytes / seconds)
 
     def count(self, num_bytes: int) -> None:
         """Count received bytes."""
@@ -223,7 +175,7 @@ class _Pace:
             return
         speed = self._window_bytes / seconds
         if speed < self._min_speed:
-            raise _MirrorError(f"too slow ({speed / 1e3:.0f} kB/s)", bytes_per_second=speed)
+            raise ServerError(f"too slow ({speed / 1e3:.0f} kB/s)", bytes_per_second=speed)
         self._window_started, self._window_bytes = time.monotonic(), 0
 
 
@@ -234,7 +186,3 @@ def _has_official_content(path: Path) -> bool:
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc
