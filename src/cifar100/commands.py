@@ -13,7 +13,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
-from cifar100.config.arguments import check_config, check_flag, check_mapping, image_paths
+from cifar100.config.arguments import check_config, check_flag, check_mapping, image_paths, run_arguments
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.process.launchers import check_launcher
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from cifar100.data.folder.layout import DatasetInfo
     from cifar100.models import NetworkSource
+    from cifar100.results.comparison.result import Comparison
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.predict import Prediction
     from cifar100.runs.listing import RunSummary
@@ -187,6 +188,22 @@ def evaluate(
         network=network,
         data_root=None if data_root is None else user_path(data_root),
     )
+
+
+def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "validation"] = "test") -> Comparison:
+    """Compare evaluated runs: which is better, and is it more than chance?
+
+    Reads what `evaluate` has saved, and measures nothing anew.
+
+    Args:
+        runs: at least two run folders or experiments' names; the first is the reference of the others. Runs that differ
+            only in the seed are also compared as groups.
+        split: `test` or `validation`; choose between runs on `validation`.
+    """
+    folders = [find_run_folder(run) for run in run_arguments(runs)]
+    from cifar100.results.comparison.compare import compare
+
+    return compare(folders, split=split)
 
 
 def predict(

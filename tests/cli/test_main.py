@@ -33,7 +33,7 @@ def test_without_a_command_the_overview_names_every_command(
     assert run(monkeypatch=monkeypatch) == 0
     shown = capsys.readouterr().out
     assert shown.strip() == overview()
-    for name in ("prepare", "find-lr", "train", "evaluate", "predict", "recipes", "info"):
+    for name in ("prepare", "find-lr", "train", "evaluate", "compare", "predict", "recipes", "info"):
         assert f"\n  {name} " in shown
 
 
@@ -66,6 +66,9 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["evaluate"], "RUN"),
         (["evaluate", "x"], "no run 'x'"),
         (["evaluate", "x", "--split", "train"], "--split"),
+        (["compare"], "RUN"),
+        (["compare", "x", "y"], "no run 'x'"),
+        (["compare", "x", "y", "--split", "train"], "--split"),
         (["predict", "x"], "IMAGE"),
         (["predict", "x", "a.png", "--top", "many"], "--top"),
         (["recipes", "--all"], "unknown option --all"),

@@ -85,6 +85,7 @@ def test_an_evaluation_is_that_of_the_networks_logits_and_is_written(
     assert saved.content["metrics"]["accuracy"]["value"] == result.top1
     assert saved.content["flip_tta"]["metrics"]["loss"]["value"] == result.flip_tta.loss
     assert (saved.content["epoch"], saved.content["num_images"]) == (5, len(truth))
+    assert saved.content["num_parameters"] == 3 * 5 + 5
     np.testing.assert_array_equal(saved.predicted, logits.argmax(1))
     np.testing.assert_array_equal(saved.labels, truth)
     np.testing.assert_allclose(saved.logits, logits, rtol=1e-3, atol=1e-6)

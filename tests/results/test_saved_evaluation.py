@@ -52,7 +52,10 @@ def test_files_of_two_evaluations_are_not_mixed(run: RunFolder) -> None:
         load_evaluation(run, "test")
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[1]", "{", json.dumps({**CONTENT, "logits_sha256": 3})])
+DAMAGES = [{**CONTENT, "logits_sha256": 3}, {**CONTENT, "logits_sha256": "", "metrics": {}}]
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "[1]", "{", *map(json.dumps, DAMAGES)])
 def test_a_damaged_file_is_one_line(run: RunFolder, damage: str) -> None:
     run.evaluation("test").write_text(damage)
     with pytest.raises(UserError, match=r"evaluation_test.json cannot be read as what evaluate saves \("):

@@ -83,6 +83,21 @@ def image_paths(images: Any) -> list[Path]:
     return paths
 
 
+def run_arguments(runs: Any) -> list[str | os.PathLike[str]]:
+    """Return several runs as a list.
+
+    Raises:
+        UserError: it is one run, or holds something else than names and paths.
+    """
+    if isinstance(runs, (str, os.PathLike)) or not isinstance(runs, Iterable):
+        raise UserError(f"runs is {shown(runs)}, but it must be a list of run folders or names of experiments.")
+    found = list(runs)
+    for run in found:
+        if not isinstance(run, (str, os.PathLike)):
+            raise UserError(f"runs holds {_kind(run)}, but it must be a list of run folders or names of experiments.")
+    return found
+
+
 def _kind(value: Any) -> str:
     kind = type(value).__name__
     shape = getattr(value, "shape", None)

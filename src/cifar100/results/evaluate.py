@@ -18,6 +18,7 @@ from cifar100.data.folder.layout import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.models import NetworkSource
+from cifar100.models.summary import count_parameters
 from cifar100.results.calibration import (
     Calibration,
     calibration,
@@ -73,6 +74,9 @@ class Evaluation(Measurement):
     epoch: int
     averaged: bool
     """Whether the weights are the moving average of the trained ones."""
+
+    num_parameters: int
+    """Of the network, frozen ones included."""
 
     data: str
     split: str
@@ -177,6 +181,7 @@ def describe(
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
         averaged=trained.averaged,
+        num_parameters=count_parameters(trained.network),
         data=info.describe(),
         split=split,
         num_images=len(labels),

@@ -10,19 +10,21 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, what_to_do, write_atomically, write_json
 from cifar100.files.regular import read_bytes
-from cifar100.files.schema import fields, list_of, map_of, number, read_as, text, whole
+from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, number, read_as, text, whole
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
+
+if TYPE_CHECKING:  # reading needs no torch, which takes seconds to import
+    from torch import Tensor
 
 MAX_LOGITS_BYTES = 2**31
 """A million images of a thousand classes."""
@@ -31,7 +33,7 @@ _ESTIMATE = fields({"value": number(), "interval": list_of(number(), length=2), 
 
 _EVALUATION = fields(
     {
-        "metrics": map_of(_ESTIMATE),
+        "metrics": all_of(map_of(_ESTIMATE), fields({"accuracy": _ESTIMATE})),
         "per_class": map_of(fields({"precision": number(0, 1), "recall": number(0, 1), "num_images": whole(1)})),
         "split": text,
         "images_sha256": text,
@@ -39,7 +41,8 @@ _EVALUATION = fields(
         "num_images": whole(1),
         "checkpoint": text,
         "epoch": whole(),
-    }
+    },
+    optional={"data": text, "averaged": boolean, "num_parameters": whole()},
 )
 
 
