@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +44,22 @@ def render(figure: Figure) -> Pixels:
     """Return the pixels of a figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class name may have characters that the font lacks
+    canvas: Any = FigureCanvasAgg(figure)
+    with missing_glyphs_shown_as_boxes():
         canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextmanager
+def missing_glyphs_shown_as_boxes() -> Iterator[None]:
+    """Silence matplotlib's warning about characters that its font lacks, such as those of a class name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support .* natively")
+        yield
 
 
 def write_png(pixels: Pixels, path: Path) -> None:
     """Write pixels as a complete PNG file or none."""
     with replacing(path) as file:
-        Image.fromarray(pixels).save(file, format="png", dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
+        Image.fromarray(pixels).save(file, format="png")
