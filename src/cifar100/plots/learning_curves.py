@@ -33,7 +33,9 @@ def learning_curves(epochs: Sequence[Mapping[str, float]], *, title: str) -> Fig
         _plot(axes, epochs, f"val/{name}", color=RED, label=validation)
     _mark_best(accuracy, epochs)
     _plot(rate, epochs, "learning_rate", color=GREEN)
-    _scale(loss, accuracy, rate, is_single=len(epochs) == 1)
+    _scale(loss, accuracy, rate)
+    if len(epochs) == 1:
+        _enclose_single_points(loss, accuracy, rate, epoch=epochs[0]["epoch"])
     loss.set(title="Loss", ylabel="mean loss of the images")
     accuracy.set(title="Accuracy", ylabel="images classified correctly")
     rate.set(title="Learning rate", ylabel="learning rate in the last step of the epoch")
@@ -56,26 +58,33 @@ def _mark_best(axes: Axes, epochs: Sequence[Mapping[str, float]]) -> None:
     validated = [epoch for epoch in epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
     if validated:
         best = max(validated, key=lambda epoch: epoch["val/accuracy"])
-        label = f"best: {100 * best['val/accuracy']:.2f} % in epoch {best['epoch']:.0f}"
+        label = f"best: {best['val/accuracy']:.2%} in epoch {best['epoch']:.0f}"
         axes.plot(
             best["epoch"], best["val/accuracy"], "o", color=RED, markersize=10, fillstyle="none", mew=2, label=label
         )
 
 
-def _scale(loss: Axes, accuracy: Axes, rate: Axes, *, is_single: bool) -> None:
+def _scale(loss: Axes, accuracy: Axes, rate: Axes) -> None:
     """Label the axes with whole epochs, percentages and short numbers."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     for axes in (loss, accuracy, rate):
         style_axes(axes)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        if is_single:  # the automatic limits would be those of a single point
-            axes.set_xticks([axes.dataLim.x0])
-            axes.set_xlim(axes.dataLim.x0 - 1, axes.dataLim.x0 + 1)
-            axes.set_ylim(0, 1.25 * max(1e-12, axes.dataLim.y1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+        if not axes.lines:
+            axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", color="0.4")
     low, high = loss.dataLim.minposy, loss.dataLim.y1
     if high > LOG_SCALE_FROM * low:
         loss.set_yscale("log")
-    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _enclose_single_points(*plots: Axes, epoch: float) -> None:
+    """Show a run of one epoch from 0 on: automatic limits would enclose the points by a few per cent."""
+    for axes in plots:
+        axes.set_xticks([epoch])
+        axes.set_xlim(epoch - 1, epoch + 1)
+        if axes.lines:
+            axes.set_ylim(0, 1.25 * max(1e-12, axes.dataLim.y1))

@@ -255,7 +255,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
-            table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
+            table = model_table(experiment.module.network, image_shape=experiment.image_shape)
             write_atomically(run.model_info, f"{table}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":

@@ -29,6 +29,9 @@ from cifar100.training.reporting.loggers import log_image
 
 MAX_IMAGES = 64
 
+MAX_BYTES = 64 * 2**20
+"""Memory of the host for the images; 64 of 224 x 224 pixels take 39 MB."""
+
 CHARACTERS_OF_A_LINE = 18
 """Of a label; a longer one is broken."""
 
@@ -60,8 +63,9 @@ class FirstBatch(Callback):
             return
         self.enabled = False
         images, labels = batch
+        count = min(MAX_IMAGES, max(1, MAX_BYTES // max(1, images[0].nbytes)))
         self.images, self.labels = (
-            rows[:MAX_IMAGES].detach().to("cpu", non_blocking=True, copy=True) for rows in (images, labels)
+            rows[:count].detach().to("cpu", non_blocking=True, copy=True) for rows in (images, labels)
         )
         self.num_images, self.step, self.epoch = len(images), trainer.global_step + 1, trainer.current_epoch + 1
 
@@ -116,7 +120,12 @@ class Pictures:
         images, note = displayable(batch.images, self._normalization())
         height, width = images.shape[1:3]
         shown = f"{len(images)} of {batch.num_images}" if len(images) < batch.num_images else f"{len(images)}"
-        facts = [f"{shown} images", f"{width} x {height} pixels", "augmented", f"epoch {batch.epoch}", *note]
+        facts = [
+            f"{shown} image{'s' * (batch.num_images > 1)}",
+            f"{width} x {height} pixels",
+            f"epoch {batch.epoch}",
+            *note,
+        ]
         labels = [label_text(label, self.experiment.info.class_names) for label in batch.labels]
         title = f"Training batch of step {batch.step:,}, as the network saw it"
         return render(image_grid(images, labels, title=title, subtitle=f"{self._title()}: {', '.join(facts)}"))
@@ -171,7 +180,7 @@ def label_text(label: Tensor, names: Sequence[str]) -> str:
     parts = [(_name(names, index), value) for index, value in fractions if value >= NAMED_FROM]
     if len(parts) == 1:
         return parts[0][0]
-    described = [f"{name} {value:.2g}" for name, value in parts]
+    described = [f"{name} {round(value, 2):g}" for name, value in parts]
     joined = " / ".join(described)
     return joined if len(joined) <= CHARACTERS_OF_A_LINE else " /\n".join(described)
 
