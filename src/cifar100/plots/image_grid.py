@@ -35,6 +35,7 @@ def image_grid(images: NDArray[np.uint8], labels: Sequence[str], *, title: str, 
 
     images: (N, H, W, 3), at least one. labels, title, subtitle: plain text.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     images = _scaled(images)
@@ -45,11 +46,13 @@ def image_grid(images: NDArray[np.uint8], labels: Sequence[str], *, title: str, 
     cell_width, cell_height = max(width, SIDE) + GAP, label_height + height + GAP
     total = np.array([max(columns, 5) * cell_width - GAP + 2 * MARGIN, HEADER + rows * cell_height + MARGIN])
     figure = Figure(figsize=tuple(total / DOTS_PER_INCH), dpi=DOTS_PER_INCH, facecolor="white")
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()  # one for all texts: each takes milliseconds to make
 
     def write(text: str, x: float, y: float, *, limit: float, size: float, **style: Any) -> None:
         written = figure.text(x / total[0], 1 - y / total[1], text, fontsize=size, parse_math=False, **style)
         with missing_glyphs_shown_as_boxes():
-            needed = written.get_window_extent().width
+            needed = written.get_window_extent(renderer).width
         written.set_fontsize(size * min(1.0, limit / max(needed, 1)))
 
     whole = total[0] - 2 * MARGIN
