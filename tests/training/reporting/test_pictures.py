@@ -230,14 +230,14 @@ def test_a_custom_data_module_with_other_images_has_pictures(shape: tuple[int, i
     assert run.learning_curves.is_file()
 
 
-def test_the_end_of_a_run_takes_less_than_five_seconds(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pictures_take_less_than_five_seconds(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = []
     draw = pictures.Pictures.draw
 
     def timed(*arguments: Any) -> Any:
-        started = time.monotonic()
+        started = time.process_time()  # of a processor, because other tests may run beside this one
         drawn = draw(*arguments)
-        seconds.append(time.monotonic() - started)
+        seconds.append(time.process_time() - started)
         return drawn
 
     monkeypatch.setattr(pictures.Pictures, "draw", timed)
