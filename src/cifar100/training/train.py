@@ -271,9 +271,8 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             history.finish()  # last: what is known is shown even if nothing can be written
     except StopTraining as stop:
         run_log.write(f"stopped. {stop}")
-        processes.do_once(
-            lambda: pictures.draw(loggers)
-        )  # the others wait: if they ended, the launcher would end rank 0
+        # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
+        processes.do_once(lambda: pictures.draw(loggers))
         raise Stopped(str(stop), session.signal.received) from None
     except Diverged as error:
         run_log.write(str(error))
