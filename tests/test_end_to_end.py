@@ -36,16 +36,19 @@ from cifar100.training.optimization.schedules import learning_rate_factor, peak_
 RUN_FILES = {
     "config.yaml",
     "dataset.json",
+    "learning_curves.png",
     "lightning_checkpoints/best.ckpt",
     "lightning_checkpoints/best.ckpt.sha256",
     "lightning_checkpoints/last.ckpt",
     "lightning_checkpoints/last.ckpt.sha256",
     "lightning_logs/hparams.yaml",
+    "metrics.csv",
     "metrics.json",
     "model_info.txt",
     "run.lock",
     "split.npz",
     "status.json",
+    "train_batch.png",
     "training.log",
 }
 
@@ -374,7 +377,7 @@ def test_tensorboard_has_metrics_learning_rate_graph_and_hyperparameters(setting
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = commands.train(settings())
-    tags: dict[str, set[str]] = {"scalars": set(), "tensors": set()}
+    tags: dict[str, set[str]] = {"scalars": set(), "tensors": set(), "images": set()}
     has_graph = False
     for file in run.tensorboard.glob("events*"):
         events = EventAccumulator(str(file))
@@ -384,6 +387,8 @@ def test_tensorboard_has_metrics_learning_rate_graph_and_hyperparameters(setting
             names |= set(events.Tags()[kind])
     shown = tags["scalars"] | tags["tensors"]
     assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr-SGD", "best/val_accuracy"} <= shown
+    assert "train/loss_step" in shown
+    assert tags["images"] == {"train/first_batch"}
     assert has_graph
 
 

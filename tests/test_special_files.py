@@ -23,6 +23,7 @@ FILES = (
     *("config.yaml", "metrics.json", "status.json", "dataset.json", "split.npz", "training.log", "run.lock"),
     *("custom_parts.json", "lightning_checkpoints/best.ckpt", "lightning_checkpoints/last.ckpt"),
     *("lightning_checkpoints/last.ckpt.sha256", "model_info.txt", "evaluation_validation.json"),
+    *("metrics.csv", "learning_curves.png", "train_batch.png"),
 )
 
 DATA_FILES = ("dataset.json", "packed/train_images.npy", "packed/train_labels.npy")

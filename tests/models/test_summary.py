@@ -67,7 +67,7 @@ def test_a_model_in_any_memory_format_and_precision(model: nn.Module) -> None:
 
 
 def test_shows_the_size_and_batch_asked_for(model: nn.Module) -> None:
-    assert "[5, 8, 11, 11]" in model_table(model, image_size=24, batch_size=5)
+    assert "[5, 8, 11, 11]" in model_table(model, image_shape=(3, 24, 24), batch_size=5)
 
 
 def test_counts_by_hand() -> None:

@@ -16,18 +16,22 @@ from cifar100.settings import load_config
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import assemble, make_split
 from cifar100.training.optimization.ema import WeightAveraging
+from cifar100.training.reporting.pictures import FirstBatch
 from cifar100.training.reporting.run_log import RunLog
+
+LOGGED = ("LearningRateMonitor", "StepLosses")
+LAST = ("FirstBatch", "StateSaver")
 
 
 @pytest.mark.parametrize(
     ("overrides", "has_loggers", "expected"),
     [
-        ({}, True, ["StopAtTheEnd", "EpochRecorder", "EpochProgress", "LearningRateMonitor", "Timer", "StateSaver"]),
-        ({}, False, ["StopAtTheEnd", "EpochRecorder", "EpochProgress", "Timer", "StateSaver"]),
+        ({}, True, ["StopAtTheEnd", "EpochRecorder", "EpochProgress", *LOGGED, "Timer", *LAST]),
+        ({}, False, ["StopAtTheEnd", "EpochRecorder", "EpochProgress", "Timer", *LAST]),
         (
             {"optimization.ema_decay": 0.9, "optimization.ema_start": 0.5},
             False,
-            ["StopAtTheEnd", "WeightAveraging", "EpochRecorder", "EpochProgress", "Timer", "StateSaver"],
+            ["StopAtTheEnd", "WeightAveraging", "EpochRecorder", "EpochProgress", "Timer", *LAST],
         ),
     ],
 )
@@ -38,7 +42,16 @@ def test_the_average_comes_before_what_records_it_and_saving_last(
     experiment = assemble(config, DataFolder(tiny_data).info(), make_split(config))
     run_log = RunLog(tmp_path / "training.log", enabled=False)
     history, run = History(tmp_path / "metrics.json", {}), RunFolder(tmp_path)
-    callbacks = build_callbacks(run, experiment, history, run_log, StopSignal(), [Timer()], has_loggers=has_loggers)
+    callbacks = build_callbacks(
+        run,
+        experiment,
+        history,
+        run_log,
+        StopSignal(),
+        [Timer()],
+        first_batch=FirstBatch(enabled=True),
+        has_loggers=has_loggers,
+    )
     assert [type(callback).__name__ for callback in callbacks] == expected
     for callback in callbacks:
         if isinstance(callback, WeightAveraging):

@@ -221,8 +221,8 @@ class TrainingConfig(Section):
     saves after every step."""
 
     loggers: tuple[str, ...] = ("tensorboard",)
-    """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json` and `training.log` are
-    always written."""
+    """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json`, `metrics.csv` and
+    `training.log` are always written."""
 
     max_nonfinite_losses: Annotated[int, Range(1, 1_000_000)] = 3
     """Number of consecutive losses that are not finite after which the run stops as diverged."""

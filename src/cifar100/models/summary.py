@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,17 +11,17 @@ import torchinfo
 from torch import nn
 
 
-def model_table(model: nn.Module, *, image_size: int = 32, batch_size: int = 1) -> str:
+def model_table(model: nn.Module, *, image_shape: Sequence[int] = (3, 32, 32), batch_size: int = 1) -> str:
     """Return torchinfo's table of the layers of `model`, with output shapes and parameters.
 
-    Does not change the network or the random state.
+    Does not change the network or the random state. image_shape: channels, height and width.
     """
-    return str(_statistics(model, image_size=image_size, batch_size=batch_size))
+    return str(_statistics(model, image_shape, batch_size=batch_size))
 
 
 def mult_adds(model: nn.Module, *, image_size: int = 32) -> int:
     """Return the multiply-adds of a forward pass of one image, as torchinfo counts them."""
-    return int(_statistics(model, image_size=image_size, batch_size=1).total_mult_adds)
+    return int(_statistics(model, (3, image_size, image_size), batch_size=1).total_mult_adds)
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -28,12 +29,12 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _statistics(model: nn.Module, *, image_size: int, batch_size: int) -> Any:
+def _statistics(model: nn.Module, image_shape: Sequence[int], *, batch_size: int) -> Any:
     """Run torchinfo on a copy on the meta device, which has shapes but no values.
 
     By default torchinfo moves the network to another device, sets the mode of all layers to that of the outermost, uses
     the global random state, and keeps the last network of each class alive. Only the copy is affected.
     """
     shapes_only = copy.deepcopy(model).to("meta")
-    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    images = torch.empty(batch_size, *image_shape, device="meta")
     return torchinfo.summary(shapes_only, input_data=images, device="meta", verbose=0)

@@ -13,8 +13,10 @@ from cifar100.training.experiment import Experiment
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.saving import StateSaver
 from cifar100.training.reporting.epoch_recorder import EpochRecorder
+from cifar100.training.reporting.pictures import FirstBatch
 from cifar100.training.reporting.progress_bar import EpochProgress
 from cifar100.training.reporting.run_log import RunLog
+from cifar100.training.reporting.step_losses import StepLosses
 from cifar100.training.trainer import StopAtTheEnd
 
 
@@ -26,6 +28,7 @@ def build_callbacks(
     signal: StopSignal,
     custom: Sequence[Callback],
     *,
+    first_batch: FirstBatch,
     has_loggers: bool,
 ) -> list[Callback]:
     """Return the callbacks of a run. Lightning moves the one that saves to the end, after `custom`.
@@ -37,10 +40,11 @@ def build_callbacks(
         run_log: receives a line for each epoch.
         signal: ends the run.
         custom: callbacks of a Python caller.
-        has_loggers: whether the learning rate can be logged.
+        first_batch: keeps images for their picture; after `custom`, which may change them.
+        has_loggers: whether the learning rate and the losses of steps can be logged.
     """
     settings, module = experiment.config.optimization, experiment.module
-    learning_rates = [LearningRateMonitor(logging_interval="step")] if has_loggers else []
+    logged: list[Callback] = [LearningRateMonitor(logging_interval="step"), StepLosses()] if has_loggers else []
     averaging: list[Callback] = []
     if settings.ema_decay is not None:
         averaging = [
@@ -57,7 +61,8 @@ def build_callbacks(
         *averaging,
         EpochRecorder(history, run_log, experiment.clock, train_metrics=module.train_metrics),
         EpochProgress(run_log.console, metrics=module.train_sums.means),
-        *learning_rates,
+        *logged,
         *custom,
+        first_batch,
         StateSaver(run, experiment.config, history=history, signal=signal),
     ]

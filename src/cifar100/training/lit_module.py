@@ -68,6 +68,8 @@ class ImageClassifier(L.LightningModule):
         self.sam = build_sam(self.network, self.config.optimization)
         self.train_sums = MetricSums(["loss", "accuracy"])
         self.val_sums = MetricSums(list(METRICS))
+        self.step_loss = torch.tensor(math.nan)
+        """Loss of the last training step on its device, without a gradient; with SAM, at the unperturbed weights."""
         self.save_hyperparameters({"config": to_dict(self.config), "num_classes": num_classes}, logger=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -98,6 +100,7 @@ class ImageClassifier(L.LightningModule):
         main_labels = labels if labels.ndim == 1 else labels.argmax(1)
         values = {"loss": measured, "accuracy": accuracy(logits.detach(), main_labels).mean()}
         self.train_sums.update(values, len(labels))
+        self.step_loss = measured.detach()
         return loss
 
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:

@@ -58,6 +58,7 @@ from cifar100.training.recovery.resuming import (
 from cifar100.training.recovery.saving import StopTraining
 from cifar100.training.reporting.announcements import announce_result, announce_run
 from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
+from cifar100.training.reporting.pictures import Pictures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
 from cifar100.training.trainer import build_trainer, interrupts_kept
@@ -227,6 +228,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         remove_epochs_after(run.training_log, finished_epochs)
     run_log = RunLog(run.training_log, enabled=processes.is_rank_zero)
     history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
+    pictures = Pictures(run, experiment, history)
     settings = experiment.config.training
     loggers = parts.loggers
     if loggers is None:
@@ -236,7 +238,14 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         settings,
         run.path,
         callbacks=build_callbacks(
-            run, experiment, history, run_log, session.signal, parts.callbacks, has_loggers=bool(loggers)
+            run,
+            experiment,
+            history,
+            run_log,
+            session.signal,
+            parts.callbacks,
+            first_batch=pictures.first_batch,
+            has_loggers=bool(loggers),
         ),
         loggers=loggers,
         distributed_sampler=parts.datamodule is not None,
@@ -246,7 +255,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
-            table = model_table(experiment.module.network, image_size=experiment.image_shape[1])
+            table = model_table(experiment.module.network, image_shape=experiment.image_shape)
             write_atomically(run.model_info, f"{table}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
@@ -254,15 +263,20 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         with quiet(), interrupts_kept(), memory_errors_as_user_errors():
             trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
         if processes.is_rank_zero:
-            announce_result(run, history, run_log, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+            drawn = pictures.draw(loggers)
+            announce_result(run, history, run_log, seconds=seconds, pictures=drawn)
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written
     except StopTraining as stop:
         run_log.write(f"stopped. {stop}")
+        # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
+        processes.do_once(lambda: pictures.draw(loggers))
         raise Stopped(str(stop), session.signal.received) from None
     except Diverged as error:
         run_log.write(str(error))
+        processes.do_once(lambda: pictures.draw(loggers))
         raise
     except KeyboardInterrupt:
         run_log.write(f"interrupted after {len(history.epochs)} epochs")

@@ -5,22 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-from cifar100.files.atomic import replacing
+from cifar100.plots.style import BLUE, GREEN, PURPLE, RED, new_figure, render, style_axes, write_png
 from cifar100.training.lr_finder.suggestions import RangeTestResult
 
-COLOURS = MappingProxyType({"steepest": "#7a5195", "valley": "#2a9d6f", "minimum / 10": "#c8553d"})
-CURVE = "#3b6fb6"
+COLOURS = MappingProxyType({"steepest": PURPLE, "valley": GREEN, "minimum / 10": RED})
 
 
 def plot_result(result: RangeTestResult, path: Path) -> None:
     """Plot the loss over the learning rate, on a log axis, and mark every suggestion."""
-    from matplotlib.figure import Figure  # pyplot would keep global state and need a display
-
     rates, smoothed = result.learning_rates, result.smoothed_losses
-    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    figure = new_figure(8, 4.8)
     axes = figure.add_subplot()
-    axes.plot(rates, result.losses, ".", color=CURVE, alpha=0.25, markersize=4, label="each batch")
-    axes.plot(rates, smoothed, color=CURVE, linewidth=2, label="smoothed")
+    axes.plot(rates, result.losses, ".", color=BLUE, alpha=0.25, markersize=4, label="each batch")
+    axes.plot(rates, smoothed, color=BLUE, linewidth=2, label="smoothed")
     for name, rate in result.suggestions.items():
         is_taken = name == result.taken
         nearest = min(range(len(rates)), key=lambda index: abs(rates[index] / rate - 1))
@@ -31,8 +28,6 @@ def plot_result(result: RangeTestResult, path: Path) -> None:
     margin = 0.25 * (high - low)
     axes.set_ylim(low - 2 * margin, high + 2 * margin)  # a diverging end must not flatten the curve
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes)
     axes.legend(frameon=False, loc="lower left")
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    write_png(render(figure), path)

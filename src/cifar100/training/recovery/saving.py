@@ -25,6 +25,7 @@ from cifar100.settings import to_dict
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
 from cifar100.training.recovery.checkpoint_io import IN_MEMORY, SafeCheckpointIO
 from cifar100.training.recovery.divergence import LossWatch, check_weights
+from cifar100.training.reporting.step_losses import complete_step_losses
 from cifar100.training.trainer import LOOK_EVERY_STEPS, StepLearningRate, callbacks_of
 
 
@@ -151,6 +152,7 @@ class StateSaver(StepLearningRate, Checkpoint):
         self._check_weights(trainer, pl_module)
         self.folder.check()
         self._write_best()
+        complete_step_losses(trainer)
         for logger in trainer.loggers:
             logger.save()  # the logs must reach the disk before the state that counts them
         trainer.save_checkpoint(self.run.checkpoints / LAST)

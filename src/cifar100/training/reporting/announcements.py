@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import lightning as L
 from rich.table import Table
 
@@ -45,8 +47,10 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
             run_log.write(f"{section}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
 
 
-def announce_result(run: RunFolder, history: History, run_log: RunLog, *, seconds: float) -> None:
-    """Show the result of the run and the commands to inspect it."""
+def announce_result(
+    run: RunFolder, history: History, run_log: RunLog, *, seconds: float, pictures: Sequence[str]
+) -> None:
+    """Show the result of the run and the commands to inspect it. pictures: names of the files that were drawn."""
     best, last = history.best(), history.epochs[-1]
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     if best:
@@ -57,6 +61,8 @@ def announce_result(run: RunFolder, history: History, run_log: RunLog, *, second
     table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
     table.add_row("time", format_seconds(seconds))
     table.add_row("checkpoints", printable(run.checkpoints))
+    if pictures:
+        table.add_row("pictures", ", ".join(pictures))
     run_log.show()
     run_log.console.print(table)
     run_log.show()

@@ -13,8 +13,10 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from numpy.typing import NDArray
 from torch import nn
 
 from cifar100.config import Config, TrainingConfig, get
@@ -119,6 +121,17 @@ def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequen
             except Exception as error:  # torch cannot trace every network, and the disk may be full
                 warn(f"TensorBoard gets no graph of the network ({_reason(error)}).")
     network.train(was_training)
+
+
+def log_image(loggers: Sequence[Logger], name: str, pixels: NDArray[np.uint8], *, step: int) -> None:
+    """Log a picture, (height, width, 3), to TensorBoard."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            try:
+                logger.experiment.add_image(name, pixels, step, dataformats="HWC")
+                logger.experiment.flush()
+            except Exception as error:  # its writer raises in the main thread what failed in its own
+                warn(f"TensorBoard gets no picture {name} ({_reason(error)}).")
 
 
 def log_hyperparameters(loggers: Sequence[Logger], config: Config, best_accuracy: float | None) -> None:

@@ -1,0 +1,1 @@
+"""Plots and pictures, as functions of plain values; who draws which is decided by the callers."""
