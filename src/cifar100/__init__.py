@@ -11,7 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cifar100.commands import evaluate, find_lr, info, list_recipes, list_runs, load_model, predict, prepare, train
+    from cifar100.commands import (
+        apply_audit,
+        audit,
+        evaluate,
+        find_lr,
+        info,
+        list_recipes,
+        list_runs,
+        load_model,
+        predict,
+        prepare,
+        train,
+    )
     from cifar100.config import Config
     from cifar100.settings import load_config
 
@@ -19,6 +31,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Config",
+    "apply_audit",
+    "audit",
     "evaluate",
     "find_lr",
     "info",

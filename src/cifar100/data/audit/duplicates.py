@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
@@ -67,7 +69,8 @@ def hash_candidates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     with progress("comparing perceptual hashes", total=2 * len(images)) as advance:
         direct = close_pairs(hashes, advance=advance)
         mirrored = close_pairs(hashes, perceptual_hashes(images[..., ::-1]), advance=advance)
-    return np.unique(np.concatenate([direct, mirrored]), axis=0)
+    both: NDArray[np.int64] = np.unique(np.concatenate([direct, mirrored]), axis=0)
+    return both
 
 
 def feature_candidates(
@@ -87,7 +90,8 @@ def feature_candidates(
     distance = np.minimum(
         np.bitwise_count(hashes[first] ^ hashes[second]), np.bitwise_count(hashes[first] ^ mirrored[second])
     )
-    return pairs[distance <= MAX_DISTANCE_OF_NEIGHBOURS]
+    close: NDArray[np.int64] = pairs[distance <= MAX_DISTANCE_OF_NEIGHBOURS]
+    return close
 
 
 def near_duplicates(
@@ -127,23 +131,12 @@ def detail_similarity(images: NDArray[np.uint8], pairs: NDArray[np.int64]) -> ND
 
 
 def groups(pairs: NDArray[np.int64], *, num_images: int) -> list[list[int]]:
-    """Return the groups that pairs connect, each sorted, in the order of their first images.
-
-    Union-find with path halving; pairs: int64 (P, 2).
-    """
-    parent = list(range(num_images))
-
-    def root(image: int) -> int:
-        while parent[image] != image:
-            parent[image] = image = parent[parent[image]]
-        return image
-
-    for one, other in pairs.tolist():
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
+    """Return the groups that pairs connect, each sorted, in the order of their first images. pairs: int64 (P, 2)."""
+    graph = coo_array((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(num_images, num_images))
+    _, numbers = connected_components(graph, directed=False)
     members: dict[int, list[int]] = defaultdict(list)
     for image in np.unique(pairs).tolist():
-        members[root(image)].append(image)
+        members[numbers[image]].append(image)
     return list(members.values())
 
 

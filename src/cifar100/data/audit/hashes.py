@@ -79,7 +79,7 @@ def close_pairs(
 def _near(
     rows: NDArray[np.uint64], others: NDArray[np.uint64], start: int, first: int, max_distance: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Return i, j > i and the distance of each close pair of a block. rows: uint64 (R, 1), of which i = `start` is 0."""
+    """Return i, j > i and the distance of each close pair of a block. rows: uint64 (R, 1), from i = `start`."""
     distances = np.bitwise_count(rows ^ others[None, first : first + _COLUMNS])
     row, column = np.divmod(np.flatnonzero(distances <= max_distance), distances.shape[1])  # faster than `nonzero`
     later = column + first > row + start

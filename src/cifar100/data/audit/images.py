@@ -34,7 +34,7 @@ class ImageList:
 
     def class_name(self, position: int) -> str:
         """Return the name of the class that an image is labelled as."""
-        return self.info.class_names[self.labels[position]]
+        return self.info.class_names[int(self.labels[position])]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,18 +34,17 @@ class Oddity:
 
 
 def plain_oddities(images: NDArray[np.uint8]) -> Iterator[Oddity]:
-    """Yield the images that are too dark, then those that are nearly uniform.
+    """Yield the images that are too dark, then the others that are nearly uniform.
 
     images: uint8 (N, 3, H, W).
     """
     parts = [(_brightness(part), _deviation(part)) for part in np.array_split(images, len(images) // 1000 + 1)]
     brightness, deviation = (np.concatenate(values) for values in zip(*parts, strict=True))
-    for values, threshold, reason in (
-        (brightness, DARK_VALUE, "too dark"),
-        (deviation, UNIFORM_STD, "nearly uniform"),
-    ):
-        for position in np.flatnonzero(values < threshold).tolist():
-            yield Oddity(position=position, reason=reason, score=float(1 - values[position] / threshold))
+    is_dark = brightness < DARK_VALUE
+    for position in np.flatnonzero(is_dark).tolist():
+        yield Oddity(position=position, reason="too dark", score=float(1 - brightness[position] / DARK_VALUE))
+    for position in np.flatnonzero((deviation < UNIFORM_STD) & ~is_dark).tolist():
+        yield Oddity(position=position, reason="nearly uniform", score=float(1 - deviation[position] / UNIFORM_STD))
 
 
 def odd_images(distances: NDArray[np.float32]) -> Iterator[Oddity]:
@@ -65,9 +64,11 @@ def odd_images(distances: NDArray[np.float32]) -> Iterator[Oddity]:
 
 def _brightness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the value that 99 % of the pixels do not exceed in any channel, 0..255, float64 (N,)."""
-    return np.percentile(images.max(axis=1).reshape(len(images), -1), 99, axis=1)
+    values: NDArray[np.float64] = np.percentile(images.max(axis=1).reshape(len(images), -1), 99, axis=1)
+    return values
 
 
 def _deviation(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the root mean square distance of the pixels from the mean colour, per channel, float64 (N,)."""
-    return np.sqrt(images.reshape(len(images), 3, -1).var(axis=2).mean(axis=1))
+    values: NDArray[np.float64] = np.sqrt(images.reshape(len(images), 3, -1).var(axis=2).mean(axis=1))
+    return values

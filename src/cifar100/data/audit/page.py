@@ -10,8 +10,9 @@ from functools import cache
 import jinja2
 import numpy as np
 
-from cifar100.data.audit.duplicates import MIN_SIMILARITY
+from cifar100.data.audit.duplicates import MAX_DISTANCE_OF_NEIGHBOURS, MIN_SIMILARITY
 from cifar100.data.audit.findings import Finding, Kind, crosses_classes, crosses_splits
+from cifar100.data.audit.hashes import MAX_DISTANCE
 from cifar100.data.audit.images import AuditedImages
 from cifar100.data.audit.oddities import DARK_VALUE, ODD_DEVIATIONS, UNIFORM_STD
 from cifar100.data.folder.image_files import encode_png
@@ -26,6 +27,20 @@ _TITLES: dict[Kind, str] = {
     "label": "Suspected label errors",
     "oddity": "Oddities",
 }
+
+
+HASH_SENTENCE = f"The perceptual hashes differ in at most {MAX_DISTANCE} of 64 bits, and the details agree."
+
+HASH_AND_FEATURES_SENTENCE = (
+    f"The perceptual hashes differ in at most {MAX_DISTANCE} of 64 bits; or in at most {MAX_DISTANCE_OF_NEIGHBOURS}, "
+    "and one image is among the nearest neighbours of the other in the features of the network. In both cases the "
+    "details agree."
+)
+
+ODD_SENTENCE = (
+    "Odd: the distance to its tenth nearest neighbour, in the features of the network, is "
+    f"{ODD_DEVIATIONS:g} standard deviations above the median, on a logarithmic scale."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +140,7 @@ def describe_balance(classes: Sequence[ClassCount]) -> str:
     )
 
 
-def _section(
-    kind: Kind, findings: Sequence[Finding], images: AuditedImages, methods: Methods
-) -> dict[str, object]:
+def _section(kind: Kind, findings: Sequence[Finding], images: AuditedImages, methods: Methods) -> dict[str, object]:
     mine = [finding for finding in findings if finding.kind == kind]
     how = {
         "exact_duplicate": "Every pixel is equal. Each copy is shown beside the first image of these pixels.",
@@ -158,9 +171,3 @@ def _counts(findings: Sequence[Finding], images: AuditedImages, *, is_paired: bo
     two = sum(crosses_classes(finding, images) for finding in findings)
     inner = [between if is_paired else None, len(findings) - between - train, two if is_paired else None]
     return [len(findings), train, *inner]
-
-
-ODD_SENTENCE = (
-    "Odd: the distance to its tenth nearest neighbour, in the features of the network, is "
-    f"{ODD_DEVIATIONS:g} standard deviations above the median, on a logarithmic scale."
-)

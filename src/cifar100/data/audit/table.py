@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.audit.findings import KINDS, Finding
-from cifar100.data.audit.images import ImageList
+from cifar100.data.audit.images import ImageList, image_files
 from cifar100.data.folder.csv_labels import records
-from cifar100.data.folder.layout import SPLITS, Split
+from cifar100.data.folder.layout import SPLITS, DataFolder, Split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
 from cifar100.foreign_text import csv_cell, printable
@@ -68,9 +68,20 @@ def read_table(path: Path, images: ImageList) -> list[Judgement]:
     return [_judgement(place, fields, images) for place, fields in records(path, required=COLUMNS)]
 
 
-def rejected_training_images(judgements: Sequence[Judgement]) -> NDArray[np.int64]:
-    """Return the indices of the training images that a person rejects, int64, ascending."""
-    rejected = {row.index for row in judgements if row.verdict == "reject" and row.split == "train"}
+def rejected_images(path: Path, folder: DataFolder) -> NDArray[np.int64]:
+    """Return the indices of the training images that an edited table rejects, int64, ascending.
+
+    Raises:
+        UserError: as `read_table`.
+    """
+    _, labels = folder.load("train")
+    images = ImageList(info=folder.info(), labels=labels, files=image_files(folder, labels, split="train"))
+    return rejected_indices(read_table(path, images), split="train")
+
+
+def rejected_indices(judgements: Iterable[Judgement], *, split: Split) -> NDArray[np.int64]:
+    """Return the indices of the images of a split that are rejected, int64, ascending."""
+    rejected = {row.index for row in judgements if row.verdict == "reject" and row.split == split}
     return np.array(sorted(rejected), dtype=np.int64)
 
 
@@ -98,7 +109,9 @@ def _check_image(place: str, fields: Mapping[str, str], images: ImageList, *, pr
         raise _unfit(place, f"{prefix}split", split, " or ".join(SPLITS))
     count = images.info.num_train if split == "train" else images.info.num_test
     if not (index.isascii() and index.isdecimal() and len(index) < 10 and int(index) < count):
-        expected = f"0 to {count - 1}, the images of this split" if count else "no row, since the data have no test split"
+        expected = (
+            f"0 to {count - 1}, the images of this split" if count else "no row, since the data have no test split"
+        )
         raise _unfit(place, f"{prefix}index", index, expected)
     position = int(index) + (images.info.num_train if split == "test" else 0)
     if position < len(images.files):
