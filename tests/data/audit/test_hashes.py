@@ -5,8 +5,8 @@ from __future__ import annotations
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image
 from photographs import photographs
+from PIL import Image
 
 from cifar100.data.audit.hashes import close_pairs, perceptual_hashes
 

@@ -10,7 +10,7 @@ from cifar100.data.audit.oddities import odd_images, plain_oddities
 
 
 def test_dark_and_uniform_images_are_found() -> None:
-    images = photographs(2000)
+    images = np.tile(photographs(20), (100, 1, 1, 1))
     images[7] //= 8
     images[1500] = 120
     images[1501] = images[1501] // 64 + 200
