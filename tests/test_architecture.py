@@ -106,6 +106,7 @@ MAY_OPEN = {
     "process/processors.py": "/proc/cpuinfo, which is no file",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
     "results/saved_evaluation.py": "writes arrays into memory",
+    "search/folds.py": "writes arrays into memory",
     "settings.py": "the package's own recipes",
     "terminal.py": "/dev/null",
     "training/preflight/main_guard.py": "the script that runs",

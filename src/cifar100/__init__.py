@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cifar100.commands import (
+        apply_audit,
+        audit,
         compare,
         evaluate,
         find_lr,
@@ -30,6 +32,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Config",
+    "apply_audit",
+    "audit",
     "compare",
     "evaluate",
     "find_lr",

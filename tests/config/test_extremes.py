@@ -29,6 +29,7 @@ ON: dict[str, Any] = {
     "augmentation.cutmix_probability": 1,
     "augmentation.random_erasing_probability": 1,
     "data.validation_fraction": 0.1,
+    "data.num_folds": 100,
     "optimization.ema_decay": 0.5,
     "optimization.weight_decay": 0.1,
     "optimization.sam": "sam",

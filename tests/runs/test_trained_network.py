@@ -73,3 +73,19 @@ def test_normalization_of_the_configuration_goes_before_that_of_the_data() -> No
     config = load_config("quickstart", overrides={"data.mean": [0.1, 0.2, 0.3], "data.std": [0.4, 0.5, 0.6]})
     assert stub(ColourNetwork(6)).normalization == (INFO.mean, INFO.std)
     assert stub(ColourNetwork(6), config=config).normalization == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_features_are_the_input_of_the_last_linear_layer(images: Tensor) -> None:
+    network = ColourNetwork(6)
+    trained = stub(network)
+    logits, features = trained.logits_and_features(images)
+    torch.testing.assert_close(features, (images / 255).mean(dim=(2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(network.head(features), logits)
+    assert torch.equal(trained.features(images), features)
+    assert not network.head._forward_pre_hooks
+
+
+def test_a_network_without_a_vector_for_each_image_has_no_features(images: Tensor) -> None:
+    for network in (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Identity()), torch.nn.Linear(32, 4)):
+        with pytest.raises(UserError, match=r"has no features: they are the input of its last linear layer"):
+            stub(network).features(images)

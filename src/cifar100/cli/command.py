@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cifar100.errors import UserError
+from cifar100.settings import DEFAULT_RECIPE
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Command:
 
     has_settings: bool = False
     """Whether every setting of `Config` is an option; the help then shows the values of `--recipe` as defaults."""
+
+    recipe: str = DEFAULT_RECIPE
+    """Recipe whose settings are the defaults if none is named."""
+
+    usage: str | None = None
+    """First line of the help; None: all options, which are too many with `has_settings`."""
 
     @property
     def summary(self) -> str:

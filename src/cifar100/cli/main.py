@@ -7,20 +7,20 @@ import time
 from collections.abc import Sequence
 
 from cifar100 import __version__
-from cifar100.cli import comparison, data, results, training
+from cifar100.cli import audit, comparison, data, results, training
 from cifar100.cli.command import Command, Parser
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero
-from cifar100.settings import DEFAULT_RECIPE, add_settings, recipe_names, unknown_option
+from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
-_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS
+_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
-    for name in ("prepare", "find-lr", "train", "evaluate", "compare", "predict", "runs", "recipes", "info")
+    for name in ("prepare", "audit", "find-lr", "train", "evaluate", "compare", "predict", "runs", "recipes", "info")
 }
 """Command name -> command, in the order of `cifar100 --help`."""
 
@@ -81,10 +81,8 @@ def build_parser(name: str, recipe: str | None = None) -> Parser:
     parser = Parser(prog=f"cifar100 {name}", description=command.summary, allow_abbrev=False)
     command.add_options(parser)
     if command.has_settings:
-        add_settings(parser, recipe=recipe if recipe in recipe_names() else DEFAULT_RECIPE)
-        parser.usage = (
-            f"cifar100 {name} [--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
-        )
+        add_settings(parser, recipe=recipe if recipe in recipe_names() else command.recipe)
+        parser.usage = command.usage
     return parser
 
 

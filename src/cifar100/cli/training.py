@@ -95,9 +95,13 @@ def _recipes(options: Namespace) -> None:
     say("Use one: cifar100 train --recipe NAME")
 
 
+_OPTIONS = "[--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
+
 COMMANDS = {
-    "find-lr": Command(commands.find_lr, _find_lr, _add_training_options, has_settings=True),
-    "train": Command(commands.train, _train, _add_train_options, has_settings=True),
+    "find-lr": Command(
+        commands.find_lr, _find_lr, _add_training_options, has_settings=True, usage=f"cifar100 find-lr {_OPTIONS}"
+    ),
+    "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
 }

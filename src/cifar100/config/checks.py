@@ -13,7 +13,7 @@ from cifar100.config.types import Needs, Range
 from cifar100.errors import UserError
 
 if TYPE_CHECKING:
-    from cifar100.config import Config, OptimizationConfig, TrainingConfig
+    from cifar100.config import Config, DataConfig, OptimizationConfig, TrainingConfig
 
 Choices = Mapping[str, tuple[str, frozenset[str], frozenset[str]]]
 """Setting that names a component -> the name, the settings it takes, the settings that only other components take."""
@@ -87,6 +87,7 @@ def check_combinations(config: Config) -> None:
         )
     if (data.mean is None) != (data.std is None):
         raise UserError("--data.mean and --data.std belong together; give both or neither.")
+    _check_folds(data)
     _check_length(training)
     _check_optimizer(config.optimization)
     if len(set(training.loggers)) < len(training.loggers):
@@ -94,6 +95,19 @@ def check_combinations(config: Config) -> None:
     if config.optimization.sam != "none" and training.precision == "16-mixed":
         # The gradient scaler would have to scale both passes, but it scales only one.
         raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
+
+
+def _check_folds(data: DataConfig) -> None:
+    if data.num_folds is None:
+        return
+    if data.fold >= data.num_folds:
+        raise UserError(
+            f"--data.fold is {data.fold}, but {data.num_folds} folds are numbered 0 to {data.num_folds - 1}."
+        )
+    if data.validation_fraction not in (0, type(data).validation_fraction):
+        raise UserError(
+            f"--data.validation_fraction {data.validation_fraction:g} is unused with --data.num_folds; leave it out."
+        )
 
 
 def _check_length(training: TrainingConfig) -> None:

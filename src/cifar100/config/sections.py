@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 from cifar100.config.checks import check_combinations, check_effects, check_ranges
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import Setting, attribute_docstrings, components, with_settings_of
-from cifar100.config.types import Fraction, LearningRate, Needs, Range
+from cifar100.config.types import Fraction, LearningRate, Needs, NeedsAny, Range
 from cifar100.errors import UserError
 
 MINUTES_OF_A_YEAR = 525_600
@@ -70,8 +70,23 @@ class DataConfig(Section):
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
 
-    split_seed: Annotated[int, Range(0, 2**32 - 1), Needs("data.validation_fraction")] = 0
-    """Seed of the stratified train/validation split."""
+    num_folds: Annotated[int | None, Range(2, 100)] = None
+    """Divide the training images into this many stratified folds, one of which is held out for validation, in place of
+    `validation_fraction` or a `val.csv`; null is no folds."""
+
+    fold: Annotated[int, Range(0, 99), Needs("data.num_folds")] = 0
+    """Fold that is held out, from 0."""
+
+    split_seed: Annotated[int, Range(0, 2**32 - 1), NeedsAny("data.validation_fraction", "data.num_folds")] = 0
+    """Seed of the stratified train/validation split, and of the folds."""
+
+    group_duplicates: Annotated[bool, NeedsAny("data.validation_fraction", "data.num_folds")] = False
+    """Keep duplicates and near-duplicates on one side of the train/validation split, so that they do not flatter the
+    validation accuracy. They are found by a perceptual hash, as `cifar100 audit` does."""
+
+    exclude: Path | None = None
+    """An `audit.csv` of `cifar100 audit`, edited: training images whose `verdict` is `reject` are left out of training
+    and validation. The run keeps its list. null leaves out none."""
 
     num_workers: Annotated[int | Literal["auto"], Range(0, 256), Needs("data.pipeline", "images")] = "auto"
     """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. The results do not

@@ -12,6 +12,8 @@ ALIASES: Mapping[str, str] = {
         "data.batch_size": "batch bs train_batch_size minibatch",
         "data.num_workers": "workers n_workers jobs n_jobs dataloader_workers",
         "data.validation_fraction": "val_split val_fraction valid_size val_size validation_split val_ratio holdout",
+        "data.num_folds": "folds k_folds kfold kfolds n_folds cv cross_validation",
+        "data.exclude": "exclude_file audit ignore skip",
         "data.pipeline": "loader dataloader",
         "augmentation.policy": "autoaugment auto_augment randaugment rand_augment trivialaugment augment augmentation",
         "augmentation.mixup_probability": "mixup mixup_prob",

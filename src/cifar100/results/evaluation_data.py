@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.audit.images import AuditedImages, image_files
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
@@ -74,6 +75,49 @@ def images_of(
         raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
+
+
+def every_image(root: Path) -> AuditedImages:
+    """Return all training and test images of a prepared data folder; custom data that have changed are prepared again.
+
+    Raises:
+        UserError: the data are missing or damaged.
+    """
+    folder = DataFolder(user_path(root))
+    if not folder.is_sound() and not folder.is_custom():
+        check_kinds(folder.root)
+        raise UserError(
+            f"{folder.root.absolute()} holds no prepared data; give the data folder, or prepare it: cifar100 prepare "
+            f"--root {quote(str(folder.root))}"
+        )
+    info = ensure_unchanged(folder.root)
+    splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
+    loaded = [(split, *folder.load(split)) for split in splits]
+    return AuditedImages(
+        info=info,
+        pixels=np.concatenate([images for _, images, _ in loaded]),
+        labels=np.concatenate([labels for _, _, labels in loaded]),
+        files=[file for split, _, labels in loaded for file in image_files(folder, labels, split=split)],
+    )
+
+
+def check_same_training_images(trained: TrainedNetwork, run: RunFolder, present: DatasetInfo) -> None:
+    """Refuse a run whose split does not say which of the present images it has seen.
+
+    Raises:
+        UserError: it was trained on other images, or with a custom data module.
+    """
+    if "datamodule" in read_parts(run):
+        raise UserError(
+            f"{run.path} was trained with a data module from Python, so that it is unknown which images it has seen; "
+            "give another run."
+        )
+    same_classes = present.class_names == trained.info.class_names
+    if not same_classes or present.sha256.get("train") != trained.info.sha256.get("train"):
+        raise UserError(
+            f"{run.path} was trained on other training images or labels ({trained.info.describe()}) than those to be "
+            f"audited ({present.describe()}); give the data folder of the run, or a run of these data."
+        )
 
 
 def _has_validation_images(run: RunFolder) -> bool:

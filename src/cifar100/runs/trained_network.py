@@ -70,6 +70,33 @@ class TrainedNetwork:
         batches = (self.logits(batch) / self.temperature for batch in torch.split(images, BATCH_SIZE))
         return torch.cat([logits.softmax(dim=1).to(images.device) for logits in batches])
 
+    def features(self, images: Tensor) -> Tensor:
+        """Return the input of the last linear layer, float32 (N, D), on the network's device.
+
+        images: as for `logits`.
+
+        Raises:
+            UserError: the network has no linear layer, or does not use it once on one vector for each image.
+        """
+        return self.logits_and_features(images)[1]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `logits` and `features` return, from one forward pass."""
+        layers = [layer for layer in self.network.modules() if isinstance(layer, nn.Linear)]
+        inputs: list[Tensor] = []
+        if layers:
+            handle = layers[-1].register_forward_pre_hook(lambda layer, values: inputs.append(values[0]))
+            try:
+                logits = self.logits(images)
+            finally:
+                handle.remove()
+        if len(inputs) != 1 or inputs[0].ndim != 2 or len(inputs[0]) != len(images):
+            raise UserError(
+                f"{type(self.network).__name__} has no features: they are the input of its last linear layer, one "
+                "vector for each image."
+            )
+        return logits, inputs[0].float().clone()
+
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""

@@ -11,8 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config, DataConfig
+from cifar100.data.audit.duplicates import duplicate_groups
+from cifar100.data.audit.table import rejected_images
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
-from cifar100.data.folder.splits import Split, split_off_last, stratified_split
+from cifar100.data.folder.splits import (
+    Split,
+    exclude,
+    hold_out,
+    keep_together,
+    split_off_last,
+    stratified_folds,
+    stratified_split,
+)
 from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
@@ -43,22 +53,41 @@ class Experiment:
 
 
 def make_split(config: Config) -> Split:
-    """Split the prepared training images into training and validation images, or as a `val.csv` says.
+    """Split the prepared training images into training, validation and excluded images.
+
+    The validation images are those of a `val.csv`, of a fold, or a random fraction.
 
     Raises:
-        UserError: there is a `val.csv`, and a `data.validation_fraction` that it would make ineffective.
+        UserError: there is a `val.csv`, and a setting that it would make ineffective; or `data.exclude` cannot be read
+            or does not fit the data.
     """
-    folder = DataFolder(config.data.root)
+    data, folder = config.data, DataFolder(config.data.root)
     info = folder.info()
-    if info.num_validation:
-        if config.data.validation_fraction not in (0, DataConfig.validation_fraction):
-            raise UserError(
-                f"--data.validation_fraction is {config.data.validation_fraction:g}, but {config.data.root} names its "
-                f"{info.num_validation:,} validation images in a CSV file; leave out the fraction, or remove that file."
-            )
-        return split_off_last(info.num_train, info.num_validation)
-    _, labels = folder.load("train")
-    return stratified_split(labels, fraction=config.data.validation_fraction, seed=config.data.split_seed)
+    if info.num_validation and data.num_folds is None:
+        _check_effects_beside_csv(data, info)
+        split = split_off_last(info.num_train, info.num_validation)
+    else:
+        images, labels = folder.load("train")
+        if data.num_folds is not None:
+            folds = stratified_folds(labels, num_folds=data.num_folds, seed=data.split_seed)
+            split = hold_out(folds == data.fold)
+        else:
+            split = stratified_split(labels, fraction=data.validation_fraction, seed=data.split_seed)
+        if data.group_duplicates:
+            split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
+    return split if data.exclude is None else exclude(split, rejected_images(data.exclude, folder))
+
+
+def _check_effects_beside_csv(data: DataConfig, info: DatasetInfo) -> None:
+    """Refuse settings that a CSV file of validation images makes ineffective."""
+    named = f"{data.root} names its {info.num_validation:,} validation images in a CSV file"
+    if data.validation_fraction not in (0, DataConfig.validation_fraction):
+        raise UserError(
+            f"--data.validation_fraction is {data.validation_fraction:g}, but {named}; leave out the fraction, or "
+            "remove that file."
+        )
+    if data.group_duplicates:
+        raise UserError(f"--data.group_duplicates has no effect: {named}; leave it out, or remove that file.")
 
 
 def assemble(

@@ -93,7 +93,7 @@ def start_run(
                 _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
             return requeued
         info = parts.describe_data() or prepare_data(config, processes)
-        split = make_split(config) if parts.datamodule is None else None
+        split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
         check(config, info, split, parts)
 
         def fill(folder: RunFolder, name: str) -> None:
@@ -189,7 +189,7 @@ def find_learning_rate(
             write_status(folder, RUNNING)
 
         info = parts.describe_data() or prepare_data(config, processes)
-        split = make_split(config) if parts.datamodule is None else None
+        split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
         check(config, info, split, parts)
         opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
         with opened as run:

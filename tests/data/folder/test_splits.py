@@ -1,9 +1,20 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cifar100.data.folder.splits import Split, load_split, save_split, split_off_last, stratified_split
+from cifar100.data.folder.splits import (
+    Split,
+    exclude,
+    keep_together,
+    load_split,
+    save_split,
+    split_off_last,
+    stratified_folds,
+    stratified_split,
+)
 from cifar100.errors import UserError
 
 LABELS = np.repeat(np.arange(10), 50)
@@ -100,3 +111,68 @@ def test_the_last_images_are_those_of_a_validation_csv() -> None:
     split = split_off_last(5, 2)
     assert (split.train.tolist(), split.validation.tolist()) == ([0, 1, 2], [3, 4])
     assert split.train.dtype == split.validation.dtype == np.int64
+
+
+def test_folds_are_stratified_and_every_image_is_in_one() -> None:
+    labels = np.repeat(np.arange(7), [10, 11, 12, 1, 2, 3, 40])
+    folds = stratified_folds(labels, num_folds=4, seed=3)
+    assert np.bincount(folds, minlength=4).tolist() == [20, 20, 20, 19]
+    for label in range(7):
+        counts = np.bincount(folds[labels == label], minlength=4)
+        assert counts.max() - counts.min() <= 1
+    assert (folds == stratified_folds(labels, num_folds=4, seed=3)).all()
+    assert (folds != stratified_folds(labels, num_folds=4, seed=4)).any()
+    with pytest.raises(UserError, match=r"num_folds is 80, but there are only 79 training images"):
+        stratified_folds(labels, num_folds=80, seed=0)
+
+
+def test_no_group_is_divided_and_as_many_images_of_each_class_are_held_out() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(1000) % 10
+    groups = [group.tolist() for group in generator.permutation(1000)[:120].reshape(40, 3)]
+    before = stratified_split(labels, fraction=0.2, seed=1)
+    after = keep_together(before, groups, labels, seed=1)
+    held_out = set(after.validation.tolist())
+    assert all(len(held_out & set(group)) in (0, 3) for group in groups)
+    assert any(len(held_out & set(group)) == 3 for group in groups)
+    assert np.bincount(labels[after.validation]).tolist() == [20] * 10
+    assert len(np.setxor1d(before.validation, after.validation)) < 120
+    again = keep_together(before, groups, labels, seed=1)
+    assert (again.validation == after.validation).all()
+
+
+def test_without_groups_a_split_stays_as_it_is() -> None:
+    labels = np.arange(100) % 10
+    before = stratified_split(labels, fraction=0.2, seed=1)
+    assert (keep_together(before, [], labels, seed=1).validation == before.validation).all()
+
+
+def test_a_group_goes_to_the_side_of_most_of_it() -> None:
+    labels = np.zeros(12, dtype=np.int64)
+    before = Split(train=np.arange(8), validation=np.arange(8, 12))
+    after = keep_together(before, [[0, 8, 9], [1, 10], [2, 3, 11]], labels, seed=0)
+    assert {0, 8, 9} <= set(after.validation.tolist())
+    assert {1, 10, 2, 3, 11} <= set(after.train.tolist())
+    assert len(after.validation) == 4
+
+
+def test_excluded_images_are_on_no_side_and_all_others_stay(tmp_path: Path) -> None:
+    before = Split(train=np.arange(8), validation=np.arange(8, 12))
+    after = exclude(before, np.array([9, 2]))
+    assert [part.tolist() for part in (after.train, after.validation, after.excluded)] == [
+        [0, 1, 3, 4, 5, 6, 7],
+        [8, 10, 11],
+        [2, 9],
+    ]
+    save_split(after, tmp_path / "split.npz")
+    loaded = load_split(tmp_path / "split.npz")
+    assert (loaded.excluded.tolist(), loaded.num_images) == ([2, 9], 12)
+    with pytest.raises(UserError, match=r"--data.exclude leaves out all 8 training images"):
+        exclude(before, np.arange(8))
+
+
+def test_an_excluded_image_that_is_also_trained_on_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "split.npz"
+    np.savez(path, train=np.arange(3), validation=np.arange(3, 5), excluded=np.array([2]))
+    with pytest.raises(UserError, match=r"duplicate, missing or fractional positions"):
+        load_split(path)

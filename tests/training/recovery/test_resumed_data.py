@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from custom_folder import make_custom, paint, write_csv
-from small_runs import epochs, small_config, stop_at
+from small_runs import assert_same_run, epochs, small_config, stop_at
 
 from cifar100 import commands
+from cifar100.data.audit.images import image_files
+from cifar100.data.audit.table import COLUMNS
 from cifar100.data.folder.layout import DataFolder, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
@@ -72,3 +74,22 @@ def test_a_run_whose_custom_data_have_moved_prepares_nothing_in_their_place(data
     assert sorted(path.name for path in data.parent.iterdir()) == before
     commands.train(resume=run, changes={"data.root": moved})  # the advice, followed
     assert len(epochs(run)) == 3
+
+
+def test_a_run_keeps_its_excluded_images_whatever_happens_to_the_table(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = DataFolder(tiny_data)
+    files = image_files(folder, folder.load("train")[1], split="train")
+    label = folder.info().class_names[folder.load("train")[1][7]]
+    table = tmp_path / "audit.csv"
+    table.write_text(",".join(COLUMNS) + f"\nlabel,train,7,{files[7]},{label},,,,,0.9,reject\n")
+    config = small_config(tiny_data, **{"data.exclude": table})
+    straight = commands.train(config, experiment="straight")
+    assert load_split(straight.split).excluded.tolist() == [7]
+    assert "images   500 for training, 99 for validation, 1 left out" in straight.training_log.read_text()
+    run = stop_at(20, config, name="stopped")
+    table.unlink()
+    commands.train(resume=run)
+    assert_same_run(straight, run)

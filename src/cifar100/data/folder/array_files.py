@@ -33,21 +33,29 @@ def read_npy(path: Path) -> NDArray[Any]:
         return _read(file, os.fstat(file.fileno()).st_size)
 
 
-def read_npz(path: Path, names: tuple[str, ...], *, max_bytes: int) -> dict[str, NDArray[Any]]:
+def read_npz(
+    path: Path, names: tuple[str, ...], *, optional: tuple[str, ...] = (), max_bytes: int
+) -> dict[str, NDArray[Any]]:
     """Return the named arrays of a .npz file that `numpy.savez` or `savez_compressed` wrote.
 
-    max_bytes: maximum size of all arrays together, uncompressed.
+    Args:
+        path: the file.
+        names: arrays that it must have.
+        optional: arrays that it may have.
+        max_bytes: maximum size of all arrays together, uncompressed.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.
         Exception: zipfile and zlib raise many kinds for a damaged file.
     """
-    with open_regular(path) as file, open_zip(file, max_members=len(names), max_bytes=max_bytes) as archive:
+    max_members = len(names) + len(optional)
+    with open_regular(path) as file, open_zip(file, max_members=max_members, max_bytes=max_bytes) as archive:
         found = {member.filename: member for member in archive.infolist()}
         missing = [name for name in names if f"{name}.npy" not in found]
         if missing:
             raise ValueError(f"it has no array {missing[0]!r}")
-        contents = {name: read_member(archive, found[f"{name}.npy"]) for name in names}
+        present = [*names, *(name for name in optional if f"{name}.npy" in found)]
+        contents = {name: read_member(archive, found[f"{name}.npy"]) for name in present}
     return {name: _read(io.BytesIO(content), len(content)) for name, content in contents.items()}
 
 

@@ -10,7 +10,7 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -98,7 +98,7 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
     """
     rows: list[LabelRow] = []
     first_place: dict[str, str] = {}
-    for place, fields in _records(csv_file):
+    for place, fields in records(csv_file):
         row = _parse(place, fields)
         if row.file in first_place:
             raise UserError(f"{place}: {row.file} is listed again, first at {first_place[row.file]}; list it once.")
@@ -112,8 +112,13 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
     return rows
 
 
-def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the place and the fields of each row; refuse missing columns and rows of another length."""
+def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the place and the fields of each row of a CSV file with a header.
+
+    Raises:
+        UserError: the file cannot be read or is not CSV, lacks a required column, or a row has another length, control
+            characters or too long a value.
+    """
     lines_of_row = itertools.count()
 
     def lines() -> Iterator[str]:
@@ -125,7 +130,7 @@ def _records(csv_file: Path) -> Iterator[tuple[str, dict[str, str]]]:
     reader = csv.reader(lines(), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
+        missing = [name for name in required if name not in header]
         if missing:
             raise UserError(
                 f"{csv_file} has no column {' and '.join(missing)}; expected the column names in the first line, "

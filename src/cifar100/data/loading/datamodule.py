@@ -32,9 +32,9 @@ class CifarDataModule(LightningDataModule):
 
     def __init__(self, config: Config, info: DatasetInfo, split: Split) -> None:
         super().__init__()
-        if len(split.train) + len(split.validation) != info.num_train:
+        if split.num_images != info.num_train:
             raise UserError(
-                f"the train/validation split is for {len(split.train) + len(split.validation)} images, but "
+                f"the train/validation split is for {split.num_images} images, but "
                 f"{config.data.root} holds {info.num_train} training images; was the data folder changed?"
             )
         self.config = config

@@ -77,7 +77,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
             f"({info.describe()}); a teacher must know the same classes and images."
         )
-    seen = np.setdiff1d(split.validation, load_split(run.split).validation)
+    seen = np.intersect1d(split.validation, load_split(run.split).train)
     if len(seen):
         raise UserError(
             f"--optimization.teacher {name} was trained on {len(seen):,} of the {len(split.validation):,} images that "

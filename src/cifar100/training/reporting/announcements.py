@@ -36,7 +36,8 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     run_log.tell(f"data     {experiment.info.describe()}")
     if split is not None:
         run_log.tell(f"folder   {config.data.root}")
-        run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation")
+        left_out = f", {len(split.excluded):,} left out" if len(split.excluded) else ""
+        run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation{left_out}")
     run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
     run_log.tell(f"run      {run.path}")
     run_log.show()
