@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,13 @@ class History:
 
     def best(self) -> Epoch | None:
         """Return the first epoch with the highest validation accuracy; None without validation images."""
-        validated = [epoch for epoch in self.epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
-        return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
+        return best_epoch(self.epochs)
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
+    """Return the first epoch with the highest validation accuracy; None without validation images."""
+    validated = [epoch for epoch in epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
+    return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
 
 
 def read_epochs(path: Path) -> list[Epoch]:
