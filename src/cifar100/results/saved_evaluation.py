@@ -20,7 +20,7 @@ from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, what_to_do, write_atomically, write_json
 from cifar100.files.regular import read_bytes
-from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, read_as, text, whole
+from cifar100.files.schema import fields, list_of, map_of, number, read_as, text, whole
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 
@@ -28,10 +28,6 @@ MAX_LOGITS_BYTES = 2**31
 """A million images of a thousand classes."""
 
 _ESTIMATE = fields({"value": number(), "interval": list_of(number(), length=2), "num_images": whole(1)})
-
-_CALIBRATION = fields(
-    {name: number() for name in ("temperature", "loss", "brier_score", "ece_equal_width", "ece_equal_mass")}
-)
 
 _EVALUATION = fields(
     {
@@ -43,13 +39,7 @@ _EVALUATION = fields(
         "num_images": whole(1),
         "checkpoint": text,
         "epoch": whole(),
-        "averaged": boolean,
-        "calibration": _CALIBRATION,
-    },
-    optional={
-        "calibrated": nothing_or(_CALIBRATION),
-        "flip_tta": nothing_or(fields({"metrics": map_of(_ESTIMATE)})),
-    },
+    }
 )
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.errors import UserError
-from cifar100.foreign_text import printable
+from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, whole
+from cifar100.foreign_text import printable, reason
 from cifar100.results.calibration import risk_coverage
 from cifar100.results.measures import confusion_matrix, precision_recall_f1
 from cifar100.results.report.facts import RunFacts
@@ -170,13 +171,34 @@ def read_measured(facts: RunFacts) -> Measured | None:
         saved = load_evaluation(facts.run, split)
         if saved is None:
             continue
+        again = f"measure again: cifar100 evaluate {facts.run.argument} --split {split}"
         if saved.logits.shape[1] != facts.info.num_classes:
             raise UserError(
                 f"{facts.run.logits(split)} is of {saved.logits.shape[1]} classes, but the run was trained on "
-                f"{facts.info.num_classes}; measure again: cifar100 evaluate {facts.run.argument} --split {split}"
+                f"{facts.info.num_classes}; {again}"
             )
+        try:
+            _SHOWN(saved.content, "it")
+        except ValueError as error:
+            raise UserError(f"{facts.run.evaluation(split)} cannot be shown ({reason(error)}); {again}") from error
         return Measured(saved=saved, split=split, info=_with_short_names(facts.info))
     return None
+
+
+_CALIBRATION = fields(
+    {name: number() for name in ("temperature", "loss", "brier_score", "ece_equal_width", "ece_equal_mass")}
+)
+
+_ESTIMATE = fields({"value": number(), "interval": list_of(number(), length=2), "num_images": whole(1)})
+
+_SHOWN = fields(
+    {"averaged": boolean, "calibration": _CALIBRATION},
+    optional={
+        "calibrated": nothing_or(_CALIBRATION),
+        "flip_tta": nothing_or(fields({"metrics": map_of(_ESTIMATE)})),
+    },
+)
+"""What the page shows beyond what `load_evaluation` checks."""
 
 
 def _with_short_names(info: DatasetInfo) -> DatasetInfo:

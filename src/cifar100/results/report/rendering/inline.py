@@ -70,7 +70,8 @@ def svg(figure: Figure, *, name: str, description: str) -> Markup:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = re.sub(r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text)
+    text = re.sub(r'font: ([\d.]+px)[^;"]*', r"font-size: \1", text)  # matplotlib before 3.11
+    text = re.sub(r'font-family: [^"]*?; ', "", text)
     text = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', text)
     text = text.replace(FOREGROUND, "currentColor")
     for number, colour in enumerate(SERIES, 1):
