@@ -60,6 +60,15 @@ def test_nothing_but_settings_and_data_is_needed(tmp_path: Path) -> None:
     assert (facts.num_train, facts.num_validation) == (None, None)
 
 
+def test_the_command_to_measure_is_one_that_works(trained_run: RunFolder) -> None:
+    facts = read_facts(trained_run)
+    assert facts.how_to_evaluate(calibrates=True) == f"cifar100 evaluate {trained_run.path} --calibrate"
+    without_test = replace(facts, info=replace(facts.info, num_test=0))
+    assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.path} --split validation"
+    custom = replace(facts, parts={"network": "net"})
+    assert custom.how_to_evaluate() == f"evaluate('{trained_run.path}', network=...)"
+
+
 def test_a_run_without_a_recipe_has_no_changes(trained_run: RunFolder) -> None:
     facts = read_facts(trained_run)
     assert replace(facts, settings={**facts.settings, "recipe": None}).changes == {}

@@ -125,7 +125,7 @@ def test_a_run_that_was_not_measured_names_the_command_and_opens_no_images(
     run = write_run(Path("logs/bare"), ColourNetwork(6))
     parsed = report_of(run)
     assert "was not measured yet" in parsed.text
-    assert "cifar100 evaluate bare" in parsed.text
+    assert "cifar100 evaluate bare copy" in parsed.text
     assert parsed.count("svg", role="img") == parsed.count("img") == 0
     assert capsys.readouterr().err == ""
 
@@ -214,6 +214,7 @@ def test_a_custom_network_has_maps_if_it_is_given(custom_run: RunFolder, capsys:
     assert parsed.count("img", alt="where the network looked") == 0
     assert parsed.count("div", class_="large single") > 0
     assert "The maps of where the network looked are left out" in parsed.text
+    assert "network=..., calibrate=True)" in parsed.text  # how to calibrate it
     assert "the report has no activation maps: " in capsys.readouterr().err
 
 
@@ -259,6 +260,7 @@ def test_what_cannot_be_shown_is_left_out_with_a_sentence(
     capsys.readouterr()
     parsed = report_of(custom_run, network=Convolutional)
     assert sentence in parsed.text
+    assert ("11 test images of other data" in parsed.text) == (change is _measure_others)
     assert re.search(warning, capsys.readouterr().err)
 
 

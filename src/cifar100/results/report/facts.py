@@ -73,6 +73,14 @@ class RunFacts:
         """The path of `config.yaml` on a command line."""
         return shlex.quote(str(self.run.config))
 
+    def how_to_evaluate(self, *, calibrates: bool = False) -> str:
+        """Return the command that measures the run, or the call from Python for a custom network."""
+        if "network" in self.parts:
+            split = "" if self.info.num_test else ', split="validation"'
+            return f"evaluate({str(self.run.path)!r}, network=...{split}{', calibrate=True' * calibrates})"
+        split = "" if self.info.num_test else " --split validation"
+        return f"cifar100 evaluate {self.run.argument}{split}{' --calibrate' * calibrates}"
+
     @property
     def changes(self) -> dict[str, tuple[str, str]]:
         """The settings that differ from the recipe: name -> the recipe's value, the run's value."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.errors import UserError
-from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, whole
+from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, text, whole
 from cifar100.foreign_text import printable, reason
 from cifar100.results.calibration import risk_coverage
 from cifar100.results.measures import confusion_matrix, precision_recall_f1
@@ -82,9 +82,16 @@ class Measured:
         return len(self.saved.labels)
 
     @property
+    def is_of_other_data(self) -> bool:
+        """Whether the test images are others than those of the data that the run was trained on."""
+        own = self.info.sha256.get("test")
+        return self.split == "test" and own is not None and own != self.content["images_sha256"]
+
+    @property
     def images(self) -> str:
         """What was measured: `10,000 test images`."""
-        return f"{self.num_images:,} {self.split} image{'s' * (self.num_images != 1)}"
+        noun = f"{self.split} image{'s' * (self.num_images != 1)}"
+        return f"{self.num_images:,} {noun}{' of other data' * self.is_of_other_data}"
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -192,7 +199,7 @@ _CALIBRATION = fields(
 _ESTIMATE = fields({"value": number(), "interval": list_of(number(), length=2), "num_images": whole(1)})
 
 _SHOWN = fields(
-    {"averaged": boolean, "calibration": _CALIBRATION},
+    {"averaged": boolean, "data": text, "calibration": _CALIBRATION},
     optional={
         "calibrated": nothing_or(_CALIBRATION),
         "flip_tta": nothing_or(fields({"metrics": map_of(_ESTIMATE)})),
