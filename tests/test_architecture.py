@@ -105,6 +105,7 @@ MAY_OPEN = {
     "data/folder/layout.py": "writes through `replacing`",
     "process/processors.py": "/proc/cpuinfo, which is no file",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
+    "results/report/rendering/inline.py": "writes figures and images into memory",
     "results/saved_evaluation.py": "writes arrays into memory",
     "search/folds.py": "writes arrays into memory",
     "settings.py": "the package's own recipes",
@@ -148,7 +149,7 @@ def test_no_package_has_more_than_ten_modules() -> None:
         assert len(modules) <= 10, f"{package.relative_to(SOURCE)} has {len(modules)} modules; divide it"
 
 
-HEAVY = ("torch", "lightning", "albumentations", "cv2", "matplotlib", "numpy")
+HEAVY = ("torch", "lightning", "albumentations", "cv2", "matplotlib", "numpy", "jinja2", "captum")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"]])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         load_model,
         predict,
         prepare,
+        report,
         train,
     )
     from cifar100.config import Config
@@ -44,6 +45,7 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "report",
     "train",
 ]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cifar100.config import Config
@@ -19,7 +20,7 @@ from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.process.launchers import check_launcher
-from cifar100.runs.folder import RunFolder, check_name, find_run_folder
+from cifar100.runs.folder import RunFolder, check_name, find_run_folder, unique_runs
 from cifar100.settings import load_complete_config, load_config
 from cifar100.terminal import temporary_line
 
@@ -298,6 +299,28 @@ def predict(
 
     trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
     return list(classify(trained, files, top=top))
+
+
+def report(
+    runs: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    output: str | PathLike[str] | None = None,
+    network: NetworkSource | None = None,
+) -> Path:
+    """Write a report as one HTML file: of one run, or of several side by side.
+
+    It shows what there is, also of a run that has not ended or was not measured, and never measures. Returns its path.
+
+    Args:
+        runs: a run or several; each a run folder or an experiment's name.
+        output: the file; the default is `report.html` in the run folder, or `logs/report-RUN-RUN.html` for several.
+        network: see `evaluate`; for the activation maps of a single run.
+    """
+    folders = unique_runs([runs] if isinstance(runs, (str, PathLike)) else runs)
+    with _loading():
+        from cifar100.results.report.page import write_report
+
+    return write_report(folders, output=None if output is None else user_path(output), network=network)
 
 
 def load_model(

@@ -1,4 +1,4 @@
-"""`evaluate` and `predict`: their options, and what is printed."""
+"""`evaluate`, `predict` and `report`: their options, and what is printed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from trained_networks import stub
 
 from cifar100 import commands, metrics
+from cifar100.cli import results
 from cifar100.cli.main import run_command_line
 from cifar100.cli.results import show_evaluation
 from cifar100.results.evaluate import Evaluation, Measurement, describe
@@ -83,7 +84,10 @@ DEFAULTS: dict[str, Any] = {
     ],
 )
 def test_evaluate_passes_its_options(
-    arguments: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    expected: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls: list[Any] = []
 
@@ -92,8 +96,9 @@ def test_evaluate_passes_its_options(
         return evaluation()
 
     monkeypatch.setattr(commands, "evaluate", fake)
-    run_command_line(["evaluate", "x", *arguments])
-    assert calls == [("x", DEFAULTS | expected)]
+    run_command_line(["evaluate", "x y", *arguments])
+    assert calls == [("x y", DEFAULTS | expected)]
+    assert capsys.readouterr().out.endswith("\n  cifar100 report 'x y'\n")
 
 
 def test_predictions_are_shown_as_tables_and_as_json(
@@ -120,3 +125,31 @@ def test_predictions_are_shown_as_tables_and_as_json(
     (entry,) = json.loads(capsys.readouterr().out)
     assert entry["image"] == "a.png"
     assert entry["classes"][0] == {"name": "apple", "probability": 0.75, "superclass": "fruit"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runs", "output"), [(["a"], ["a"], None), (["a", "b", "--output", "c.html"], ["a", "b"], "c.html")]
+)
+def test_report_passes_its_options_and_prints_path_and_size(
+    arguments: list[str],
+    runs: list[str],
+    output: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "report 1.html"
+    path.write_bytes(bytes(1_234_567))
+    calls: list[Any] = []
+
+    def fake(runs: list[str], **options: Any) -> Path:
+        calls.append((runs, options))
+        return path
+
+    monkeypatch.setattr(commands, "report", fake)
+    run_command_line(["report", *arguments])
+    assert calls == [(runs, {"output": output})]
+    assert capsys.readouterr().out == f"{path} (1.2 MB)\n"
+    monkeypatch.setattr(results, "is_terminal", lambda stream: True)
+    run_command_line(["report", *arguments])
+    assert capsys.readouterr().out == f"{path.as_uri()} (1.2 MB)\n"  # which a terminal opens

@@ -20,7 +20,10 @@ _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COM
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
-    for name in ("prepare", "audit", "find-lr", "train", "evaluate", "compare", "predict", "runs", "recipes", "info")
+    for name in (
+        *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
+        *("runs", "recipes", "info"),
+    )
 }
 """Command name -> command, in the order of `cifar100 --help`."""
 

@@ -1,10 +1,12 @@
-"""`evaluate` and `predict`."""
+"""`evaluate`, `predict` and `report`."""
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cifar100 import commands
@@ -12,7 +14,7 @@ from cifar100.cli.command import Command
 from cifar100.cli.robustness import add_robustness
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show
+from cifar100.terminal import is_terminal, say, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -73,6 +75,8 @@ def _add_robustness_options(parser: ArgumentParser) -> None:
 
 
 def _evaluate(options: Namespace) -> None:
+    from cifar100.environment import this_program  # imports numpy
+
     show_evaluation(
         commands.evaluate(
             options.run,
@@ -88,6 +92,9 @@ def _evaluate(options: Namespace) -> None:
             data_root=options.data_root,
         )
     )
+    say()
+    say("All of it, with pictures, as one HTML file:")
+    say(f"  {this_program()} report {quote(options.run)}")
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
@@ -184,6 +191,21 @@ def show_predictions(predictions: Sequence[Prediction]) -> None:
         show(table)
 
 
+def _add_report_options(parser: ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders or experiments' names")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="file to write (default: report.html in the run folder; for several runs logs/report-RUN-RUN.html)",
+    )
+
+
+def _report(options: Namespace) -> None:
+    path = commands.report(options.runs, output=options.output)
+    shown = path.resolve().as_uri() if is_terminal(sys.stdout) else path
+    say(f"{shown} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
 def _plain_table() -> Table:
     from rich.table import Table
 
@@ -193,4 +215,5 @@ def _plain_table() -> Table:
 COMMANDS = {
     "evaluate": Command(commands.evaluate, _evaluate, _add_evaluate_options),
     "predict": Command(commands.predict, _predict, _add_predict_options),
+    "report": Command(commands.report, _report, _add_report_options),
 }

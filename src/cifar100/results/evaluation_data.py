@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from shlex import quote
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.config import Config
 from cifar100.data.audit.images import AuditedImages, image_files
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
@@ -18,17 +19,28 @@ from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 from cifar100.runs.folder import RunFolder, read_parts
-from cifar100.runs.trained_network import TrainedNetwork
 from cifar100.terminal import say
 
 
+class Training(Protocol):
+    """What was trained, without its weights. A `TrainedNetwork` is one."""
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The data."""
+
+
 def images_of(
-    trained: TrainedNetwork, run: RunFolder, *, split: Literal["test", "validation"], data_root: Path | None = None
+    trained: Training, run: RunFolder, *, split: Literal["test", "validation"], data_root: Path | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
     """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
 
     Args:
-        trained: the network.
+        trained: the network, or what is known of it.
         run: its run folder.
         split: `test`, or the run's own `validation` images.
         data_root: see `evaluate`.
@@ -101,7 +113,7 @@ def every_image(root: Path) -> AuditedImages:
     )
 
 
-def check_same_training_images(trained: TrainedNetwork, run: RunFolder, present: DatasetInfo) -> None:
+def check_same_training_images(trained: Training, run: RunFolder, present: DatasetInfo) -> None:
     """Refuse a run whose split does not say which of the present images it has seen.
 
     Raises:
@@ -147,7 +159,7 @@ def _command(run: RunFolder, root: Path | None) -> str:
     return f"cifar100 evaluate {run.argument}" + (f" --data.root {quote(str(root))}" if root is not None else "")
 
 
-def _how_to_find(folder: DataFolder, trained: TrainedNetwork, *, is_chosen: bool) -> str:
+def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> str:
     found = f"{folder.root.absolute()} holds no prepared data"
     if is_chosen:
         return f"{found}; give a prepared data folder, or a folder with a train.csv, as --data.root."

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class RunFolder:
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.calibration = path / "calibration.json"
+        self.report = path / "report.html"
         self.checkpoints = path / "lightning_checkpoints"
         self.tensorboard = path / "lightning_logs"
         self.status = path / "status.json"
@@ -161,6 +162,18 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
     raise UserError(
         f"found no run {str(given)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
     )
+
+
+def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
+    """Return several experiments as `find_run_folder` does, each once.
+
+    Raises:
+        UserError: there are none, or one does not exist.
+    """
+    found = {run.path.resolve(): run for run in map(find_run_folder, runs)}
+    if not found:
+        raise UserError("runs is an empty list; give at least one run.")
+    return list(found.values())
 
 
 def run_folders() -> list[RunFolder]:

@@ -75,8 +75,13 @@ class History:
 
     def best(self) -> Epoch | None:
         """Return the first epoch with the highest validation accuracy; None without validation images."""
-        validated = [epoch for epoch in self.epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
-        return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
+        return best_epoch(self.epochs)
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
+    """Return the first epoch with the highest validation accuracy; None without validation images."""
+    validated = [epoch for epoch in epochs if math.isfinite(epoch.get("val/accuracy", math.nan))]
+    return max(validated, key=lambda epoch: epoch["val/accuracy"], default=None)
 
 
 def csv_text(epochs: Sequence[Epoch]) -> str:

@@ -100,12 +100,14 @@ class TrainedNetwork:
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
+        logits: Tensor = self.network(self.normalized(images))
+        return logits.float()
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
         batch = normalize(images.to(self.device), mean, std)
-        if self.config.training.channels_last:
-            batch = batch.to(memory_format=torch.channels_last)
-        logits: Tensor = self.network(batch)
-        return logits.float()
+        return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
 
 
 def load_trained(

@@ -1,0 +1,79 @@
+"""The images that were measured, and the names of their files. The data folder may have moved or changed since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from cifar100.config import Config
+from cifar100.data.folder.csv_labels import read_labels
+from cifar100.data.folder.custom_images import read_tables
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, content_sha256
+from cifar100.data.folder.splits import load_split
+from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+from cifar100.results.evaluation_data import images_of
+from cifar100.results.report.facts import RunFacts
+from cifar100.results.report.measured import Measured
+from cifar100.results.report.rendering.inline import png_uri
+from cifar100.settings import load_complete_config
+
+DIMMED = 0.2
+"""Brightness of what did not matter for a prediction."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The images of an evaluation."""
+
+    images: NDArray[np.uint8]
+    """(N, 3, 32, 32)."""
+
+    files: list[str]
+    """Relative to the folder of the images; of each image."""
+
+    def picture(self, index: int) -> Markup:
+        """Return an image as a data URI."""
+        return png_uri(self.images[index].transpose(1, 2, 0))
+
+    def spotlit(self, index: int, attention: NDArray[np.float32]) -> Markup:
+        """Return an image in which only what mattered is bright. attention: (32, 32), 0 to 1."""
+        brightness = DIMMED + (1 - DIMMED) * attention
+        pixels = self.images[index] * brightness
+        return png_uri(pixels.round().astype(np.uint8).transpose(1, 2, 0))
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What `images_of` needs to know of a run; its network may be a custom one."""
+
+    config: Config
+    info: DatasetInfo
+
+
+def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
+    """Return the images of an evaluation.
+
+    Raises:
+        UserError: they are missing, or others than those that were measured.
+    """
+    config = load_complete_config(facts.run.config)
+    images, labels, data = images_of(_Training(config, facts.info), facts.run, split=measured.split)
+    folder = DataFolder(user_path(config.data.root))
+    if content_sha256(images, labels, data) != measured.content["images_sha256"]:
+        raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
+    return Pictures(images=images, files=_files(facts, measured, folder))
+
+
+def _files(facts: RunFacts, measured: Measured, folder: DataFolder) -> list[str]:
+    part: Split = "test" if measured.split == "test" else "train"
+    if folder.is_custom():
+        files = read_tables(folder).files(part)
+    else:
+        files, _ = read_labels(folder.csv(part))
+    if measured.split == "validation":
+        return [files[position] for position in load_split(facts.run.split).validation]
+    return files

@@ -1,0 +1,1 @@
+"""From facts and figures to HTML: templates, and figures as parts of a page."""

@@ -1,0 +1,103 @@
+"""The parts of an evaluation that are measured on request, shown generically: any figure by its name.
+
+A part is a JSON object. Whatever in it has the form of an `Estimate` becomes a row; a list of them, such as the
+severities of a corruption, becomes one row with several values; texts and numbers become notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cifar100.files.schema import Schema, fields, list_of, number, whole
+
+TITLES = {
+    "fair": "Without near-duplicates of training images",
+    "duplicates": "Without near-duplicates of training images",
+    "corrected": "With corrected labels",
+    "label_errors": "With corrected labels",
+    "corruptions": "Corrupted images",
+}
+"""Key of a part in `evaluation_<split>.json`, or in its entry `robustness` -> title."""
+
+MAX_DEPTH = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A figure of a part."""
+
+    name: str
+    value: float
+    interval: tuple[float, float]
+    num_images: int
+    severities: tuple[float, ...] = ()
+    """The values behind it, if there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part that was measured."""
+
+    title: str
+    rows: list[Row]
+    notes: dict[str, str]
+
+    @property
+    def has_severities(self) -> bool:
+        """Whether a row has several values behind it."""
+        return any(row.severities for row in self.rows)
+
+
+def measured_parts(content: dict[str, Any]) -> list[Part]:
+    """Return the parts in the content of an evaluation."""
+    inner = content.get("robustness")
+    found = {**content, **(inner if isinstance(inner, dict) else {})}
+    parts = [_part(title, found[key]) for key, title in TITLES.items() if isinstance(found.get(key), dict)]
+    return [part for part in parts if part.rows]
+
+
+def _part(title: str, content: dict[str, Any]) -> Part:
+    notes = {
+        _spaced(name): str(value) if isinstance(value, str) else f"{value:,}"
+        for name, value in content.items()
+        if isinstance(value, (str, int)) and not isinstance(value, bool)
+    }
+    return Part(title=title, rows=list(_rows("", content, 0)), notes=notes)
+
+
+def _rows(name: str, content: Any, depth: int) -> Iterator[Row]:
+    if depth > MAX_DEPTH or not isinstance(content, dict):
+        return
+    if _fits(content, _ESTIMATE):
+        yield Row(name=name, **_estimate(content))
+        return
+    if _fits(content, _WITH_SEVERITIES):
+        severities = tuple(float(estimate["value"]) for estimate in content["by_severity"])
+        yield Row(name=name, severities=severities, **_estimate(content["mean"]))
+        return
+    for key, inner in content.items():
+        longer = name if key.startswith("by_") else f"{name}: {_spaced(key)}" if name else _spaced(key)
+        yield from _rows(longer, inner, depth + 1)
+
+
+_ESTIMATE = fields({"value": number(), "interval": list_of(number(), length=2), "num_images": whole(1)})
+_WITH_SEVERITIES = fields({"mean": _ESTIMATE, "by_severity": list_of(_ESTIMATE)})
+
+
+def _estimate(content: dict[str, Any]) -> dict[str, Any]:
+    low, high = content["interval"]
+    return {"value": content["value"], "interval": (low, high), "num_images": content["num_images"]}
+
+
+def _fits(content: Any, schema: Schema) -> bool:
+    try:
+        schema(content, "it")
+    except ValueError:
+        return False
+    return True
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
