@@ -276,7 +276,9 @@ def test_the_optional_parts_are_shown_if_they_were_measured(tmp_path: Path) -> N
     run = measured_run(tmp_path / "run", INFO)
     assert "Not measured. cifar100 evaluate" in report_of(run).text
     figure = {"value": 0.4321, "interval": [0.4, 0.5], "num_images": 4}
-    save_measurement(run, INFO, torch.eye(6), torch.arange(6), fair={"list": "<b>", "without": figure})
+    save_measurement(
+        run, INFO, torch.eye(6), torch.arange(6), robustness={"duplicates": {"list": "<b>", "without": figure}}
+    )
     parsed = report_of(run)
     assert "without 43.21 % 40.00 % to 50.00 % 4 list: <b>" in parsed.text
     assert "Not measured." not in parsed.text

@@ -13,13 +13,11 @@ from typing import Any
 from cifar100.files.schema import Schema, fields, list_of, number, whole
 
 TITLES = {
-    "fair": "Without near-duplicates of training images",
     "duplicates": "Without near-duplicates of training images",
-    "corrected": "With corrected labels",
     "label_errors": "With corrected labels",
     "corruptions": "Corrupted images",
 }
-"""Key of a part in `evaluation_<split>.json`, or in its entry `robustness` -> title."""
+"""Key of a part in the entry `robustness` of `evaluation_<split>.json` -> title."""
 
 MAX_DEPTH = 6
 
@@ -52,8 +50,9 @@ class Part:
 
 def measured_parts(content: dict[str, Any]) -> list[Part]:
     """Return the parts in the content of an evaluation."""
-    inner = content.get("robustness")
-    found = {**content, **(inner if isinstance(inner, dict) else {})}
+    found = content.get("robustness")
+    if not isinstance(found, dict):
+        return []
     parts = [_part(title, found[key]) for key, title in TITLES.items() if isinstance(found.get(key), dict)]
     return [part for part in parts if part.rows]
 
