@@ -11,7 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cifar100.commands import evaluate, find_lr, info, list_recipes, list_runs, load_model, predict, prepare, train
+    from cifar100.commands import (
+        evaluate,
+        find_lr,
+        info,
+        list_models,
+        list_recipes,
+        list_runs,
+        load_model,
+        predict,
+        prepare,
+        train,
+    )
     from cifar100.config import Config
     from cifar100.settings import load_config
 
@@ -22,6 +33,7 @@ __all__ = [
     "evaluate",
     "find_lr",
     "info",
+    "list_models",
     "list_recipes",
     "list_runs",
     "load_config",

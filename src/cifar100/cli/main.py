@@ -19,7 +19,8 @@ from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS
 
 COMMANDS: dict[str, Command] = {
-    name: _BY_NAME[name] for name in ("prepare", "find-lr", "train", "evaluate", "predict", "runs", "recipes", "info")
+    name: _BY_NAME[name]
+    for name in ("prepare", "find-lr", "train", "evaluate", "predict", "runs", "recipes", "models", "info")
 }
 """Command name -> command, in the order of `cifar100 --help`."""
 
