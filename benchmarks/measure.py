@@ -78,6 +78,11 @@ def describe_hardware() -> str:
     return f"{cpu}; GPU: {', '.join(gpus) or 'none'}"
 
 
+def today() -> str:
+    """Return the date in UTC, such as 2026-11-24."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
 def package_version(package: str) -> str:
     """Return the version of an installed package, or `not installed`."""
     try:
@@ -107,8 +112,8 @@ def show_table(
         table.add_row(*map(Text, row))
     console.print(f"{title}\n")
     console.print(table)
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    console.print("\n" + "\n".join([*notes, f"Hardware: {describe_hardware()}", f"Versions: {versions}. Date: {date}"]))
+    last = f"Versions: {versions}. Date: {today()}"
+    console.print("\n" + "\n".join([*notes, f"Hardware: {describe_hardware()}", last]))
 
 
 def run_benchmark(main: Callable[[], int]) -> None:

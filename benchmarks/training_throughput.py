@@ -1,6 +1,7 @@
 """Training speed of every network, and the fraction of the machine's peak that it reaches.
 
     python benchmarks/training_throughput.py
+    python benchmarks/training_throughput.py --yaml > src/cifar100/models/throughput.yaml   # for `cifar100 models`
 
 A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that lie on the
 device already, in the precision that `train` chooses here. Images per second are the median of `--repeats` timings
@@ -18,16 +19,28 @@ import argparse
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from measure import describe_versions, interleaved, median_ratio, run_benchmark, show_table, this_device, wait_for
+from measure import (
+    describe_hardware,
+    describe_versions,
+    interleaved,
+    median_ratio,
+    run_benchmark,
+    show_table,
+    this_device,
+    today,
+    wait_for,
+)
 
 # isort: split
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
-from cifar100.config import ModelConfig, OptimizationConfig
+from cifar100.config import Config, ModelConfig, OptimizationConfig
 from cifar100.devices import choose_precision
 from cifar100.models import build_model, use_channels_last
+from cifar100.models import networks as registered_networks
 from cifar100.models.summary import mult_adds
 from cifar100.settings import load_config, recipe_names
 from cifar100.training.optimization.optimizers import build_optimizer
@@ -35,6 +48,13 @@ from cifar100.training.optimization.optimizers import build_optimizer
 SECONDS_PER_STEP = 1.0
 SMALLEST_BATCH = 4
 NUM_CLASSES = 100
+
+HEAD_OF_YAML = """\
+# Training images/s of the networks with their default settings: forward, backward and optimizer step, 32x32 pixels,
+# channels_last. `cifar100 models` shows them. To measure all again, redirect to this file:
+#
+#   python benchmarks/training_throughput.py --yaml
+"""
 
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -48,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     product = MatrixProduct(device, torch.bfloat16 if bf16 else torch.float32, side=side)
     peak = product.flops_per_second()
     rows = []
+    speeds: dict[str, float] = {}
     for name, config in networks().items():
         if options.networks and name not in options.networks:
             continue
@@ -63,7 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interleaved(contestants, repeats=1)  # warms up
         seconds = interleaved(contestants, repeats=options.repeats)
         rows += rows_of(name, flops, batch_size, repetitions, seconds, product)
-    show(rows, product, bf16=bf16, repeats=options.repeats)
+        speeds[name] = batch_size * repetitions / median(seconds["channels_last"])
+    if options.yaml:
+        print(throughput_yaml(speeds, bf16=bf16), end="")
+    else:
+        show(rows, product, bf16=bf16, repeats=options.repeats)
     return 0
 
 
@@ -74,19 +99,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="default: 512 on a GPU, 64 or fewer on a CPU")
     parser.add_argument("--matrix-side", type=int, help="of the matrix product (default: 8192 on a GPU, 2048 on a CPU)")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each layout (default: 3)")
+    parser.add_argument("--yaml", action="store_true", help="print models/throughput.yaml instead of the table")
     return parser.parse_args(arguments)
 
 
 def networks() -> dict[str, ModelConfig]:
     """Return label to settings: every network, then those of the recipes that are none of them."""
-    known = {
-        "resnet18, imagenet stem": ModelConfig(name="resnet18", stem="imagenet"),
-        "resnet18, cifar stem": ModelConfig(name="resnet18", stem="cifar"),
-        "resnet34": ModelConfig(name="resnet34"),
-        "resnet50": ModelConfig(name="resnet50"),
-        "wide_resnet28_10": ModelConfig(name="wide_resnet28_10"),
-        "fast_net": ModelConfig(name="fast_net"),
-    }
+    known = {name: Config(model=ModelConfig(name=name)).model for name in registered_networks()}
+    known["resnet18, imagenet stem"] = Config(model=ModelConfig(name="resnet18", stem="imagenet")).model
     for recipe in recipe_names():
         config = load_config(recipe).model
         if config not in known.values():
@@ -199,6 +219,15 @@ def rows_of(
         figures += [f"{images_per_second * flops / 1e9:,.1f}", f"{fraction:.1%}"]
         rows.append([name if layout == "default" else "", layout, *figures])
     return rows
+
+
+def throughput_yaml(speeds: dict[str, float], *, bf16: bool) -> str:
+    """Return the content of `models/throughput.yaml`: the networks with their default settings, channels_last."""
+    measured_on = f"{describe_hardware()}, {'bf16-mixed' if bf16 else '32-true'}, torch {torch.__version__}, {today()}"
+    listed = {name: float(f"{speeds[name]:.3g}") for name in registered_networks() if name in speeds}
+    return HEAD_OF_YAML + yaml.safe_dump(
+        {"measured_on": measured_on, "images_per_second": listed}, sort_keys=False, width=1000
+    )
 
 
 def show(rows: list[list[str]], product: MatrixProduct, *, bf16: bool, repeats: int) -> None:

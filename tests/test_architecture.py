@@ -139,7 +139,7 @@ def test_files_are_opened_in_one_place(module: Path) -> None:
     assert not found - HARMLESS - ours
 
 
-OPEN_PACKAGES = ("data/augmentation",)
+OPEN_PACKAGES = ("data/augmentation", "models")
 """Packages that hold one file for each thing of a kind, found by the program; they may grow."""
 
 
@@ -152,7 +152,7 @@ def test_no_package_has_more_than_ten_modules() -> None:
 HEAVY = ("torch", "lightning", "albumentations", "cv2", "matplotlib", "numpy", "jinja2", "captum")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["models"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     program = (
         f"import sys; sys.argv = ['cifar100', *{arguments!r}]\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cifar100.config import Config
+from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -171,6 +172,24 @@ def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pyt
     table = capsys.readouterr().out
     assert_readable_table(table)
     assert table.count("channels_last") == 1
+
+
+def test_training_throughput_prints_the_table_of_cifar100_models(
+    benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar100.models import facts
+
+    small = {"fast_net": Config(model=ModelConfig(name="fast_net")).model, "variant": ModelConfig(name="vgg16_bn")}
+    script = benchmark("training_throughput")
+    monkeypatch.setattr(script, "networks", lambda: small)
+    options = ["--networks", "fast_net", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1", "--yaml"]
+    assert script.main(options) == 0
+    monkeypatch.setattr(facts, "read_text", lambda path, limit: capsys.readouterr().out)
+    (measured,) = [model for model in facts.model_facts() if model.images_per_second is not None]
+    assert measured.name == "fast_net"
+    assert measured.images_per_second is not None
+    assert measured.images_per_second > 0
+    assert re.search(r"processors.*, 32-true, torch [^,]+, \d{4}-\d\d-\d\d$", measured.measured_on)
 
 
 def test_training_throughput_knows_every_network(benchmark: Callable[[str], ModuleType]) -> None:

@@ -40,7 +40,7 @@ def test_importing_and_using_the_light_names_loads_neither_torch_nor_numpy() -> 
     program = (
         "import sys, cifar100\n"
         "from cifar100 import *\n"
-        "cifar100.list_recipes(), cifar100.list_runs(), load_config('fast'), train, Config\n"
+        "cifar100.list_recipes(), cifar100.list_runs(), cifar100.list_models(), load_config('fast'), train, Config\n"
         "print([name for name in ('torch', 'numpy', 'lightning', 'PIL', 'cv2') if name in sys.modules])"
     )
     assert python(program) == "[]"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from cifar100.data.folder.layout import DatasetInfo
     from cifar100.models import NetworkSource
+    from cifar100.models.facts import ModelFacts
     from cifar100.results.audit import AuditReport, Exclusion
     from cifar100.results.comparison.result import Comparison
     from cifar100.results.evaluate import Evaluation
@@ -363,6 +364,13 @@ def list_recipes() -> list[dict[str, str]]:
     from cifar100.settings import read_recipe, recipe_names
 
     return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
+
+
+def list_models() -> list[ModelFacts]:
+    """List the networks: paper, size, measured speed and published accuracy."""
+    from cifar100.models.facts import model_facts
+
+    return model_facts()
 
 
 def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_without_a_command_the_overview_names_every_command(
     assert run(monkeypatch=monkeypatch) == 0
     shown = capsys.readouterr().out
     assert shown.strip() == overview()
-    for name in ("prepare", "find-lr", "train", "evaluate", "compare", "predict", "recipes", "info"):
+    for name in ("prepare", "find-lr", "train", "evaluate", "compare", "predict", "recipes", "models", "info"):
         assert f"\n  {name} " in shown
 
 

@@ -1,7 +1,8 @@
-"""`find-lr`, `train`, `runs` and `recipes`: how options become settings, and what is printed."""
+"""`find-lr`, `train`, `runs`, `recipes` and `models`: how options become settings, and what is printed."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from cifar100 import commands
 from cifar100.cli.main import run_command_line
-from cifar100.cli.training import format_age
+from cifar100.cli.training import format_age, format_size
 from cifar100.errors import UserError
+from cifar100.models.facts import ModelFacts
 from cifar100.settings import recipe_names
 
 Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
@@ -77,6 +79,37 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     heads, line = capsys.readouterr().out.splitlines()
     assert heads.split() == ["run", "recipe", "data", "epochs", "best", "val", "status", "age"]
     assert line.split() == ["first", "fast", "CIFAR-100", "3", "62.50%", "finished", "5", "h"]
+
+
+def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    known = ModelFacts(
+        name="net",
+        paper="Lee 2020",
+        parameters=36_536_884,
+        mult_adds=5_243_386_368,
+        accuracy=0.8075,
+        accuracy_source="table 5",
+        images_per_second=1234.6,
+        measured_on="one GPU, 2026-11-24",
+    )
+    monkeypatch.setattr(commands, "list_models", lambda: [known, ModelFacts(name="mine")])
+    run_command_line(["models"])
+    lines = capsys.readouterr().out.splitlines()
+    cells = ["net", "Lee 2020", "36.5 M", "5.24 G", "1,235", "80.75%, table 5"]
+    assert re.split(r" {2,}", lines[1]) == cells
+    assert re.split(r" {2,}", lines[2].strip()) == [
+        *("mine", "not stated", "not stated", "not yet measured", "none in the paper")
+    ]
+    assert "images/s: training steps, one GPU, 2026-11-24." in lines
+    assert lines[-1] == "Use one: cifar100 train --model.name NAME"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(None, "not stated"), (800_032, "800,032"), (1_995_832, "2.00 M"), (287_960_472, "288 M"), (10**9, "1.00 G")],
+)
+def test_a_size_has_three_digits(number: int | None, shown: str) -> None:
+    assert format_size(number) == shown
 
 
 @pytest.mark.parametrize(

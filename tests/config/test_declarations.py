@@ -67,6 +67,18 @@ def test_a_function_with_the_decorator_is_a_component(package: Path) -> None:
     assert (found["two"].module, found["two"].attribute) == ("cifar100.nets.two", "build")
 
 
+def test_the_keywords_of_a_decorator_are_facts_about_its_names(package: Path) -> None:
+    add(package, "one")
+    text = (package / "one.py").read_text()
+    decorators = '@network("small", paper="Lee 2020", parameters=5)\n@network("large", "huge", parameters=1_000)'
+    (package / "one.py").write_text(text.replace('@network("one")', decorators))
+    found = components("nets", "network")
+    assert list(found) == ["small", "large", "huge"]
+    assert found["small"].facts == {"paper": "Lee 2020", "parameters": 5}
+    assert found["large"].facts == found["huge"].facts == {"parameters": 1_000}
+    assert found["small"].settings == found["huge"].settings != ()
+
+
 def test_a_class_with_the_base_is_a_component(package: Path) -> None:
     (package / "cut.py").write_text(
         'class Cut(base.Augmentation):\n    """Cut a hole."""\n\n    side: int = 4\n    """Side in pixels."""\n\n'
@@ -108,6 +120,23 @@ def test_two_components_may_share_a_setting(package: Path) -> None:
 
     assert Section().units is None  # type: ignore[attr-defined]
     assert Section.__annotations__["units"] == (int | None)
+
+
+def test_only_one_of_the_components_that_share_a_setting_need_describe_it(package: Path) -> None:
+    for name in ("a", "b", "c"):
+        add(package, name)
+    for name in ("a", "c"):
+        text = (package / f"{name}.py").read_text()
+        (package / f"{name}.py").write_text(
+            text.replace("        units: Units of the hidden\n            layer.\n", "")
+        )
+
+    @dataclass
+    @with_settings_of("nets", "network", chosen_by="name")
+    class Section:
+        name: str = "a"
+
+    assert Section.declared_help["units"] == "Units of the hidden layer."  # type: ignore[attr-defined]
 
 
 def test_attribute_docstrings() -> None:

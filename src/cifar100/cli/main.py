@@ -22,7 +22,7 @@ COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
-        *("runs", "recipes", "info"),
+        *("runs", "recipes", "models", "info"),
     )
 }
 """Command name -> command, in the order of `cifar100 --help`."""

@@ -1,4 +1,4 @@
-"""`find-lr`, `train`, `runs` and `recipes`."""
+"""`find-lr`, `train`, `runs`, `recipes` and `models`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,38 @@ def _recipes(options: Namespace) -> None:
     say("Use one: cifar100 train --recipe NAME")
 
 
+def _models(options: Namespace) -> None:
+    from rich.table import Table
+
+    models = commands.list_models()
+    table = Table("network", "paper", box=None, header_style="bold", pad_edge=False)
+    for title in ("parameters", "mult-adds", "images/s"):
+        table.add_column(title, justify="right")
+    table.add_column("published accuracy")
+    for model in models:
+        speed = "not yet measured" if model.images_per_second is None else f"{model.images_per_second:,.0f}"
+        accuracy = "" if model.accuracy is None else f"{model.accuracy:.2%}, {model.accuracy_source}"
+        sizes = format_size(model.parameters), format_size(model.mult_adds)
+        table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
+    show(table)
+    say()
+    say("mult-adds: of a forward pass of one 32x32 image. Published accuracy: CIFAR-100 test images, in a table of the")
+    say("network's paper if no other source is named.")
+    for measured_on in sorted({model.measured_on for model in models} - {""}):
+        say(f"images/s: training steps, {measured_on}.")
+    say("Use one: cifar100 train --model.name NAME")
+
+
+def format_size(number: int | None) -> str:
+    """Return a number with three digits and its unit, such as `36.5 M`."""
+    if number is None:
+        return "not stated"
+    for unit, size in (("G", 10**9), ("M", 10**6)):
+        if number >= size:
+            return f"{number / size:#.3g}".rstrip(".") + f" {unit}"
+    return f"{number:,}"
+
+
 _OPTIONS = "[--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
 
 COMMANDS = {
@@ -104,4 +136,5 @@ COMMANDS = {
     "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
+    "models": Command(commands.list_models, _models),
 }

@@ -5,15 +5,16 @@ need those settings, but importing the file would load torch, which takes second
 setuptools reads `attr:` values: types are evaluated in `cifar100.config.types`, defaults are literals, docstrings
 become the help. A component is either
 
-- a function with a decorator, such as `@network("resnet18", "resnet34")`; its keyword-only arguments are its settings,
+- a function with a decorator, such as `@network("resnet18", paper="He et al. 2016")`; its keyword-only arguments are
+  its settings, and the decorator's keywords are facts about it,
 - or a dataclass with a base class, such as `class Cutout(Augmentation)`; its fields are its settings.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,8 @@ class Component:
     attribute: str
     """Name of the function or class in the module."""
     settings: tuple[Setting, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The keyword arguments of the decorator, which are literals."""
 
     def load(self) -> Any:
         """Import the module and return the function or class."""
@@ -92,8 +95,9 @@ def _declared(node: ast.stmt, marker: str, module: str) -> Iterator[Component]:
         for decorator in node.decorator_list:
             if isinstance(decorator, ast.Call) and _is_named(decorator.func, marker):
                 settings = tuple(_arguments(node))
+                facts = {keyword.arg or "": ast.literal_eval(keyword.value) for keyword in decorator.keywords}
                 for name in map(ast.literal_eval, decorator.args):
-                    yield Component(name, _summary(node), module, node.name, settings)
+                    yield Component(name, _summary(node), module, node.name, settings, facts)
     elif isinstance(node, ast.ClassDef) and any(_is_named(base, marker) for base in node.bases):
         yield Component(node.name, _summary(node), module, node.name, tuple(_fields(node)))
 
@@ -109,11 +113,11 @@ def _arguments(node: ast.FunctionDef) -> Iterator[Setting]:
 
 def _fields(node: ast.ClassDef) -> Iterator[Setting]:
     docstrings = attribute_docstrings(node)
-    for field in node.body:
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None:
-            name = field.target.id
-            if not ast.unparse(field.annotation).startswith("ClassVar"):
-                yield _setting(node, name, field.annotation, field.value, docstrings.get(name, ""))
+    for entry in node.body:
+        if isinstance(entry, ast.AnnAssign) and isinstance(entry.target, ast.Name) and entry.value is not None:
+            name = entry.target.id
+            if not ast.unparse(entry.annotation).startswith("ClassVar"):
+                yield _setting(node, name, entry.annotation, entry.value, docstrings.get(name, ""))
 
 
 def _setting(
@@ -176,7 +180,8 @@ def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, se
                     f"{section.__name__}; rename it"
                 )
             setattr(section, setting.name, setting.default if chosen_by is None else None)
-            help_texts[setting.name] = setting.help
+            if setting.help:  # only one of the components that share a setting need describe it
+                help_texts[setting.name] = setting.help
         section.declared_help = help_texts  # type: ignore[attr-defined]
         return section
 

@@ -18,6 +18,7 @@ __all__ = [
     "Annotated",
     "Any",
     "BetaParameter",
+    "DropProbability",
     "Fraction",
     "LearningRate",
     "Literal",
@@ -110,6 +111,7 @@ class NeedsAny(Needs):
 
 
 Probability = Annotated[float, Range(0, 1)]
+DropProbability = Annotated[float, Range(0, 0.9)]
 Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(0, 1e6, above=True)]
 NonNegative = Annotated[float, Range(0, 1e6)]

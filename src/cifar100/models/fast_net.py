@@ -129,7 +129,7 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
     return batch_norm
 
 
-@network("fast_net")
+@network("fast_net", paper="Jordan 2024", parameters=1_995_832, mult_adds=118_170_400)
 def fast_net(
     name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1, 16_384)] = (64, 256, 256)
 ) -> FastNet:

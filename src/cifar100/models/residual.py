@@ -16,7 +16,7 @@ class ResidualBlock(nn.Module):
     drop_probability: float = 0.0
 
     def drop(self, residual: Tensor) -> Tensor:
-        """Return the residual (N, C, H, W), in training with that of some images set to 0.
+        """Return the residual (N, ...), in training with that of some images set to 0.
 
         The others are divided by the probability to be kept, so that nothing need be scaled in evaluation, where the
         paper does it; the expectation is the same.
@@ -24,7 +24,8 @@ class ResidualBlock(nn.Module):
         if not self.training or self.drop_probability == 0:
             return residual
         kept = 1 - self.drop_probability
-        mask = torch.empty(len(residual), 1, 1, 1, dtype=residual.dtype, device=residual.device)
+        shape = (len(residual), *(1 for _ in residual.shape[1:]))
+        mask = torch.empty(shape, dtype=residual.dtype, device=residual.device)
         return residual * mask.bernoulli_(kept).div_(kept)
 
 
