@@ -24,6 +24,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
+EXTRAS = {
+    requirement.name
+    for requirements in PROJECT["project"].get("optional-dependencies", {}).values()
+    for requirement in map(Requirement, requirements)
+}
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
@@ -51,8 +56,12 @@ def imported_distributions() -> set[str]:
 
 
 def test_the_dependencies_are_what_the_package_imports() -> None:
-    loaded_by_name = {"tensorboard"}  # by Lightning's TensorBoardLogger
-    assert imported_distributions() | loaded_by_name == set(DEPENDENCIES)
+    loaded_by_name = {"tensorboard", "onnxscript"}  # by Lightning's TensorBoardLogger, by torch.onnx.export
+    assert imported_distributions() | loaded_by_name == set(DEPENDENCIES) | EXTRAS
+
+
+def test_extras_are_installed_for_the_tests() -> None:
+    assert {Requirement(text).name for text in PROJECT["dependency-groups"]["dev"]} >= EXTRAS
 
 
 def test_ci_runs_every_supported_python() -> None:

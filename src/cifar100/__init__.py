@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cifar100.commands import (
         compare,
         evaluate,
+        export,
         find_lr,
         info,
         list_recipes,
@@ -32,6 +33,7 @@ __all__ = [
     "Config",
     "compare",
     "evaluate",
+    "export",
     "find_lr",
     "info",
     "list_recipes",
