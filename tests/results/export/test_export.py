@@ -75,12 +75,12 @@ def test_the_model_card_says_what_the_network_is(exported: Export) -> None:
     assert "- Classes: 100." in card
 
 
-@pytest.mark.parametrize("format", ["torch", "torchscript", "safetensors"])
+@pytest.mark.parametrize("kind", ["torch", "torchscript", "safetensors"])
 def test_other_formats_give_the_same_and_name_no_file_of_this_machine(
-    format: Any, run: RunFolder, tmp_path: Path, tiny_data: Path
+    kind: Any, run: RunFolder, tmp_path: Path, tiny_data: Path
 ) -> None:
-    suffix = {"torch": ".pt2", "torchscript": ".pt", "safetensors": ".safetensors"}[format]
-    found = commands.export(run, format=format, output=tmp_path / f"x{suffix}")
+    suffix = {"torch": ".pt2", "torchscript": ".pt", "safetensors": ".safetensors"}[kind]
+    found = commands.export(run, format=kind, output=tmp_path / f"x{suffix}")
     assert found.largest_difference < 1e-5
     assert not [path for path in tmp_path.iterdir() if path != found.path]
     content = found.path.read_bytes()
@@ -157,11 +157,11 @@ def test_a_full_disk_leaves_nothing(run: RunFolder, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "tflite"}, "format is 'tflite', but it must be onnx or torch or torchscript or safetensors"),
+        ({"format": "tflite"}, "format is tflite, but it must be onnx or torch or torchscript or safetensors"),
         ({"int8": True, "format": "torch"}, "--int8 is for --format onnx, not torch"),
         ({"int8_limit": 2.0}, "--int8-limit has no effect without --int8"),
         ({"int8": True, "int8_limit": -1.0}, "--int8-limit is -1.0, but it must be from 0 to 100"),
-        ({"int8": "yes"}, "int8 is 'yes', but it must be True or False"),
+        ({"int8": "yes"}, "int8 is yes, but it must be True or False"),
         ({"calibrated": True}, "has no temperature for best.ckpt"),
     ],
 )
@@ -169,13 +169,13 @@ def test_options_that_do_not_fit(options: dict[str, Any], message: str, run: Run
     refused(run, tmp_path / "x.onnx", message, **options)
 
 
-@pytest.mark.parametrize(("format", "package"), [("onnx", "onnxscript"), ("safetensors", "safetensors")])
+@pytest.mark.parametrize(("kind", "package"), [("onnx", "onnxscript"), ("safetensors", "safetensors")])
 def test_a_missing_package_is_one_line_with_the_command(
-    format: str, package: str, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, package: str, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extra, "find_spec", lambda name: None if name == package else object())
     message = rf'the package {package} is not installed.*pip install "cifar100\[export\]"'
-    refused(run, tmp_path / f"x.{format}", message, format=format)
+    refused(run, tmp_path / f"x.{kind}", message, format=kind)
 
 
 def test_runs_that_cannot_be_exported(run: RunFolder, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def milliseconds(exported: Classifier, images: Images, *, batch_size: int) -> fl
     batch = np.resize(images, (batch_size, *images.shape[1:]))
     exported(batch)  # the first one allocates memory
     times: list[float] = []
-    while not times or sum(times) < SECONDS and len(times) < _MAX_REPETITIONS:
+    while not times or (sum(times) < SECONDS and len(times) < _MAX_REPETITIONS):
         started = time.perf_counter()
         exported(batch)
         times.append(time.perf_counter() - started)

@@ -114,6 +114,6 @@ def _check_signature(session: InferenceSession, num_classes: int) -> None:
     outputs = [(entry.name, entry.type) for entry in session.get_outputs()]
     if inputs != [(INPUT, "tensor(uint8)", 4)] or outputs != [(OUTPUT, "tensor(float)")]:
         raise ValueError(f"it maps {inputs} to {outputs}, expected uint8 {INPUT} (N, 3, H, W) to float {OUTPUT}")
-    classes = session.get_outputs()[0].shape[-1:]
-    if classes != [num_classes]:
-        raise ValueError(f"it has {classes} outputs, but the names of {num_classes} classes")
+    (num_outputs,) = session.get_outputs()[0].shape[-1:]
+    if num_outputs != num_classes:
+        raise ValueError(f"it has {num_outputs} outputs, but the names of {num_classes} classes")
