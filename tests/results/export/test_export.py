@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -75,7 +78,7 @@ def test_the_model_card_says_what_the_network_is(exported: Export) -> None:
     assert "- Classes: 100." in card
 
 
-@pytest.mark.parametrize("kind", ["torch", "torchscript", "safetensors"])
+@pytest.mark.parametrize("kind", [pytest.param("torch", marks=pytest.mark.slow), "torchscript", "safetensors"])
 def test_other_formats_give_the_same_and_name_no_file_of_this_machine(
     kind: Any, run: RunFolder, tmp_path: Path, tiny_data: Path
 ) -> None:
@@ -207,6 +210,7 @@ class Branching(ColourNetwork):
         return super().forward(images if images.sum() > 0 else -images)
 
 
+@pytest.mark.slow
 def test_a_network_from_python_that_has_no_graph_is_one_line(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", Branching(6))
     write_json({"network": "Branching"}, run.custom_parts)
@@ -223,6 +227,22 @@ def test_a_difference_that_is_not_a_number_counts_as_infinite() -> None:
     images = np.zeros((1, 3, 32, 32), np.uint8)
     nan, zero = (np.full((1, 2), value, np.float32) for value in (np.nan, 0))
     assert check.largest_difference(lambda _: nan, lambda _: zero, images) == np.inf
+
+
+def test_the_program_in_the_readme_runs_the_file_without_this_package(exported: Export, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (program,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "onnxruntime" in block)
+    assert "cifar100 import" not in program
+    shutil.copy(exported.path, tmp_path / "model.onnx")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ""},
+    )
+    assert done.stdout.strip() in load_exported(exported.path).info.class_names
 
 
 @pytest.mark.slow

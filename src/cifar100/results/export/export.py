@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -90,21 +92,11 @@ def export(
     metadata = {KEY: facts.to_json(), CARD_KEY: model_card(facts)}
     images = check.check_images(trained, run, data_root=data_root)
     accuracies = None
-    with temporary_line(f"exporting to {format} ..."):
-        try:
-            if int8:
-                content, accuracies = _quantized(trained, run, metadata, limit=int8_limit, data_root=data_root)
-            else:
-                content = file_content(trained, format, metadata)
-        except UserError:
-            raise
-        except Exception as error:
-            if network is None:
-                raise  # a bug: every network of this program can be exported
-            raise UserError(
-                f"network={type(trained.network).__name__} cannot be exported to {format} ({reason(error)}); choose "
-                "another --format, or write its forward without Python's conditions on tensors."
-            ) from error
+    with temporary_line(f"exporting to {format} ..."), _naming_a_custom_network(trained, format, network):
+        if int8:
+            content, accuracies = _quantized(trained, run, metadata, limit=int8_limit, data_root=data_root)
+        else:
+            content = file_content(trained, format, metadata)
     with temporary_line("checking the export ..."):
         result = _checked(content, trained, images, path=path, format=format, precision=precision, int8=accuracies)
     _write(path, content)
@@ -143,6 +135,24 @@ def _check_options(format: str, *, calibrated: bool, int8: bool, int8_limit: flo
     is_number = isinstance(int8_limit, (int, float)) and not isinstance(int8_limit, bool)
     if not is_number or not 0 <= int8_limit <= 100:
         raise UserError(f"--int8-limit is {shown(int8_limit)}, but it must be from 0 to 100 percentage points.")
+
+
+@contextmanager
+def _naming_a_custom_network(
+    trained: TrainedNetwork,
+    format: Format,  # noqa: A002
+    network: NetworkSource | None,
+) -> Iterator[None]:
+    """Turn any failure to export a network from Python into a `UserError`. Those of this program have no excuse."""
+    try:
+        yield
+    except Exception as error:
+        if network is None or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"network={type(trained.network).__name__} cannot be exported to {format} ({reason(error)}); choose "
+            "another --format, or write its forward without Python's conditions on tensors."
+        ) from error
 
 
 def _quantized(
