@@ -56,7 +56,7 @@ def imported_distributions() -> set[str]:
 
 
 def test_the_dependencies_are_what_the_package_imports() -> None:
-    loaded_by_name = {"tensorboard"}  # by Lightning's TensorBoardLogger
+    loaded_by_name = {"tensorboard", "onnxscript"}  # by Lightning's TensorBoardLogger, by torch.onnx.export
     assert imported_distributions() | loaded_by_name == set(DEPENDENCIES) | EXTRAS
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
     from cifar100.results.comparison.result import Comparison
     from cifar100.results.evaluate import Evaluation
+    from cifar100.results.export.formats import Format
+    from cifar100.results.export.result import Export
+    from cifar100.results.exported.onnx_network import ExportedNetwork
     from cifar100.results.predict import Prediction
     from cifar100.runs.listing import RunSummary
     from cifar100.runs.trained_network import TrainedNetwork
@@ -156,7 +159,8 @@ def evaluate(
     """Measure a trained network on the test or validation images.
 
     Args:
-        run: a run folder or an experiment's name.
+        run: a run folder or an experiment's name. Or an exported .onnx file, which is measured on the test images of
+            `data_root` (default: `dataset`) without further options; nothing is saved.
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
@@ -172,6 +176,15 @@ def evaluate(
     """
     check_flag("fair", fair)
     check_flag("corrected", corrected)
+    given = {
+        **{"split": split != "test", "checkpoint": checkpoint != "best", "flip_tta": flip_tta, "calibrate": calibrate},
+        **{"fair": fair, "duplicates": duplicates, "corrected": corrected, "label_errors": label_errors},
+        **{"corruptions": corruptions, "network": network},
+    }
+    if (exported := _exported(run, given)) is not None:
+        with _loading():
+            from cifar100.results.exported.evaluate import evaluate_exported
+        return evaluate_exported(exported, data_root=user_path(data_root or load_config().data.root))
     with _loading():
         from cifar100.results.evaluate import evaluate
         from cifar100.results.robustness.parts import Parts
@@ -287,7 +300,7 @@ def predict(
     """Classify image files.
 
     Args:
-        run: a run folder or an experiment's name.
+        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
         images: files of any size and format.
         top: number of classes to return for each image, the most probable first.
         checkpoint: `best`, `last` or a path.
@@ -295,9 +308,11 @@ def predict(
         network: see `evaluate`.
     """
     files = image_paths(images)
-    with _loading():
-        from cifar100.results.predict import classify
+    from cifar100.results.predict import classify
 
+    given = {"checkpoint": checkpoint != "best", "calibrated": calibrated, "network": network}
+    if (exported := _exported(run, given)) is not None:
+        return list(classify(exported, files, top=top))
     trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
     return list(classify(trained, files, top=top))
 
@@ -322,6 +337,55 @@ def report(
         from cifar100.results.report.page import write_report
 
     return write_report(folders, output=None if output is None else user_path(output), network=network)
+
+
+def export(
+    run: str | PathLike[str],
+    *,
+    format: Format = "onnx",  # noqa: A002  # the name of the option
+    output: str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
+    int8: bool = False,
+    int8_limit: float = 1.0,
+    network: NetworkSource | None = None,
+    data_root: str | PathLike[str] | None = None,
+) -> Export:
+    """Export a trained network to one file, and check it.
+
+    `onnx`, `torch` (`torch.export`) and `torchscript` map images, uint8 (N, 3, H, W) of any size, to probabilities.
+    `safetensors` holds the weights alone. The metadata hold the class names and the model card.
+
+    Args:
+        run: a run folder or an experiment's name.
+        format: `onnx`, `torch`, `torchscript` (which PyTorch has deprecated) or `safetensors`.
+        output: the file, which must not exist; the default is in `export/` of the run.
+        checkpoint: `best`, `last` or a path.
+        calibrated: see `load_model`.
+        int8: quantize an ONNX file, calibrated on training images.
+        int8_limit: accuracy on validation images that int8 may lose, in percentage points; if it loses more, nothing is
+            written.
+        network: see `evaluate`.
+        data_root: another folder with the run's data, for the check; the default is the run's own.
+
+    Raises:
+        UserError: a package, the run or the place of the file cannot be used, or the export is too inaccurate.
+    """
+    folder = find_run_folder(run)
+    with _loading():
+        from cifar100.results.export.export import export
+
+    return export(
+        folder,
+        format=format,
+        output=None if output is None else user_path(output),
+        checkpoint=checkpoint,
+        calibrated=calibrated,
+        int8=int8,
+        int8_limit=int8_limit,
+        network=network,
+        data_root=None if data_root is None else user_path(data_root),
+    )
 
 
 def load_model(
@@ -382,6 +446,24 @@ def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
     from cifar100.environment import describe_data, describe_devices, describe_versions
 
     return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}
+
+
+def _exported(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
+    """Load an exported file that a user has named in place of a run; None if it is a run.
+
+    given: options that need a run, with whether they were given.
+    """
+    from cifar100.results.exported.onnx_network import exported_file, load_exported
+
+    path = exported_file(run)
+    if path is None:
+        return None
+    for name, is_given in given.items():
+        if is_given:
+            raise UserError(
+                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out or give the run."
+            )
+    return load_exported(path)
 
 
 def _loading() -> AbstractContextManager[None]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from cifar100 import __version__
-from cifar100.cli import audit, comparison, data, results, training
+from cifar100.cli import audit, comparison, data, export, results, training
 from cifar100.cli.command import Command, Parser
 from cifar100.config import settings
 from cifar100.errors import UserError
@@ -16,13 +16,13 @@ from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
-_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS
+_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS | export.COMMANDS
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
-        *("runs", "recipes", "models", "info"),
+        *("export", "runs", "recipes", "models", "info"),
     )
 }
 """Command name -> command, in the order of `cifar100 --help`."""

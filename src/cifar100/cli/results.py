@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _add_run_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 

@@ -35,14 +35,18 @@ class Training(Protocol):
 
 
 def images_of(
-    trained: Training, run: RunFolder, *, split: Literal["test", "validation"], data_root: Path | None = None
+    trained: Training,
+    run: RunFolder,
+    *,
+    split: Literal["test", "validation", "train"],
+    data_root: Path | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
     """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
 
     Args:
         trained: the network, or what is known of it.
         run: its run folder.
-        split: `test`, or the run's own `validation` images.
+        split: `test`, or the run's own `validation` images, or the others of its training images: `train`.
         data_root: see `evaluate`.
 
     Raises:
@@ -65,9 +69,9 @@ def images_of(
         instead = ", or measure with --split validation" if can_validate else ""
         raise UserError(f"{folder.root} has no test split; list test images in a test.csv{instead}.")
     difference = _difference(present, trained.info, part)
-    if difference and split == "validation":
+    if difference and split != "test":
         raise UserError(
-            f"{folder.root} {difference}, among which its validation images cannot be found; "
+            f"{folder.root} {difference}, among which its {_SHOWN[split]} images cannot be found; "
             + _how_to_measure_instead(run, folder, present, trained.info, is_chosen=data_root is not None)
         )
     if difference and data_root is None:
@@ -81,7 +85,7 @@ def images_of(
         say(f"{folder.root} has got a test split since {run.name} was trained")
     if split == "test":
         return *folder.load("test"), present
-    indices = load_split(run.split).validation
+    indices = getattr(load_split(run.split), split)
     if len(indices) == 0:
         instead = "; measure the test images with --split test" if present.num_test else ""
         raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
@@ -130,6 +134,32 @@ def check_same_training_images(trained: Training, run: RunFolder, present: Datas
             f"{run.path} was trained on other training images or labels ({trained.info.describe()}) than those to be "
             f"audited ({present.describe()}); give the data folder of the run, or a run of these data."
         )
+
+
+def all_test_images(root: Path, trained_on: DatasetInfo) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
+    """Return the test images and labels of a data folder, and its description, for a network without its run.
+
+    A line says what differs from the data that it was trained on.
+
+    Raises:
+        UserError: the data are missing, have no test images, or have other classes.
+    """
+    folder = DataFolder(root)
+    if not folder.is_sound() and not folder.is_custom():
+        check_kinds(folder.root)
+        raise UserError(
+            f"{folder.root.absolute()} holds no prepared data; give a data folder with the same classes as --data.root."
+        )
+    present = ensure_unchanged(folder.root)
+    _check_classes(present, trained_on, folder)
+    if present.num_test == 0:
+        raise UserError(f"{folder.root} has no test split; list test images in a test.csv.")
+    if difference := _difference(present, trained_on, "test"):
+        say(f"{folder.root} {difference}")
+    return *folder.load("test"), present
+
+
+_SHOWN = {"validation": "validation", "train": "training"}
 
 
 def _has_validation_images(run: RunFolder) -> bool:

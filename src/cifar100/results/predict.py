@@ -1,4 +1,4 @@
-"""Classify image files, in batches of constant memory."""
+"""Classify image files, in batches of constant memory. Needs no torch by itself."""
 
 from __future__ import annotations
 
@@ -6,19 +6,33 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from cifar100.config.shown_values import shown
 from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder.layout import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.process.processors import usable_processors
-from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork
+
+BATCH_SIZE = 256
+"""Number of files that are read and classified at a time; a `TrainedNetwork` takes as many in one forward pass."""
 
 MAX_THREADS = 8
 """Each reads an image at a time. All together take as much memory as one of the largest; see `data.decoding.memory`."""
+
+
+class Classifier(Protocol):
+    """A `TrainedNetwork` or an `ExportedNetwork`."""
+
+    @property
+    def info(self) -> DatasetInfo:
+        """The description of the training data."""
+
+    def __call__(self, images: NDArray[np.uint8]) -> Any:
+        """images: uint8 (N, 3, 32, 32). Returns the probabilities (N, num_classes), as numpy can read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +52,11 @@ class Prediction:
     classes: list[ClassProbability]
 
 
-def classify(trained: TrainedNetwork, images: Sequence[Path], *, top: int) -> Iterator[Prediction]:
+def classify(classifier: Classifier, images: Sequence[Path], *, top: int) -> Iterator[Prediction]:
     """Yield the prediction of each image file in order. Reads and classifies `BATCH_SIZE` files at a time.
 
     Args:
-        trained: the network.
+        classifier: the network.
         images: files of any size and mode, in a supported format; see `read_image`.
         top: number of classes to return for each image.
 
@@ -55,19 +69,18 @@ def classify(trained: TrainedNetwork, images: Sequence[Path], *, top: int) -> It
         for start in range(0, len(images), BATCH_SIZE):
             files = images[start : start + BATCH_SIZE]
             pixels = np.stack(list(pool.map(read_image, files)))  # (N, 32, 32, 3)
-            probabilities = trained(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+            probabilities = np.asarray(classifier(pixels.transpose(0, 3, 1, 2)))
             for file, row in zip(files, probabilities, strict=True):
-                yield Prediction(image=str(file), classes=_most_probable(row, trained, top))
+                yield Prediction(image=str(file), classes=_most_probable(row, classifier.info, top))
 
 
-def _most_probable(probabilities: Tensor, trained: TrainedNetwork, top: int) -> list[ClassProbability]:
-    values, indices = probabilities.topk(min(top, len(probabilities)))
-    info = trained.info
+def _most_probable(probabilities: NDArray[np.float32], info: DatasetInfo, top: int) -> list[ClassProbability]:
+    indices = np.argsort(-probabilities, kind="stable")[:top]
     return [
         ClassProbability(
             name=info.class_names[index],
-            probability=value,
+            probability=float(probabilities[index]),
             superclass=info.superclass_names[info.class_to_superclass[index]] if info.class_to_superclass else None,
         )
-        for value, index in zip(values.tolist(), indices.tolist(), strict=True)
+        for index in indices.tolist()
     ]

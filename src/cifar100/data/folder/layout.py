@@ -16,7 +16,8 @@ from cifar100.data.folder.array_files import read_npy
 from cifar100.errors import UserError
 from cifar100.files import schema
 from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
-from cifar100.files.schema import list_of, map_of, number, one_of, read_as, text, whole
+from cifar100.files.regular import read_json
+from cifar100.files.schema import list_of, map_of, number, one_of, text, whole
 from cifar100.foreign_text import reason
 
 Split = Literal["train", "test"]
@@ -214,14 +215,23 @@ def read_info(path: Path) -> DatasetInfo:
         UserError: the file is damaged.
     """
     try:
-        content = read_as(path, _INFO)
-        lists: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        lists |= {name: tuple(map(float, content[name])) for name in ("mean", "std")}
-        values = content | lists
-        info = DatasetInfo(**{field.name: values[field.name] for field in fields(DatasetInfo) if field.name in values})
-        _check_counts(info)
+        return parse_info(read_json(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a description of a data set ({reason(error)}).") from error
+
+
+def parse_info(content: Any) -> DatasetInfo:
+    """Return the description of a data set from the content of a JSON file.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    _INFO(content, "it")
+    lists: dict[str, Any] = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+    lists |= {name: tuple(map(float, content[name])) for name in ("mean", "std")}
+    values = content | lists
+    info = DatasetInfo(**{field.name: values[field.name] for field in fields(DatasetInfo) if field.name in values})
+    _check_counts(info)
     return info
 
 

@@ -1,0 +1,1 @@
+"""Export a trained network to one file that needs nothing of this program."""

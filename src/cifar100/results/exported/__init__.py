@@ -1,0 +1,1 @@
+"""Exported networks, used without torch: read an ONNX file, predict and evaluate with it."""
