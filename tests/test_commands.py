@@ -14,6 +14,7 @@ from trained_networks import ColourNetwork, stub, write_run
 
 import cifar100
 from cifar100 import commands
+from cifar100.commands.loading import loading
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
@@ -76,11 +77,11 @@ def test_loading_is_announced_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch")
-    with commands._loading():
+    with loading():
         pass
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with commands._loading():
+    with loading():
         assert capsys.readouterr().err == "loading PyTorch ..."
     assert capsys.readouterr().err.startswith("\r")
 

@@ -1,0 +1,29 @@
+"""The commands as plain Python functions, for the command line, notebooks and scripts.
+
+Each function imports what it needs when it is called, which keeps importing this package and `--help` fast.
+"""
+
+from __future__ import annotations
+
+from cifar100.commands.data import apply_audit, audit, prepare
+from cifar100.commands.listing import info, list_models, list_recipes, list_runs
+from cifar100.commands.results import compare, evaluate, export, load_model, predict, report
+from cifar100.commands.training import find_lr, train
+
+__all__ = [
+    "apply_audit",
+    "audit",
+    "compare",
+    "evaluate",
+    "export",
+    "find_lr",
+    "info",
+    "list_models",
+    "list_recipes",
+    "list_runs",
+    "load_model",
+    "predict",
+    "prepare",
+    "report",
+    "train",
+]

@@ -1,0 +1,97 @@
+"""The commands about data: `prepare`, `audit`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from cifar100.commands.loading import loading
+from cifar100.config import Config
+from cifar100.config.arguments import check_config
+from cifar100.config.shown_values import shown
+from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+from cifar100.runs.folder import find_run_folder
+from cifar100.settings import load_complete_config, load_config
+
+if TYPE_CHECKING:
+    from cifar100.data.folder.layout import DatasetInfo
+    from cifar100.models import NetworkSource
+    from cifar100.results.audit import AuditReport, Exclusion
+
+
+def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
+    """Fetch and verify the data, write images, labels and packed arrays.
+
+    Args:
+        source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
+        root: folder to write to.
+    """
+    from cifar100.data.prepare import prepare
+
+    return prepare(source=str(user_path(source)), root=user_path(root))
+
+
+def audit(
+    root: str | PathLike[str] | None = None,
+    *,
+    run: str | PathLike[str] | None = None,
+    folds: int | None = None,
+    config: Config | None = None,
+    out: str | PathLike[str] = "audit",
+    checkpoint: str | PathLike[str] = "best",
+    network: NetworkSource | None = None,
+) -> AuditReport:
+    """Look for duplicates, label errors and odd images in the data.
+
+    Writes `audit.html`, and `audit.csv`, whose column `verdict` a person edits; see `apply_audit`. The data are never
+    changed.
+
+    Args:
+        root: data folder; the default is that of `run` or of `config`, else `dataset`.
+        run: a run on these data. Its network finds more duplicates, odd images, and the label errors of the images
+            that it has not seen.
+        folds: train this many networks, each without one fold, to find the label errors of all images.
+        config: with `folds`, the settings of these runs; the default is the recipe `laptop`.
+        out: folder to write to.
+        checkpoint: with `run`: `best`, `last` or a path.
+        network: with `run`, see `evaluate`.
+
+    Raises:
+        UserError: the data or the run cannot be used; or `out` holds an edited table.
+    """
+    check_config(config)
+    if run is not None and folds is not None:
+        raise UserError("--run and --folds exclude each other; give one.")
+    if folds is None and config is not None:
+        raise UserError("config has no effect without folds: it holds the settings of the runs of --folds K.")
+    if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or not 2 <= folds <= 100):
+        raise UserError(f"--folds is {shown(folds)}, but it must be a whole number from 2 to 100.")
+    if folds is not None:
+        config = config or load_config("laptop")
+        if root is not None:
+            config = replace(config, data=replace(config.data, root=user_path(root)))
+        with loading():
+            from cifar100.search.folds import audit_with_folds
+        return audit_with_folds(config, num_folds=folds, out=user_path(out))
+    run_folder = None if run is None else find_run_folder(run)
+    if root is None:
+        root = "dataset" if run_folder is None else load_complete_config(run_folder.config).data.root
+    with loading():
+        from cifar100.results.audit import audit_folder
+    return audit_folder(user_path(root), user_path(out), run=run_folder, checkpoint=checkpoint, network=network)
+
+
+def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset") -> Exclusion:
+    """Check an edited `audit.csv` against the data, and return what it rejects.
+
+    Train without the rejected images: `train(load_config(overrides={"data.exclude": table}))`.
+
+    Args:
+        table: the edited file.
+        root: the data folder that was audited.
+    """
+    from cifar100.results.audit import read_exclusion
+
+    return read_exclusion(user_path(table), user_path(root))

@@ -1,0 +1,44 @@
+"""The commands that list what there is: `runs`, `recipes`, `models`, `info`."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from cifar100.files.user_paths import user_path
+
+if TYPE_CHECKING:
+    from cifar100.models.facts import ModelFacts
+    from cifar100.runs.listing import RunSummary
+
+
+def list_runs() -> list[RunSummary]:
+    """List the runs below `logs/` with their status."""
+    from cifar100.runs.listing import list_runs
+
+    return list_runs()
+
+
+def list_recipes() -> list[dict[str, str]]:
+    """List the recipes: name, purpose, measured time and accuracy."""
+    from cifar100.settings import read_recipe, recipe_names
+
+    return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
+
+
+def list_models() -> list[ModelFacts]:
+    """List the networks: paper, size, measured speed and published accuracy."""
+    from cifar100.models.facts import model_facts
+
+    return model_facts()
+
+
+def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
+    """Show versions, devices and the state of the data.
+
+    Args:
+        root: data folder to look at.
+    """
+    from cifar100.environment import describe_data, describe_devices, describe_versions
+
+    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}

@@ -1,0 +1,254 @@
+"""The commands that use trained networks: `evaluate`, `report`, `compare`, `predict`, `export`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cifar100.commands.loading import loading
+from cifar100.config.arguments import check_flag, image_paths, run_arguments
+from cifar100.errors import UserError
+from cifar100.files.user_paths import user_path
+from cifar100.runs.folder import find_run_folder, unique_runs
+from cifar100.settings import load_config
+
+if TYPE_CHECKING:
+    from cifar100.models import NetworkSource
+    from cifar100.results.comparison.result import Comparison
+    from cifar100.results.evaluate import Evaluation
+    from cifar100.results.export.formats import Format
+    from cifar100.results.export.result import Export
+    from cifar100.results.exported.onnx_network import ExportedNetwork
+    from cifar100.results.predict import Prediction
+    from cifar100.runs.trained_network import TrainedNetwork
+
+
+def evaluate(
+    run: str | PathLike[str],
+    *,
+    split: Literal["test", "validation"] = "test",
+    checkpoint: str | PathLike[str] = "best",
+    flip_tta: bool = False,
+    calibrate: bool = False,
+    fair: bool = False,
+    duplicates: str | PathLike[str] | None = None,
+    corrected: bool = False,
+    label_errors: str | PathLike[str] | None = None,
+    corruptions: str | PathLike[str] | None = None,
+    network: NetworkSource | None = None,
+    data_root: str | PathLike[str] | None = None,
+) -> Evaluation:
+    """Measure a trained network on the test or validation images.
+
+    Args:
+        run: a run folder or an experiment's name. Or an exported .onnx file, which is measured on the test images of
+            `data_root` (default: `dataset`) without further options; nothing is saved.
+        split: `test` opens the test images; choose settings on `validation`.
+        checkpoint: `best`, `last` or a path.
+        flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.
+        calibrate: fit a temperature on the validation images and save it in the run, for calibrated probabilities.
+        fair: also measure without the test images that have a near-duplicate among the training images.
+        duplicates: a list in the form of ciFAIR's, which is downloaded otherwise; implies `fair`.
+        corrected: also measure without the test images whose label is wrong, and with corrected labels.
+        label_errors: a list in the form of cleanlab's, which is downloaded otherwise; implies `corrected`.
+        corruptions: also measure on corrupted images: the folder of CIFAR-100-C, or `generated`.
+        network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
+            a function of the number of classes that returns one.
+        data_root: another data folder with the same classes; the default is the run's own, with the same images.
+    """
+    check_flag("fair", fair)
+    check_flag("corrected", corrected)
+    given = {
+        **{"split": split != "test", "checkpoint": checkpoint != "best", "flip_tta": flip_tta, "calibrate": calibrate},
+        **{"fair": fair, "duplicates": duplicates, "corrected": corrected, "label_errors": label_errors},
+        **{"corruptions": corruptions, "network": network},
+    }
+    if (exported := _exported(run, given)) is not None:
+        with loading():
+            from cifar100.results.exported.evaluate import evaluate_exported
+        return evaluate_exported(exported, data_root=user_path(data_root or load_config().data.root))
+    with loading():
+        from cifar100.results.evaluate import evaluate
+        from cifar100.results.robustness.parts import Parts
+
+    parts = Parts(
+        fair=fair,
+        duplicates=None if duplicates is None else user_path(duplicates),
+        corrected=corrected,
+        label_errors=None if label_errors is None else user_path(label_errors),
+        corruptions=None if corruptions is None else user_path(corruptions),
+    )
+    return evaluate(
+        find_run_folder(run),
+        split=split,
+        checkpoint=checkpoint,
+        flip_tta=flip_tta,
+        calibrate=calibrate,
+        parts=parts,
+        network=network,
+        data_root=None if data_root is None else user_path(data_root),
+    )
+
+
+def report(
+    runs: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    output: str | PathLike[str] | None = None,
+    network: NetworkSource | None = None,
+) -> Path:
+    """Write a report as one HTML file: of one run, or of several side by side.
+
+    It shows what there is, also of a run that has not ended or was not measured, and never measures. Returns its path.
+
+    Args:
+        runs: a run or several; each a run folder or an experiment's name.
+        output: the file; the default is `report.html` in the run folder, or `logs/report-RUN-RUN.html` for several.
+        network: see `evaluate`; for the activation maps of a single run.
+    """
+    folders = unique_runs([runs] if isinstance(runs, (str, PathLike)) else runs)
+    with loading():
+        from cifar100.results.report.page import write_report
+
+    return write_report(folders, output=None if output is None else user_path(output), network=network)
+
+
+def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "validation"] = "test") -> Comparison:
+    """Compare evaluated runs: which is better, and is it more than chance?
+
+    Reads what `evaluate` has saved, and measures nothing anew.
+
+    Args:
+        runs: at least two run folders or experiments' names; the first is the reference of the others. Runs that differ
+            only in the seed are also compared as groups.
+        split: `test` or `validation`; choose between runs on `validation`.
+    """
+    folders = [find_run_folder(run) for run in run_arguments(runs)]
+    from cifar100.results.comparison.compare import compare
+
+    return compare(folders, split=split)
+
+
+def predict(
+    run: str | PathLike[str],
+    images: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    top: int = 5,
+    checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
+    network: NetworkSource | None = None,
+) -> list[Prediction]:
+    """Classify image files.
+
+    Args:
+        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
+        images: files of any size and format.
+        top: number of classes to return for each image, the most probable first.
+        checkpoint: `best`, `last` or a path.
+        calibrated: see `load_model`.
+        network: see `evaluate`.
+    """
+    files = image_paths(images)
+    from cifar100.results.predict import classify
+
+    given = {"checkpoint": checkpoint != "best", "calibrated": calibrated, "network": network}
+    if (exported := _exported(run, given)) is not None:
+        return list(classify(exported, files, top=top))
+    trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
+    return list(classify(trained, files, top=top))
+
+
+def load_model(
+    run: str | PathLike[str],
+    *,
+    checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
+    network: NetworkSource | None = None,
+) -> TrainedNetwork:
+    """Load a trained network, to call with images.
+
+    Returns a callable on the best device that works. It maps images, uint8 (N, 3, 32, 32), RGB, to probabilities,
+    float32 (N, num_classes). The probabilities are on the device of the images.
+
+    Args:
+        run: a run folder or an experiment's name.
+        checkpoint: `best`, `last` or a path.
+        calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
+        network: see `evaluate`.
+    """
+    check_flag("calibrated", calibrated)
+    with loading():
+        from cifar100.results.calibration import with_temperature
+        from cifar100.runs.trained_network import load_trained
+
+    folder = find_run_folder(run)
+    trained = load_trained(folder, checkpoint, network=network)
+    return with_temperature(trained, folder) if calibrated else trained
+
+
+def export(
+    run: str | PathLike[str],
+    *,
+    format: Format = "onnx",  # noqa: A002  # the name of the option
+    output: str | PathLike[str] | None = None,
+    checkpoint: str | PathLike[str] = "best",
+    calibrated: bool = False,
+    int8: bool = False,
+    int8_limit: float = 1.0,
+    network: NetworkSource | None = None,
+    data_root: str | PathLike[str] | None = None,
+) -> Export:
+    """Export a trained network to one file, and check it.
+
+    `onnx`, `torch` (`torch.export`) and `torchscript` map images, uint8 (N, 3, H, W) of any size, to probabilities.
+    `safetensors` holds the weights alone. The metadata hold the class names and the model card.
+
+    Args:
+        run: a run folder or an experiment's name.
+        format: `onnx`, `torch`, `torchscript` (which PyTorch has deprecated) or `safetensors`.
+        output: the file, which must not exist; the default is in `export/` of the run.
+        checkpoint: `best`, `last` or a path.
+        calibrated: see `load_model`.
+        int8: quantize an ONNX file, calibrated on training images.
+        int8_limit: accuracy on validation images that int8 may lose, in percentage points; if it loses more, nothing is
+            written.
+        network: see `evaluate`.
+        data_root: another folder with the run's data, for the check; the default is the run's own.
+
+    Raises:
+        UserError: a package, the run or the place of the file cannot be used, or the export is too inaccurate.
+    """
+    folder = find_run_folder(run)
+    with loading():
+        from cifar100.results.export.export import export
+
+    return export(
+        folder,
+        format=format,
+        output=None if output is None else user_path(output),
+        checkpoint=checkpoint,
+        calibrated=calibrated,
+        int8=int8,
+        int8_limit=int8_limit,
+        network=network,
+        data_root=None if data_root is None else user_path(data_root),
+    )
+
+
+def _exported(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
+    """Load an exported file that a user has named in place of a run; None if it is a run.
+
+    given: options that need a run, with whether they were given.
+    """
+    from cifar100.results.exported.onnx_network import exported_file, load_exported
+
+    path = exported_file(run)
+    if path is None:
+        return None
+    for name, is_given in given.items():
+        if is_given:
+            raise UserError(
+                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out or give the run."
+            )
+    return load_exported(path)
