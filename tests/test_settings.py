@@ -315,3 +315,9 @@ def test_an_empty_value_is_refused() -> None:
 def test_one_file_needs_no_list(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.yaml", "data: {batch_size: 32}")
     assert load_config(files=file) == load_config(files=str(file)) == load_config(files=[file])
+
+
+def test_the_settings_of_a_run_of_an_earlier_version_are_read() -> None:
+    """A setting that is added belongs into `ADDED_LATER`, with a default that leaves earlier runs as they were."""
+    config = load_complete_config(Path(__file__).parent / "golden" / "config_of_0.1.0.yaml")
+    assert config == load_config("original")

@@ -47,6 +47,9 @@ PathLike = str | os.PathLike[str]
 LENGTHS = ("training.max_epochs", "training.max_minutes")
 RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 
+ADDED_LATER = ("data.exclude", "data.fold", "data.group_duplicates", "data.num_folds")
+"""Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -91,7 +94,7 @@ def load_config(
 
 
 def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> Config:
-    """Return the settings of a run's `config.yaml`, which holds all of them.
+    """Return the settings of a run's `config.yaml`, which holds all of them, but for those that were added later.
 
     Args:
         file: as `write_config` writes it.
@@ -101,10 +104,11 @@ def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> C
         UserError: a setting is missing, or as `load_config`.
     """
     given = read_settings(file)
-    missing = [name for name in settings() if name not in given]
+    missing = [name for name in settings() if name not in given and name not in ADDED_LATER]
     if missing:
         raise UserError(f"{file} lacks {missing[0]} and {len(missing) - 1} more settings; restore the file.")
-    return load_config(files=[file], overrides=overrides)
+    added = {name: settings()[name].default for name in ADDED_LATER if name not in given}
+    return load_config(files=[file], overrides={**added, **(overrides or {})})
 
 
 def recipe_names() -> list[str]:
