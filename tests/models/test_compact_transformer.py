@@ -42,7 +42,8 @@ def test_positions_are_interpolated_at_another_resolution(model: CompactTransfor
 
 def test_the_graph_for_tensorboard_is_traced_without_a_warning(model: CompactTransformer) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit.trace, which TensorBoard's writer calls
+        # Of torch.jit.trace, which TensorBoard's writer calls; a FutureWarning from torch 2.15 on.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.trace")
         torch.jit.trace(model, torch.zeros(1, 3, 32, 32), check_trace=False)
 
 

@@ -74,7 +74,7 @@ def test_counts_by_hand() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Flatten(), nn.Linear(4 * 8 * 8, 5, bias=False))
     model[0].weight.requires_grad_(False)
     assert count_parameters(model) == 4 * 3 * 9 + 4 * 64 * 5
-    assert mult_adds(model, image_size=8) == 8 * 8 * (4 * 3 * 9) + 4 * 64 * 5
+    assert mult_adds(model, image_shape=(3, 8, 8)) == 8 * 8 * (4 * 3 * 9) + 4 * 64 * 5
 
 
 @pytest.mark.gpu

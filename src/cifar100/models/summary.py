@@ -20,7 +20,14 @@ def model_table(model: nn.Module, *, image_shape: Sequence[int] = (3, 32, 32), b
     return str(_statistics(model, image_shape, batch_size=batch_size))
 
 
-def mult_adds(model: nn.Module, *, image_size: int = 32) -> int:
+def model_info(model: nn.Module, *, image_shape: Sequence[int] = (3, 32, 32)) -> str:
+    """Return the table of layers, and the multiply-adds as `cifar100 models` counts them."""
+    count = mult_adds(model, image_shape=image_shape)
+    table = model_table(model, image_shape=image_shape)
+    return f"{table}\nMult-adds of the convolutions and matrix products, one image: {count:,}"
+
+
+def mult_adds(model: nn.Module, *, image_shape: Sequence[int] = (3, 32, 32)) -> int:
     """Return the multiply-adds of the convolutions and matrix products in a forward pass of one image.
 
     Counted by torch. torchinfo's total in `model_table` adds the parameters of normalisations (0.03 % in a ResNet-18),
@@ -28,7 +35,7 @@ def mult_adds(model: nn.Module, *, image_size: int = 32) -> int:
     """
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        _shapes_only(model).eval()(torch.empty(1, 3, image_size, image_size, device="meta"))
+        _shapes_only(model).eval()(torch.empty(1, *image_shape, device="meta"))
     return int(counter.get_total_flops()) // 2
 
 

@@ -15,7 +15,7 @@ from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
-from cifar100.models.summary import model_table
+from cifar100.models.summary import model_info
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import (
     OWN_STATE,
@@ -255,8 +255,8 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         if state:
             run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
         elif processes.is_rank_zero:
-            table = model_table(experiment.module.network, image_shape=experiment.image_shape)
-            write_atomically(run.model_info, f"{table}\n".encode())
+            text = model_info(experiment.module.network, image_shape=experiment.image_shape)
+            write_atomically(run.model_info, f"{text}\n".encode())
             log_graph(loggers, experiment.module.network, experiment.image_shape)
         if settings.compile != "none":
             experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names

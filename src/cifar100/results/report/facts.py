@@ -144,9 +144,17 @@ def parse_log(log: str) -> LogFacts:
     return LogFacts(network=network, parameters=count, device=device, versions=versions)
 
 
-def parse_mult_adds(table: str) -> float | None:
-    """Return the multiply-adds in torchinfo's table of layers, which gives them in millions or more."""
-    found = re.search(r"^Total mult-adds \((?:Units\.)?([MGT])\w*\): ([\d.]+)$", table, re.MULTILINE)
+def parse_mult_adds(model_info: str) -> float | None:
+    """Return the multiply-adds of one image in a `model_info.txt`.
+
+    Files of earlier versions hold only torchinfo's total, in millions or more, which leaves out attention.
+    """
+    exact = re.search(
+        r"^Mult-adds of the convolutions and matrix products, one image: ([\d,]+)$", model_info, re.MULTILINE
+    )
+    if exact:
+        return float(exact[1].replace(",", ""))
+    found = re.search(r"^Total mult-adds \((?:Units\.)?([MGT])\w*\): ([\d.]+)$", model_info, re.MULTILINE)
     return float(found[2]) * {"M": 1e6, "G": 1e9, "T": 1e12}[found[1]] if found else None
 
 
