@@ -127,3 +127,10 @@ def test_the_legend_says_from_which_epoch_the_average_was_validated() -> None:
     values[1]["val/averaged"] = values[2]["val/averaged"] = 1
     (legend,) = learning_curves(values, title="run").legends
     assert legend.get_texts()[1].get_text() == "validation (averaged weights from epoch 2)"
+
+
+def test_one_epoch_on_a_logarithmic_axis_is_drawn_without_a_warning() -> None:
+    epoch = {"epoch": 1, "train/loss": 0.5, "val/loss": 3e14, "train/accuracy": 0.5, "val/accuracy": 0.5}
+    figure = learning_curves([{**epoch, "learning_rate": 0.1}], title="x")
+    render(figure)
+    assert figure.axes[0].get_yscale() == "log"

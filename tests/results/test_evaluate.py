@@ -16,8 +16,11 @@ from trained_networks import ColourNetwork, stub, write_run
 from cifar100 import metrics
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import Split, save_split
+from cifar100.errors import UserError
 from cifar100.results.evaluate import Evaluation, describe, evaluate
+from cifar100.results.robustness.parts import Parts
 from cifar100.results.saved_evaluation import load_evaluation
+from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import load_trained
 
@@ -124,3 +127,31 @@ def test_figures_that_cannot_be_written_are_returned_all_the_same(
 def test_a_module_serves_as_well_as_a_function(run: RunFolder) -> None:
     by_function = evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
     assert evaluate(run, split="test", checkpoint="best", network=ColourNetwork(5)) == by_function
+
+
+def test_a_later_evaluation_keeps_the_parts_of_the_same_weights_and_images(run: RunFolder, tmp_path: Path) -> None:
+    duplicates = tmp_path / "duplicates.csv"
+    duplicates.write_text("TestID,TrainID,Distance,Judgment\n0,1,0.1,1\n")
+    parts = Parts(duplicates=duplicates)
+    evaluate(run, split="test", checkpoint="best", network=ColourNetwork, parts=parts)
+    evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
+    saved = load_evaluation(run, "test")
+    assert saved is not None
+    assert saved.content["robustness"]["duplicates"]["without_duplicates"]["num_images"] == 9
+    write_checkpoint({**read_checkpoint(run.checkpoints / "best.ckpt"), "epoch": 7}, run.checkpoints / "best.ckpt")
+    evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
+    other = load_evaluation(run, "test")
+    assert other is not None
+    assert other.content["robustness"] is None
+
+
+def test_no_temperature_is_fitted_if_every_image_is_recognised(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "cifar100.results.evaluate.all_logits",
+        lambda trained, images, **options: torch.eye(5)[torch.from_numpy(labels)],
+    )
+    _, labels = DataFolder(run.path.parent / "data").load("train")
+    labels = labels[40:60]
+    with pytest.raises(UserError, match=r"all 20 validation images of .* are recognised, so that no temperature"):
+        evaluate(run, split="validation", checkpoint="best", network=ColourNetwork, calibrate=True)
+    assert not run.calibration.exists()

@@ -92,9 +92,10 @@ def _evaluate(options: Namespace) -> None:
             data_root=options.data_root,
         )
     )
-    say()
-    say("All of it, with pictures, as one HTML file:")
-    say(f"  {this_program()} report {quote(options.run)}")
+    if not options.run.endswith(".onnx"):  # nothing of an exported file is saved
+        say()
+        say("All of it, with pictures, as one HTML file:")
+        say(f"  {this_program()} report {quote(options.run)}")
 
 
 def show_evaluation(evaluation: Evaluation) -> None:

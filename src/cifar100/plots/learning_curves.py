@@ -86,5 +86,5 @@ def _enclose_single_points(*plots: Axes, epoch: float) -> None:
     for axes in plots:
         axes.set_xticks([epoch])
         axes.set_xlim(epoch - 1, epoch + 1)
-        if axes.lines:
+        if axes.lines and axes.get_yscale() == "linear":
             axes.set_ylim(0, 1.25 * max(1e-12, axes.dataLim.y1))

@@ -24,7 +24,7 @@ from cifar100.data.audit.label_errors import label_suspects
 from cifar100.data.audit.neighbours import nearest, unit_features
 from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
-from cifar100.data.audit.table import read_table, rejected_indices, write_table
+from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
 from cifar100.data.folder.csv_labels import records
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
@@ -251,10 +251,12 @@ def read_exclusion(table: Path, root: Path) -> Exclusion:
     """
     images = every_image(root)
     rows = read_table(table, images)
+    rejected = rejected_indices(rows, split="train")
+    check_classes_remain(table, rejected, images.labels[: images.info.num_train], images.info)
     return Exclusion(
         table=table,
         root=root,
-        train=rejected_indices(rows, split="train"),
+        train=rejected,
         test=rejected_indices(rows, split="test"),
         num_train=images.info.num_train,
     )

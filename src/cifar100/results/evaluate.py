@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from cifar100.results.calibration import (
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.measures import ClassMeasures, Estimate, class_measures, measure
 from cifar100.results.robustness.parts import Measured, Parts, PreparedParts, Robustness
-from cifar100.results.saved_evaluation import save_evaluation
+from cifar100.results.saved_evaluation import load_evaluation, save_evaluation
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.terminal import console, warn
@@ -155,13 +155,35 @@ def evaluate(
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + all_logits(trained, pixels.flip(3))) / 2
         evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
+    earlier = _earlier_robustness(run, evaluation)
     robustness = prepared.measure(logits.argmax(dim=1).numpy(), lambda others: _predicted(trained, others))
     evaluation = replace(evaluation, robustness=robustness)
     try:
-        save_evaluation(asdict(evaluation), run, split=split, logits=logits, labels=truth)
+        content = asdict(evaluation)
+        content["robustness"] = {**earlier, **_measured_parts(content["robustness"])} or None
+        save_evaluation(content, run, split=split, logits=logits, labels=truth)
     except UserError as error:  # the figures are still worth showing
         warn(str(error))
     return evaluation
+
+
+def _earlier_robustness(run: RunFolder, evaluation: Evaluation) -> dict[str, Any]:
+    """Return the optional parts that were measured before, of the same weights on the same images.
+
+    They can take half an hour, so that an evaluation without them keeps them in the file.
+    """
+    try:
+        saved = load_evaluation(run, evaluation.split)
+    except UserError:  # a damaged file is replaced
+        return {}
+    facts = ("images_sha256", "checkpoint", "epoch", "averaged")
+    if saved is None or any(saved.content.get(name) != getattr(evaluation, name) for name in facts):
+        return {}
+    return _measured_parts(saved.content.get("robustness"))
+
+
+def _measured_parts(robustness: Any) -> dict[str, Any]:
+    return {name: part for name, part in robustness.items() if part} if isinstance(robustness, dict) else {}
 
 
 def describe(
@@ -216,5 +238,10 @@ def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | Non
     """Fit the temperature on the validation images, and save it in the run."""
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
     logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
+    if (logits.argmax(dim=1) == torch.from_numpy(labels)).all():
+        raise UserError(
+            f"all {len(labels):,} validation images of {run.argument} are recognised, so that no temperature has the "
+            "lowest loss; leave out --calibrate, or hold out more validation images."
+        )
     temperature = fit_temperature(logits, torch.from_numpy(labels))
     save_temperature(temperature, num_images=len(labels), trained=trained, run=run)

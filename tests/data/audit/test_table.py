@@ -6,11 +6,12 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cifar100.data.audit.findings import Finding
 from cifar100.data.audit.images import AuditedImages
-from cifar100.data.audit.table import COLUMNS, read_table, rejected_indices, write_table
+from cifar100.data.audit.table import COLUMNS, check_classes_remain, read_table, rejected_indices, write_table
 from cifar100.errors import UserError
 
 FINDINGS = [
@@ -121,3 +122,30 @@ def test_a_table_that_is_missing_or_no_file_is_one_line(tmp_path: Path, images: 
     for path in (tmp_path, tmp_path / "missing.csv"):
         with pytest.raises(UserError, match=r"cannot be read"):
             read_table(path, images)
+
+
+def test_two_verdicts_about_one_image_are_refused(table: Path, images: AuditedImages) -> None:
+    content = rows(table)
+    edit(table, 0, verdict="reject")
+    content = rows(table)
+    content.append({**content[0], "verdict": "keep"})
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(content)
+    with pytest.raises(UserError, match=r"line 6: verdict is 'keep', but .* line 2 says 'reject' of the same image"):
+        read_table(table, images)
+
+
+def test_a_class_without_images_is_refused(images: AuditedImages) -> None:
+    labels = images.labels[: images.info.num_train]
+    of_a_class = np.flatnonzero(labels == labels[0])
+    check_classes_remain(Path("audit.csv"), of_a_class[1:], labels, images.info)
+    with pytest.raises(UserError, match=r"audit.csv rejects all training images of the class .*; keep at least one"):
+        check_classes_remain(Path("audit.csv"), of_a_class, labels, images.info)
+
+
+def test_semicolons_are_named(table: Path, images: AuditedImages) -> None:
+    table.write_text(table.read_text().replace(",", ";"))
+    with pytest.raises(UserError, match="separates its columns by semicolons; save it with commas"):
+        read_table(table, images)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -327,3 +328,23 @@ def test_a_report_that_cannot_be_written_names_the_option(tmp_path: Path) -> Non
         commands.report(run.path)
     assert commands.report(run.path, output=tmp_path / "here.html") == tmp_path / "here.html"
     assert not list(run.path.glob(".*partial"))
+
+
+def test_only_an_earlier_report_is_replaced(trained_run: RunFolder, tmp_path: Path) -> None:
+    labels = tmp_path / "train.csv"
+    labels.write_text("file,label\n")
+    with pytest.raises(UserError, match=r"train.csv exists already and is no report; choose another --output"):
+        commands.report(trained_run, output=labels)
+    assert labels.read_text() == "file,label\n"
+    with pytest.raises(UserError, match="is no report"):
+        commands.report(trained_run, output=trained_run.config)
+    written = commands.report(trained_run, output=tmp_path / "x.html")
+    assert commands.report(trained_run, output=written) == written
+
+
+def test_a_run_without_images_to_measure_names_no_command(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ColourNetwork(6), info=replace(INFO, num_test=0))
+    save_split(Split(train=np.arange(6), validation=np.arange(0)), run.split)
+    text = commands.report(run, output=tmp_path / "x.html").read_text()
+    assert "neither validation nor test images" in text
+    assert "cifar100 evaluate" not in text

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cifar100.data.audit.findings import KINDS, Finding
 from cifar100.data.audit.images import ImageList, image_files
 from cifar100.data.folder.csv_labels import records
-from cifar100.data.folder.layout import SPLITS, DataFolder, Split
+from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
 from cifar100.foreign_text import csv_cell, printable
@@ -65,7 +65,20 @@ def read_table(path: Path, images: ImageList) -> list[Judgement]:
     Raises:
         UserError: the file cannot be read, or a row does not fit the data; names the line.
     """
-    return [_judgement(place, fields, images) for place, fields in records(path, required=COLUMNS)]
+    judgements: list[Judgement] = []
+    verdicts: dict[tuple[Split, int], tuple[str, Verdict]] = {}
+    for place, fields in records(path, required=COLUMNS):
+        judgement = _judgement(place, fields, images)
+        if judgement.verdict:
+            image = judgement.split, judgement.index
+            earlier, verdict = verdicts.setdefault(image, (place, judgement.verdict))
+            if verdict != judgement.verdict:
+                raise UserError(
+                    f"{place}: verdict is {judgement.verdict!r}, but {earlier} says {verdict!r} of the same image; "
+                    "decide on one."
+                )
+        judgements.append(judgement)
+    return judgements
 
 
 def rejected_images(path: Path, folder: DataFolder) -> NDArray[np.int64]:
@@ -76,7 +89,23 @@ def rejected_images(path: Path, folder: DataFolder) -> NDArray[np.int64]:
     """
     _, labels = folder.load("train")
     images = ImageList(info=folder.info(), labels=labels, files=image_files(folder, labels, split="train"))
-    return rejected_indices(read_table(path, images), split="train")
+    rejected = rejected_indices(read_table(path, images), split="train")
+    check_classes_remain(path, rejected, labels, folder.info())
+    return rejected
+
+
+def check_classes_remain(path: Path, rejected: NDArray[np.int64], labels: NDArray[np.int64], info: DatasetInfo) -> None:
+    """Refuse a table that rejects all training images of a class. labels: int64 (N,), of the training arrays.
+
+    Raises:
+        UserError: names the class.
+    """
+    num_train = info.num_train - info.num_validation
+    remaining = np.delete(np.arange(num_train), rejected[rejected < num_train])
+    for label in np.unique(labels[:num_train]):
+        if not (labels[remaining] == label).any():
+            name = printable(info.class_names[label], max_length=60)
+            raise UserError(f"{path} rejects all training images of the class {name!r}; keep at least one.")
 
 
 def rejected_indices(judgements: Iterable[Judgement], *, split: Split) -> NDArray[np.int64]:

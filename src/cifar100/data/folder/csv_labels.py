@@ -131,6 +131,8 @@ def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> It
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in required if name not in header]
+        if missing and len(header) == 1 and header[0].count(";") >= len(required) - 1 > 0:
+            raise UserError(f"{csv_file} separates its columns by semicolons; save it with commas.")
         if missing:
             raise UserError(
                 f"{csv_file} has no column {' and '.join(missing)}; expected the column names in the first line, "

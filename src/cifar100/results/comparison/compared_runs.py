@@ -148,6 +148,6 @@ def _training_seconds(run: RunFolder) -> float | None:
     try:
         seconds = sum(epoch.get("seconds", math.nan) for epoch in read_epochs(run.metrics))
     except UserError as error:  # the comparison itself does not need it
-        warn(f"{str(error).rstrip('.')} The training time of {shlex.quote(run.name)} is not shown.")
+        warn(f"{str(error).rstrip('.')}. The training time of {shlex.quote(run.name)} is not shown.")
         return None
     return seconds if math.isfinite(seconds) else None

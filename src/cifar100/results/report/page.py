@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do, write_atomically
+from cifar100.files.regular import open_regular
 from cifar100.models import NetworkSource
 from cifar100.results.report.activation_maps import ActivationMaps, activation_maps, evaluated_network
 from cifar100.results.report.comparison import comparison_context, name_of_comparison
@@ -33,6 +35,11 @@ class Shown:
     maps: ActivationMaps | None = None
 
 
+GENERATOR = b'<meta name="generator" content="cifar100 report">'
+BYTES_OF_HEAD = 2000
+"""A report begins with this line, within its first bytes."""
+
+
 def write_report(
     runs: Sequence[RunFolder], *, output: Path | None = None, network: NetworkSource | None = None
 ) -> Path:
@@ -53,6 +60,8 @@ def write_report(
         else:
             page, problems = template("comparison.html.jinja").render(comparison_context(runs)), []
             path = output or name_of_comparison(runs)
+        if output is not None:
+            _check_is_replaceable(output)
         try:
             write_atomically(path, page.encode())
         except OSError as error:
@@ -63,6 +72,23 @@ def write_report(
     for problem in problems:
         warn(problem)
     return path
+
+
+def _check_is_replaceable(path: Path) -> None:
+    """Refuse to replace a file that is no earlier report.
+
+    Raises:
+        UserError: there is another file.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        with open_regular(path) as file:
+            is_report = GENERATOR in file.read(BYTES_OF_HEAD)
+    except OSError:
+        is_report = False
+    if not is_report:
+        raise UserError(f"{path} exists already and is no report; choose another --output.")
 
 
 def _single_page(run: RunFolder, network: NetworkSource | None) -> tuple[str, list[str]]:
