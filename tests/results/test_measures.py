@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import (
     multiclass_recall,
 )
 
+from cifar100.results import measures
 from cifar100.results.measures import class_measures, confusion_matrix, fraction, measure
 
 CLASSES = 7
@@ -79,18 +80,19 @@ def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem(case: tuple
     assert loss.num_images == 500
 
 
-def test_bootstrap_intervals_cover_the_true_value_as_often_as_they_say() -> None:
-    """Of 200 samples of a known distribution, 95 % of the intervals of the macro recall hold its true value, 0.6."""
+def test_bootstrap_intervals_cover_the_true_value_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 120 samples of a known distribution, 95 % of the intervals of the macro recall hold its true value, 0.6."""
+    monkeypatch.setattr(measures, "NUM_RESAMPLES", 200)
     generator = np.random.default_rng(1)
     covered = 0
-    for _ in range(200):
+    for _ in range(120):
         labels = generator.permutation(np.arange(300) % 3)
         right = generator.random(300) < 0.6
         predicted = np.where(right, labels, (labels + 1) % 3)
         logits = torch.from_numpy(np.eye(3)[predicted]).float()
         low, high = measure(logits, torch.from_numpy(labels), num_classes=3)["recall"].interval
         covered += low <= 0.6 <= high
-    assert 180 <= covered <= 199
+    assert 106 <= covered <= 119
 
 
 def test_the_brier_score_of_a_worked_example() -> None:
