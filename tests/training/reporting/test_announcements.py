@@ -19,6 +19,7 @@ def test_a_run_says_what_it_trains_and_what_came_of_it(
     for words in ("recipe quickstart", "network fast_net", "images 500 for training, 100 for validation"):
         assert words in shown
     assert "cifar100 evaluate mine" in shown
+    assert "cifar100 report mine" in shown
     assert "pictures learning_curves.png, train_batch.png" in shown
     log = run.training_log.read_text()
     assert "optimization: loss cross_entropy" in log

@@ -69,6 +69,7 @@ def announce_result(
     run_log.show()
     run_log.show("Look further:")
     run_log.show(f"  {this_program()} evaluate {run.argument}")
+    run_log.show(f"  {this_program()} report {run.argument}")
     run_log.show(f"  {this_program()} predict {run.argument} IMAGE...")
     if run.tensorboard.is_dir():
         run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
