@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,7 +85,8 @@ def export(
     check_place(path, format)
     check_packages(format)
     trained = load_trained(run, checkpoint, network=network, device=torch.device("cpu"))
-    trained.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's types lack it
+    as_nchw: dict[str, Any] = {"memory_format": torch.contiguous_format}  # a keyword that older torch's types lack
+    trained.network.to(**as_nchw)
     if calibrated:
         trained = with_temperature(trained, run)
     precision: Precision = "int8" if int8 else "float32"
