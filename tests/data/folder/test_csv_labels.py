@@ -51,7 +51,7 @@ HEADER = "file,fine_label"
 WRONG = {
     "empty": ([""], r"has no column file and fine_label; .* it reads: \(nothing\)"),
     "no header": (["a.png,0"], "has no column file and fine_label.* it reads: a.png,0"),
-    "semicolons": (["file;fine_label", "a.png;0"], "separated by commas, but it reads: file;fine_label"),
+    "semicolons": (["file;fine_label", "a.png;0"], "separates its columns by semicolons; save it with commas"),
     "missing column": (["file,label", "a.png,0"], "has no column fine_label"),
     "no rows": ([HEADER], "has no rows; expected one row for each image"),
     "ragged row": ([HEADER, "a.png,0", "b c.png,0,1"], "line 3 has 3 values, expected 2"),
