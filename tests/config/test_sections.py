@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cifar100.config import Config, ModelConfig, chosen_components, get, section_settings, settings
-from cifar100.config.sections import SECTIONS
+from cifar100.config import SECTIONS, Config, ModelConfig, chosen_components, get, section_settings, settings
 from cifar100.errors import UserError
 
 

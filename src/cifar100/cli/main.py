@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 from cifar100 import __version__
-from cifar100.cli import audit, comparison, data, export, results, training
 from cifar100.cli.command import Command, Parser
+from cifar100.cli.groups import audit, comparison, data, export, results, training
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cifar100.config.sections import Config
+from cifar100.config.config import Config
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path

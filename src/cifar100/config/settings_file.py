@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cifar100.config.checks import check_range
+from cifar100.config.config import SECTIONS, settings
 from cifar100.config.conversion import convert
-from cifar100.config.sections import SECTIONS, settings
 from cifar100.config.shown_values import shown
 from cifar100.config.suggestions import did_you_mean
 from cifar100.config.yaml_text import parse_yaml

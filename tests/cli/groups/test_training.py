@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cifar100 import commands
+from cifar100.cli.groups.training import format_age, format_size
 from cifar100.cli.main import run_command_line
-from cifar100.cli.training import format_age, format_size
 from cifar100.errors import UserError
 from cifar100.models.facts import ModelFacts
 from cifar100.settings import recipe_names

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.robustness import add_robustness
+from cifar100.cli.groups.robustness import add_robustness
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import is_terminal, say, show

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cifar100 import commands
-from cifar100.cli.export import show_export
+from cifar100.cli.groups.export import show_export
 from cifar100.cli.main import run_command_line
 from cifar100.results.export.result import Export, Int8Accuracy
 

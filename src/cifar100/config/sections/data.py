@@ -1,0 +1,62 @@
+"""Settings of the images and of the input pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cifar100.config.sections.section import Section
+from cifar100.config.types import Needs, NeedsAny, Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Section):
+    """Source of the images and the input pipeline."""
+
+    root: Path = Path("dataset")
+    """Folder of the prepared data, or of a custom `train.csv` and its images."""
+
+    source: str = "download"
+    """Source of the data if `root` holds none: `download` (the official archive), `generated` (Shapes-100, drawn by
+    this program) or the path of an official folder or archive."""
+
+    pipeline: Literal["images", "packed"] = "packed"
+    """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
+    one by one with Albumentations in worker processes."""
+
+    batch_size: Annotated[int, Range(1, 100_000)] = 128
+    """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
+    scaled."""
+
+    validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
+    """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
+
+    num_folds: Annotated[int | None, Range(2, 100)] = None
+    """Divide the training images into this many stratified folds, one of which is held out for validation, in place of
+    `validation_fraction` or a `val.csv`; null is no folds."""
+
+    fold: Annotated[int, Range(0, 99), Needs("data.num_folds")] = 0
+    """Fold that is held out, from 0."""
+
+    split_seed: Annotated[int, Range(0, 2**32 - 1), NeedsAny("data.validation_fraction", "data.num_folds")] = 0
+    """Seed of the stratified train/validation split, and of the folds."""
+
+    group_duplicates: Annotated[bool, NeedsAny("data.validation_fraction", "data.num_folds")] = False
+    """Keep duplicates and near-duplicates on one side of the train/validation split, so that they do not flatter the
+    validation accuracy. They are found by a perceptual hash, as `cifar100 audit` does."""
+
+    exclude: Path | None = None
+    """An `audit.csv` of `cifar100 audit`, edited: training images whose `verdict` is `reject` are left out of training
+    and validation. The run keeps its list. null leaves out none."""
+
+    num_workers: Annotated[int | Literal["auto"], Range(0, 256), Needs("data.pipeline", "images")] = "auto"
+    """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. The results do not
+    depend on it."""
+
+    mean: Annotated[tuple[float, float, float] | None, Range(0, 1)] = None
+    """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""
+
+    std: Annotated[tuple[float, float, float] | None, Range(0.001, 1, why="images are divided by it")] = None
+    """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
+    channel."""
