@@ -56,7 +56,8 @@ def imported_distributions() -> set[str]:
 
 
 def test_the_dependencies_are_what_the_package_imports() -> None:
-    loaded_by_name = {"tensorboard", "onnxscript"}  # by Lightning's TensorBoardLogger, by torch.onnx.export
+    # By Lightning's TensorBoardLogger, by torch.onnx.export, by SQLAlchemy.
+    loaded_by_name = {"tensorboard", "onnxscript", "psycopg"}
     assert imported_distributions() | loaded_by_name == set(DEPENDENCIES) | EXTRAS
 
 

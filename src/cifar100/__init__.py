@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         predict,
         prepare,
         report,
+        sweep,
         train,
+        trials,
     )
     from cifar100.config import Config
     from cifar100.settings import load_config
@@ -50,7 +52,9 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "sweep",
     "train",
+    "trials",
 ]
 
 _MODULES = {"Config": "cifar100.config", "load_config": "cifar100.settings"}

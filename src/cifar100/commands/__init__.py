@@ -8,6 +8,7 @@ from __future__ import annotations
 from cifar100.commands.data import apply_audit, audit, prepare
 from cifar100.commands.listing import info, list_models, list_recipes, list_runs
 from cifar100.commands.results import compare, evaluate, export, load_model, predict, report
+from cifar100.commands.search import sweep, trials
 from cifar100.commands.training import find_lr, train
 
 __all__ = [
@@ -25,5 +26,7 @@ __all__ = [
     "predict",
     "prepare",
     "report",
+    "sweep",
     "train",
+    "trials",
 ]

@@ -78,7 +78,9 @@ class RunFolder:
         return self.path / f"logits_{split}.npz"
 
 
-def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], None]) -> RunFolder:
+def create_run_folder(
+    experiment: str | None, fill: Callable[[RunFolder, str], None], *, below: Path = LOGS
+) -> RunFolder:
     """Create `logs/<experiment>/`, or the next free `logs/experiment<N>/`. Never changes an existing folder.
 
     The folder gets its name once it is filled, so that a killed process leaves no incomplete run.
@@ -86,23 +88,24 @@ def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], N
     Args:
         experiment: the name; None for the next free one.
         fill: writes the first files of the run; called with its folder, which has another name meanwhile, and its name.
+        below: folder that takes the place of `logs`.
 
     Raises:
         UserError: the name is taken or invalid, or the folder cannot be created.
     """
     check_name(experiment)
     try:
-        LOGS.mkdir(parents=True, exist_ok=True)
-        remove_partial_files(LOGS)
+        below.mkdir(parents=True, exist_ok=True)
+        remove_partial_files(below)
         for name in [experiment] if experiment is not None else (f"experiment{number}" for number in count(1)):
-            if not os.path.lexists(LOGS / name) and _create(LOGS / name, fill):
-                return RunFolder(LOGS / name)
+            if not os.path.lexists(below / name) and _create(below / name, fill):
+                return RunFolder(below / name)
     except OSError as error:
-        where = (LOGS if experiment is None else LOGS / experiment).absolute()
+        where = (below if experiment is None else below / experiment).absolute()
         fix = "change to a folder in which you may write, or make room there"
         raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
-    taken = RunFolder(LOGS / str(experiment))
-    or_resume = f", or resume it: cifar100 train --resume {experiment}" if taken.config.is_file() else ""
+    taken = RunFolder(below / str(experiment))
+    or_resume = f", or resume it: cifar100 train --resume {taken.argument}" if taken.config.is_file() else ""
     raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
 
 
@@ -142,7 +145,7 @@ def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
             raise error.__cause__ from None  # its message names the folder that is gone
         raise
     with contextlib.suppress(OSError):  # the folder is there; only a power failure could still remove it
-        sync_folder(LOGS)
+        sync_folder(path.parent)
     return True
 
 

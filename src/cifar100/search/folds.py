@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cifar100.config import Config, get, settings
+from cifar100.config import Config
 from cifar100.data.audit.images import AuditedImages
 from cifar100.data.audit.label_errors import check_cleanlab
-from cifar100.data.folder.layout import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.devices import resolve
 from cifar100.errors import UserError
@@ -24,18 +23,10 @@ from cifar100.process.launchers import launcher
 from cifar100.results.audit import AuditReport, NetworkView, check_out, look, write_audit
 from cifar100.results.evaluation_data import every_image
 from cifar100.runs.folder import LOGS, RunFolder
-from cifar100.runs.status import FINISHED, read_status
 from cifar100.runs.trained_network import load_trained
-from cifar100.settings import load_complete_config
-from cifar100.terminal import say
-from cifar100.training.recovery.resuming import CHANGEABLE
-from cifar100.training.train import resume_run, start_run
+from cifar100.search.earlier import check_earlier, train_once
 
 PROBABILITIES = "probabilities.npz"
-
-_MAY_DIFFER = CHANGEABLE.keys() - {"training.max_epochs", "training.max_minutes"} | {"data.batch_size"}
-"""Settings that may differ in a run of an earlier audit: they make no other network. The batch size depends on
-`training.devices`, of which only the joint batch counts."""
 
 
 def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditReport:
@@ -64,9 +55,11 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         resolve(replace(config, data=replace(config.data, source=source, num_folds=num_folds, fold=fold)))
         for fold in range(num_folds)
     ]
-    for fold, of_fold in enumerate(configs):
-        _check_earlier(RunFolder(LOGS / _name(fold)), of_fold, images)
-    runs = [train_fold(of_fold, fold) for fold, of_fold in enumerate(configs)]
+    runs = [RunFolder(LOGS / f"audit-fold{fold}") for fold in range(num_folds)]
+    for run, of_fold in zip(runs, configs, strict=True):
+        check_earlier(run, of_fold, images.info, move=f"rename or remove {LOGS}/audit-fold*")
+    for number, (run, of_fold) in enumerate(zip(runs, configs, strict=True), 1):
+        train_once(of_fold, run, what=f"fold {number} of {num_folds}")
     view = view_of_folds(runs, images)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, probabilities=view.probabilities, labels=images.labels)
@@ -74,19 +67,6 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / PROBABILITIES, arrays.getvalue())
     return write_audit(images, view, root=config.data.root, out=out)
-
-
-def train_fold(config: Config, fold: int) -> RunFolder:
-    """Train without one fold, unless an earlier audit has; resume what it has begun. Returns the finished run."""
-    run = RunFolder(LOGS / _name(fold))
-    if not run.config.is_file():
-        say(f"fold {fold + 1} of {config.data.num_folds}")
-        return start_run(config, experiment=run.name)
-    if read_status(run).get("status") == FINISHED:
-        say(f"fold {fold + 1} of {config.data.num_folds}: {run.path} is finished")
-        return run
-    say(f"fold {fold + 1} of {config.data.num_folds}: resuming {run.path}")
-    return resume_run(run)
 
 
 def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
@@ -122,22 +102,3 @@ def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
 
 def _name(fold: int) -> str:
     return f"audit-fold{fold}"
-
-
-def _check_earlier(run: RunFolder, config: Config, images: AuditedImages) -> None:
-    """Refuse a run of an earlier audit that was trained otherwise, before anything is trained."""
-    if not run.config.is_file():
-        return
-    move = f"rename or remove {LOGS}/audit-fold*"
-    if read_info(run.dataset_info).sha256.get("train") != images.info.sha256.get("train"):
-        raise UserError(f"{run.path} was trained on other images than those to be audited; {move}.")
-    before = load_complete_config(run.config)
-    given = [name for name in settings() if name not in _MAY_DIFFER]
-    if config.optimization.learning_rate == "auto":
-        given.remove("optimization.learning_rate")  # a finished run names the one that it found
-    for name in given:
-        if get(before, name) != get(config, name):
-            raise UserError(
-                f"{run.path} was trained with --{name} {get(before, name)}, but {get(config, name)} is asked for; give "
-                f"the same, or {move}."
-            )

@@ -18,6 +18,7 @@ from cifar100.data.folder.splits import (
     Split,
     exclude,
     hold_out,
+    keep_in_one_fold,
     keep_together,
     split_off_last,
     stratified_folds,
@@ -70,11 +71,13 @@ def make_split(config: Config) -> Split:
         images, labels = folder.load("train")
         if data.num_folds is not None:
             folds = stratified_folds(labels, num_folds=data.num_folds, seed=data.split_seed)
+            if data.group_duplicates:
+                folds = keep_in_one_fold(folds, duplicate_groups(images), labels, seed=data.split_seed)
             split = hold_out(folds == data.fold)
         else:
             split = stratified_split(labels, fraction=data.validation_fraction, seed=data.split_seed)
-        if data.group_duplicates:
-            split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
+            if data.group_duplicates:
+                split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
     return split if data.exclude is None else exclude(split, rejected_images(data.exclude, folder))
 
 

@@ -24,7 +24,7 @@ from cifar100.runs.checkpoints import (
     max_checkpoint_bytes,
     read_checkpoint,
 )
-from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.runs.folder import LOGS, RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, write_status
 from cifar100.settings import write_config
@@ -69,6 +69,7 @@ def start_run(
     config: Config,
     *,
     experiment: str | None = None,
+    below: Path = LOGS,
     started: float | None = None,
     parts: CustomParts | None = None,
 ) -> RunFolder:
@@ -76,7 +77,8 @@ def start_run(
 
     Args:
         config: all settings.
-        experiment: name of the folder below `logs/`; None: the next free `experiment<N>`.
+        experiment: name of the run folder; None: the next free `experiment<N>`.
+        below: folder of the run folder.
         started: `time.monotonic()` at the start of the command, from which `training.max_minutes` counts. None: now.
         parts: custom parts of a Python caller.
 
@@ -105,7 +107,7 @@ def start_run(
             write_status(folder, RUNNING)
             _write_config(config, folder, info, name=name)
 
-        with created(experiment, fill, processes, signal) as run:
+        with created(experiment, fill, processes, signal, below=below) as run:
             session = Session(
                 run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
             )

@@ -105,6 +105,35 @@ def keep_together(split: Split, groups: Sequence[Sequence[int]], labels: NDArray
     return hold_out(held_out)
 
 
+def keep_in_one_fold(
+    folds: NDArray[np.int64], groups: Sequence[Sequence[int]], labels: NDArray[np.int64], *, seed: int
+) -> NDArray[np.int64]:
+    """Return folds that divide no group, with as many images of each class in each fold as before, if possible.
+
+    A group goes to the fold that has most of it, the first of several. Images without a group then move at random from
+    folds that have gained images of their class to those that have lost some. Each image stays in exactly one fold.
+
+    folds: int64 (N,). groups: positions, each in one group at most. labels: int64 (N,).
+    """
+    moved, num_folds = folds.copy(), int(folds.max()) + 1
+    movable = np.ones(len(labels), dtype=bool)
+    for group in groups:
+        members = list(group)
+        moved[members] = np.bincount(folds[members], minlength=num_folds).argmax()
+        movable[members] = False
+    keys = np.random.Generator(np.random.PCG64([seed, 2])).random(len(labels))
+    for label in np.unique(labels):
+        of_class = labels == label
+        surplus = np.bincount(moved[of_class], minlength=num_folds) - np.bincount(folds[of_class], minlength=num_folds)
+        leaving: list[int] = []
+        for fold in np.flatnonzero(surplus > 0):
+            candidates = np.flatnonzero(movable & of_class & (moved == fold))
+            leaving += candidates[np.argsort(keys[candidates])][: surplus[fold]].tolist()
+        lacking = np.repeat(np.arange(num_folds), np.maximum(-surplus, 0))
+        moved[leaving[: len(lacking)]] = lacking[: len(leaving)]
+    return moved
+
+
 def exclude(split: Split, positions: NDArray[np.int64]) -> Split:
     """Return a split without some images; all others stay on their side.
 

@@ -90,6 +90,17 @@ def spread(accuracies: Sequence[float]) -> Spread:
     return Spread(mean=float(np.mean(accuracies)), deviation=deviation)
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean (Student's t; "Student", 1908); None for a single value."""
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
 def mean_difference(reference: Sequence[float], group: Sequence[float]) -> MeanDifference:
     """Compare two groups by the accuracies of their runs, at least two each."""
     from scipy import stats

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
@@ -12,7 +13,7 @@ from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.process.stopping import StopSignal
-from cifar100.runs.folder import RunFolder, create_run_folder
+from cifar100.runs.folder import LOGS, RunFolder, create_run_folder
 from cifar100.runs.status import occupied
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
@@ -73,12 +74,17 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
 
 @contextmanager
 def created(
-    experiment: str | None, fill: Callable[[RunFolder, str], None], processes: Processes, signal: StopSignal
+    experiment: str | None,
+    fill: Callable[[RunFolder, str], None],
+    processes: Processes,
+    signal: StopSignal,
+    *,
+    below: Path = LOGS,
 ) -> Iterator[RunFolder]:
     """Create a run folder and hold its lock. A signal in between waits, so that the status records it."""
     with ExitStack() as stack:
         with signal.deferred():
-            run = processes.do_once(lambda: create_run_folder(experiment, fill))
+            run = processes.do_once(lambda: create_run_folder(experiment, fill, below=below))
             stack.enter_context(holding_run(run, processes))
         yield run
 

@@ -94,7 +94,7 @@ def coverage_figure(measured: Mapping[str, Measured]) -> Drawing:
         axes.plot(coverage[chosen], risk[chosen], linewidth=1.8, **curve_style(index))
     axes.set(xlabel="coverage: fraction of images answered", ylabel="error", xlim=(0, 1.01))
     axes.set_ylim(bottom=0)
-    _as_percentages(axes, "xy")
+    as_percentages(axes, "xy")
     title = "Error by coverage"
     legend = tuple(measured) if len(measured) > 1 else ()
     return Drawing(title=title, svg=svg(figure, name="coverage", description=title), legend=legend)
@@ -123,7 +123,7 @@ def _curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, nbins=7))
     if is_fraction:
         axes.set_ylim(0, min(1.0, 1.08 * max(values)) or 1.0)
-        _as_percentages(axes, "y")
+        as_percentages(axes, "y")
     elif min(values) > 0 and max(values) > LOG_SCALE_FROM * min(values):
         axes.set_yscale("log")
     else:
@@ -143,7 +143,7 @@ def _reliability(title: str, bins: Mapping[str, Bins], *, name: str) -> Drawing:
         axes.plot(each.confidence, each.accuracy, linewidth=1.5, **curve_style(index))
         axes.scatter(each.confidence, each.accuracy, s=sizes, color=SERIES[index], zorder=3)
     axes.set(xlabel="confidence: mean probability of the prediction", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.03))
-    _as_percentages(axes, "xy")
+    as_percentages(axes, "xy")
     errors = ", ".join(f"error {each.error:.4f} {label}" for label, each in bins.items())
     legend = tuple(bins) if len(bins) > 1 else ()
     return Drawing(title=title, svg=svg(figure, name=name, description=f"{title}: {errors}"), legend=legend)
@@ -155,7 +155,8 @@ def _points(epochs: Sequence[Epoch], metric: str) -> tuple[list[float], list[flo
     return [epoch["epoch"] for epoch in found], [epoch[metric] for epoch in found]
 
 
-def _as_percentages(axes: Axes, which: str) -> None:
+def as_percentages(axes: Axes, which: str) -> None:
+    """Show the fractions of an axis, `x` or `y`, as percentages."""
     from matplotlib.ticker import FuncFormatter
 
     for letter in which:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -79,6 +80,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "magnitude": magnitude,
         "duration": duration,
         "breakable": breakable,
+        "quoted": lambda path: shlex.quote(str(path)),
         "count": lambda value: f"{value:,}",
         "label": metrics.label,
         "capitalised": lambda text: text[:1].upper() + text[1:],

@@ -1,0 +1,154 @@
+"""Where the trials of a sweep are kept: an SQLite file in its folder, or a PostgreSQL server for several machines.
+
+The address of a server may hold a password. It is passed from process to process, and never written or shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cifar100.errors import UserError
+from cifar100.foreign_text import reason
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+DATABASE = "sweep.db"
+
+SECONDS_TO_CONNECT = 10
+SECONDS_FOR_A_LOCK = 60
+"""Time that SQLite waits for another worker."""
+
+_DRIVER = "postgresql+psycopg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """The place of the trials."""
+
+    folder: Path
+    """Of the sweep."""
+
+    url: str | None = None
+    """Of a PostgreSQL server; None: SQLite in the folder."""
+
+    def __repr__(self) -> str:
+        """The place as it may be shown: without a password."""
+        return self.shown()
+
+    def shown(self) -> str:
+        """Return the place without a password."""
+        if self.url is None:
+            return str(self.folder / DATABASE)
+        from sqlalchemy.engine import make_url
+
+        return make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+    def database_url(self) -> str:
+        """Return the address for SQLAlchemy, with the password."""
+        from sqlalchemy.engine import URL, make_url
+
+        if self.url is None:
+            return str(URL.create("sqlite", database=str(self.folder / DATABASE)))
+        return make_url(self.url).set(drivername=_DRIVER).render_as_string(hide_password=False)
+
+
+def check_packages(*, server: bool) -> None:
+    """Check that the packages of the extra `sweep` are installed, before anything slow.
+
+    Raises:
+        UserError: one is missing.
+    """
+    for package in ("optuna", "psycopg") if server else ("optuna",):
+        if find_spec(package) is None:
+            raise UserError(
+                f"the package {package} is not installed, but a sweep needs it; install it: "
+                'pip install "cifar100[sweep]"'
+            )
+
+
+def check_url(url: Any) -> str:
+    """Return the address of a server, if it is one of PostgreSQL.
+
+    Raises:
+        UserError: it is not. Never shows it: it may hold a password.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    expected = "expected postgresql://USER@HOST/DATABASE, with the password in ~/.pgpass or PGPASSWORD."
+    try:
+        parsed = make_url(str(url).replace("postgres://", "postgresql://", 1))
+    except (ArgumentError, ValueError):
+        raise UserError(f"--storage is no address of a database; {expected}") from None
+    if parsed.get_backend_name() != "postgresql":
+        raise UserError(f"--storage is an address of {parsed.drivername}, which is not supported; {expected}")
+    return parsed.render_as_string(hide_password=False)
+
+
+def open_storage(address: Address, *, heartbeat_seconds: int | None = None, when_stale: Any = None) -> RDBStorage:
+    """Connect to the trials.
+
+    Args:
+        address: their place.
+        heartbeat_seconds: time between two signs of life of a running trial; None: none are given.
+        when_stale: called with a study and a trial that has given no sign of life for three such times.
+
+    Raises:
+        UserError: the place cannot be reached, or is something else.
+    """
+    from optuna.storages import RDBStorage
+
+    is_server = address.url is not None
+    options = {"connect_timeout": SECONDS_TO_CONNECT} if is_server else {"timeout": SECONDS_FOR_A_LOCK}
+    with storage_errors(address):
+        return RDBStorage(
+            address.database_url(),
+            engine_kwargs={"connect_args": options, "pool_pre_ping": is_server},
+            heartbeat_interval=heartbeat_seconds,
+            grace_period=None if heartbeat_seconds is None else 3 * heartbeat_seconds,
+            heartbeat_stale_trial_callback=when_stale,
+        )
+
+
+@contextmanager
+def storage_errors(address: Address) -> Iterator[None]:
+    """Turn what a database raises into a `UserError`, and keep Optuna from printing."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning, StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "compatible" not in str(error):
+            raise
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        detail = reason(_without_statement(cause or error))
+        raise UserError(
+            f"the storage {address.shown()} cannot be used ({_without_password(detail, address)}); make sure that it "
+            "is there and meant for this sweep, then run the same command again."
+        ) from None
+
+
+def _without_statement(error: BaseException) -> BaseException:
+    """Return the database's own error behind SQLAlchemy's, which shows the SQL statement."""
+    return getattr(error, "orig", None) or error
+
+
+def _without_password(text: str, address: Address) -> str:
+    from sqlalchemy.engine import make_url
+
+    password = None if address.url is None else make_url(address.url).password
+    return text.replace(str(password), "***") if password else text

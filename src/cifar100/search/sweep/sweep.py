@@ -1,0 +1,114 @@
+"""Begin, join, continue or read a sweep. Read this first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cifar100.errors import Stopped, UserError
+from cifar100.files.atomic import writing_below
+from cifar100.process.launchers import launcher
+from cifar100.runs.folder import check_name
+from cifar100.search.sweep.page import write_page
+from cifar100.search.sweep.results import SweepResult, read_result, write_best
+from cifar100.search.sweep.space import read_space
+from cifar100.search.sweep.storage import DATABASE, Address, check_packages, check_url, open_storage, storage_errors
+from cifar100.search.sweep.study import SWEEPS, begin_or_join, load
+from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, Worker
+from cifar100.search.sweep.workers import divide, work_together
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+
+def run_sweep(
+    file: Path,
+    *,
+    name: str | None = None,
+    storage: str | None = None,
+    workers: int = 1,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
+) -> SweepResult:
+    """Search until the sweep has its number of trials, or its time is over. The same call continues or joins it.
+
+    Args:
+        file: see `space`.
+        name: of the sweep; None: the name of the file.
+        storage: address of a PostgreSQL server, for several machines; None: SQLite in the sweep's folder.
+        workers: number of trials at a time on this machine.
+        heartbeat_seconds: time between two signs of life of a worker.
+
+    Raises:
+        UserError: the file, the storage or the name cannot be used, or the first trials all fail.
+    """
+    check_packages(server=storage is not None)
+    if launcher() is not None:
+        raise UserError(
+            "a sweep starts its trainings itself; start it without torchrun and srun, once on each machine."
+        )
+    space = read_space(file)
+    address = _address(file.stem if name is None else name, storage)
+    study = begin_or_join(_opened(address), address, address.folder.name, space)
+    assignment = Assignment(
+        name=address.folder.name,
+        address=address,
+        space=space,
+        minutes=space.minutes,
+        is_alone=workers == 1 and storage is None,
+        heartbeat_seconds=heartbeat_seconds,
+    )
+    try:
+        if workers == 1:
+            Worker(assignment).work()
+        else:
+            work_together(assignment, divide(workers, accelerator=space.config({}).training.accelerator))
+    except KeyboardInterrupt as stop:
+        raise Stopped("Run the same command again to continue the sweep.", getattr(stop, "signum", None)) from None
+    with storage_errors(address):
+        write_best(study, address.folder)
+        result = read_result(study, address.folder)
+    write_page(result)
+    return result
+
+
+def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
+    """Return the trials of a sweep at this moment, and write its page and `best.yaml`.
+
+    Args:
+        name: of the sweep.
+        storage: address of its PostgreSQL server; None: SQLite in the sweep's folder.
+
+    Raises:
+        UserError: there is no such sweep.
+    """
+    check_packages(server=storage is not None)
+    address = _address(name, storage)
+    if storage is None and not (address.folder / DATABASE).is_file():
+        known = sorted(path.parent.name for path in SWEEPS.glob(f"*/{DATABASE}"))
+        there = f"there are: {', '.join(known[:20])}" if known else "there are none below this folder"
+        raise UserError(
+            f"found no sweep {name!r} ({there}); begin one: cifar100 sweep SPACE.yaml, or give the --storage of one on "
+            "a server."
+        )
+    study = load(_opened(address), address, name)
+    with storage_errors(address):
+        write_best(study, address.folder)
+        result = read_result(study, address.folder)
+    write_page(result)
+    return result
+
+
+def _opened(address: Address) -> RDBStorage:
+    """Connect to the storage and create the folder. A server that cannot be reached leaves no folder."""
+    storage = None if address.url is None else open_storage(address)
+    with writing_below(address.folder):
+        address.folder.mkdir(parents=True, exist_ok=True)
+    return storage or open_storage(address)
+
+
+def _address(name: str, storage: str | None) -> Address:
+    try:
+        check_name(name)
+    except UserError as error:
+        raise UserError(str(error).replace("--experiment", "the name of the sweep", 1)) from None
+    return Address(folder=SWEEPS / name, url=None if storage is None else check_url(storage))

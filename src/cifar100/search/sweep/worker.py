@@ -1,0 +1,244 @@
+"""One worker of a sweep: takes trials, trains each as an ordinary run in a process of its own, and reports its epochs.
+
+The worker only watches the run's `metrics.json`. So a trial may itself use several processes, and a run looks the same
+with and without a sweep.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cifar100.errors import Diverged, UserError
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import best_epoch, read_epochs
+from cifar100.runs.status import FINISHED, read_status, runs_here
+from cifar100.search.process import TrainingProcess
+from cifar100.search.sweep.results import best_entry, short, write_best
+from cifar100.search.sweep.space import Space
+from cifar100.search.sweep.storage import Address, open_storage, storage_errors
+from cifar100.search.sweep.study import (
+    FAILURE,
+    ORIGIN,
+    STARTED,
+    SURPLUS,
+    begin_or_join,
+    origin,
+    pruner_of,
+    run_path,
+    sampler_of,
+    suggest,
+    take_up_again,
+    wanted_trials,
+)
+from cifar100.terminal import say
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial, Trial
+
+    from cifar100.config import Config
+
+HEARTBEAT_SECONDS = 20
+"""Time between two signs of life. A trial that gives none for three times as long is taken up by another worker."""
+
+SECONDS_BETWEEN_LOOKS = 0.5
+"""At a training."""
+
+MAX_FAILURES = 3
+"""Failures in a row, without any finished trial, after which a sweep ends: they have one cause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a worker works on."""
+
+    name: str
+    address: Address
+    space: Space
+    minutes: float | None
+    """Time from now after which no trial begins; None: no limit."""
+
+    is_alone: bool = True
+    """Whether it is the only one, so that its proposals may follow from the seed."""
+
+    heartbeat_seconds: int = HEARTBEAT_SECONDS
+
+
+class _TrialError(Exception):
+    """A trial failed; the sweep continues."""
+
+
+class _SurplusError(Exception):
+    """Two workers began the last trial at once, and this one is not wanted."""
+
+
+class _SweepError(UserError):
+    """What would make every further trial fail."""
+
+
+class Worker:
+    """Trains trials until there are enough or the time is over.
+
+    A trial whose worker was killed is taken up again, from the checkpoint of its run if there is one.
+
+    Raises:
+        UserError: the storage cannot be used, or holds another sweep of this name.
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._space = assignment.space
+        self._folder = assignment.address.folder
+        self._deadline = None if assignment.minutes is None else time.monotonic() + 60 * assignment.minutes
+        self._failures = 0
+        self._first_seen: dict[int, float] = {}
+        self._waits_for: set[int] = set()
+        storage = open_storage(
+            assignment.address, heartbeat_seconds=assignment.heartbeat_seconds, when_stale=take_up_again
+        )
+        self._study = begin_or_join(storage, assignment.address, assignment.name, self._space)
+        self._study.pruner = pruner_of(self._space)
+
+    def work(self) -> None:
+        """Train trials; at the end wait for those of other workers.
+
+        Raises:
+            UserError: the storage cannot be used any more, or the first trials all fail.
+            Stopped: a signal ended it. The running trial has saved its state and waits to be taken up again.
+        """
+        with storage_errors(self._assignment.address):
+            while self._deadline is None or time.monotonic() < self._deadline:
+                trials = self._study.get_trials(deepcopy=False)
+                if self._has_one_to_begin(trials):
+                    number = len(trials) if self._assignment.is_alone else None
+                    self._study.sampler = sampler_of(self._space, number)
+                    self._study.optimize(self._objective, n_trials=1, catch=(_TrialError, _SurplusError))
+                    write_best(self._study, self._folder)
+                elif running := [trial for trial in trials if trial.state.name == "RUNNING"]:
+                    self._wait_for(running)
+                else:
+                    return
+
+    def _has_one_to_begin(self, trials: list[FrozenTrial]) -> bool:
+        if any(trial.state.name == "WAITING" for trial in trials):
+            return True
+        return self._space.trials is None or len(wanted_trials(self._study)) < self._space.trials
+
+    def _wait_for(self, running: list[FrozenTrial]) -> None:
+        """Wait a moment for trials of other workers; take over those that give no sign of life."""
+        import optuna
+
+        numbers = {origin(trial) for trial in running}
+        if numbers - self._waits_for:
+            self._waits_for |= numbers
+            say(f"waiting for trial {', '.join(map(str, sorted(numbers)))} of other workers")
+        now, patience = time.monotonic(), 3 * self._assignment.heartbeat_seconds
+        for trial in running:  # killed before its first sign of life, which Optuna does not notice
+            since = self._first_seen.setdefault(trial.number, now)
+            if STARTED not in trial.user_attrs and now - since > patience:
+                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                take_up_again(self._study, trial)
+        optuna.storages.fail_stale_trials(self._study)
+        time.sleep(min(1.0, self._assignment.heartbeat_seconds))
+
+    def _objective(self, trial: Trial) -> float:
+        """Train the run of a trial, and return its highest validation accuracy."""
+        import optuna
+
+        self._refuse_surplus(trial)
+        trial.set_user_attr(STARTED, True)
+        number = origin(self._frozen(trial))
+        run = RunFolder(run_path(self._folder, number))
+        try:
+            if number == trial.number and run.config.is_file():
+                raise _SweepError(
+                    f"{run.path} is of another sweep; rename or remove {self._folder}, or choose another --name."
+                )
+            values = suggest(trial, self._space.parameters)
+            self._train(self._space.config(values), run, trial)
+            accuracy = _best_accuracy(run)
+        except optuna.TrialPruned:
+            say(f"trial {number:>3}  pruned")
+            raise
+        except (KeyboardInterrupt, _SweepError):
+            take_up_again(self._study, self._frozen(trial), was_killed=False)
+            raise
+        except UserError as error:
+            self._fail(trial, number, error)
+            raise _TrialError from error
+        shown_values = "  ".join(f"{name.partition('.')[2]} {short(value)}" for name, value in values.items())
+        say(f"trial {number:>3}  {accuracy:7.2%}  {shown_values}")
+        return accuracy
+
+    def _refuse_surplus(self, trial: Trial) -> None:
+        wanted = self._space.trials
+        if wanted is None or ORIGIN in trial.user_attrs:
+            return
+        if sum(other.number < trial.number for other in wanted_trials(self._study)) >= wanted:
+            trial.set_user_attr(SURPLUS, True)
+            raise _SurplusError
+
+    def _train(self, config: Config, run: RunFolder, trial: Trial) -> None:
+        """Train, or resume, and report the epochs; stop the training if the trial is pruned.
+
+        Raises:
+            TrialPruned: it is pruned.
+            UserError: the training failed.
+        """
+        from optuna import TrialPruned
+
+        while runs_here(run):  # the training of a killed worker ends a moment after it
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        if run.config.is_file() and read_status(run).get("status") == FINISHED:
+            return  # its worker was killed after the training
+        reported = set(self._frozen(trial).intermediate_values)
+        training = TrainingProcess(config, run, is_quiet=True)
+        try:
+            while not training.ends_within(SECONDS_BETWEEN_LOOKS):
+                if _report(run, trial, reported) and trial.should_prune():
+                    raise TrialPruned
+        finally:
+            training.stop()
+        training.raise_failure()
+        _report(run, trial, reported)
+
+    def _fail(self, trial: Trial, number: int, error: UserError) -> None:
+        """Record why a trial failed; end the sweep if nothing but failures comes.
+
+        Raises:
+            _SweepError: the first trials all failed.
+        """
+        has_diverged = isinstance(error, Diverged)
+        trial.set_user_attr(FAILURE, str(error)[:500])
+        say(f"trial {number:>3}  {'diverged' if has_diverged else f'failed: {error}'}")
+        self._failures += not has_diverged
+        if self._failures >= MAX_FAILURES and best_entry(self._study, self._folder) is None:
+            raise _SweepError(f"the first trials all fail, so that the sweep ends here; the last one: {error}")
+
+    def _frozen(self, trial: Trial) -> FrozenTrial:
+        return self._study.get_trials(deepcopy=False)[trial.number]
+
+
+def _report(run: RunFolder, trial: Trial, reported: set[int]) -> bool:
+    """Report the validation accuracies of new epochs; return whether there were any."""
+    if not run.metrics.is_file():
+        return False
+    accuracies = {
+        int(epoch["epoch"]): epoch["val/accuracy"] for epoch in read_epochs(run.metrics) if "val/accuracy" in epoch
+    }
+    new = accuracies.keys() - reported
+    for number in sorted(new):
+        trial.report(accuracies[number], number)
+    reported |= new
+    return bool(new)
+
+
+def _best_accuracy(run: RunFolder) -> float:
+    best = best_epoch(read_epochs(run.metrics))
+    if best is None:
+        raise _SweepError(
+            f"{run.path} has no validation accuracy, which is what a sweep compares; hold out images, as with fixed: "
+            "{data.validation_fraction: 0.1}."
+        )
+    return best["val/accuracy"]

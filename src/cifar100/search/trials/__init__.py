@@ -1,0 +1,1 @@
+"""One training, repeated: with several seeds, or on each fold."""
