@@ -138,7 +138,8 @@ def write_best(study: Study, folder: Path) -> None:
     comment = (
         f"# The best of {len(entries(study, folder))} trials of the sweep {study.study_name}: trial {best.number}, "
         f"{100 * (best.accuracy or 0):.2f} % of the validation images in its best epoch.\n"
-        f"# It was chosen by this figure, which flatters it. Measure it anew: cifar100 trials --config {quote(str(path))}\n"
+        "# It was chosen by this figure, which therefore flatters it. Measure it anew:\n"
+        f"#   cifar100 trials --config {quote(str(path))} --split validation\n"
     )
     try:
         write_atomically(path, (comment + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)).encode())

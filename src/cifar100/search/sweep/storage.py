@@ -6,8 +6,10 @@ The address of a server may hold a password. It is passed from process to proces
 from __future__ import annotations
 
 import logging
+import random
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,13 +20,18 @@ from cifar100.errors import UserError
 from cifar100.foreign_text import reason
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
 
 DATABASE = "sweep.db"
 
 SECONDS_TO_CONNECT = 10
 SECONDS_FOR_A_LOCK = 60
 """Time that SQLite waits for another worker."""
+
+NUM_TRIES = 8
+"""To create the tables, while other machines create them."""
 
 _DRIVER = "postgresql+psycopg"
 
@@ -93,8 +100,14 @@ def check_url(url: Any) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-def open_storage(address: Address, *, heartbeat_seconds: int | None = None, when_stale: Any = None) -> RDBStorage:
-    """Connect to the trials.
+@contextmanager
+def opened(
+    address: Address,
+    *,
+    heartbeat_seconds: int | None = None,
+    when_stale: Callable[[Study, FrozenTrial], object] | None = None,
+) -> Iterator[RDBStorage]:
+    """Connect to the trials for a block.
 
     Args:
         address: their place.
@@ -102,24 +115,42 @@ def open_storage(address: Address, *, heartbeat_seconds: int | None = None, when
         when_stale: called with a study and a trial that has given no sign of life for three such times.
 
     Raises:
-        UserError: the place cannot be reached, or is something else.
+        UserError: the place cannot be reached, or is something else; also in the block.
     """
-    from optuna.storages import RDBStorage
-
     is_server = address.url is not None
     options = {"connect_timeout": SECONDS_TO_CONNECT} if is_server else {"timeout": SECONDS_FOR_A_LOCK}
-    with storage_errors(address):
-        return RDBStorage(
+    with _errors_as_user_errors(address):
+        storage = _connected(
             address.database_url(),
             engine_kwargs={"connect_args": options, "pool_pre_ping": is_server},
             heartbeat_interval=heartbeat_seconds,
             grace_period=None if heartbeat_seconds is None else 3 * heartbeat_seconds,
             heartbeat_stale_trial_callback=when_stale,
         )
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _connected(url: str, **options: Any) -> RDBStorage:
+    """Connect, and create the tables if they are missing. Several machines may do so in the same moment."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import DatabaseError
+
+    for remaining in reversed(range(NUM_TRIES)):
+        try:
+            return RDBStorage(url, **options)
+        except DatabaseError as error:
+            if "already exists" not in str(error) or remaining == 0:
+                raise
+            time.sleep(random.uniform(0.2, 1.0))
+    raise AssertionError
 
 
 @contextmanager
-def storage_errors(address: Address) -> Iterator[None]:
+def _errors_as_user_errors(address: Address) -> Iterator[None]:
     """Turn what a database raises into a `UserError`, and keep Optuna from printing."""
     import optuna
     from optuna.exceptions import ExperimentalWarning, StorageInternalError

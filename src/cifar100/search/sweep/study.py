@@ -17,7 +17,7 @@ from cifar100.errors import UserError
 from cifar100.runs.folder import LOGS
 from cifar100.search.sweep.parameters import Parameter, Value, stored
 from cifar100.search.sweep.space import Space
-from cifar100.search.sweep.storage import Address, storage_errors
+from cifar100.search.sweep.storage import Address
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -49,14 +49,13 @@ def begin_or_join(storage: RDBStorage, address: Address, name: str, space: Space
     """
     import optuna
 
-    with storage_errors(address):
-        try:
-            study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-        except optuna.exceptions.DuplicatedStudyError:
-            return _join(storage, address, name, space)
-        if first := first_values(space):
-            study.enqueue_trial(first)
-        study.set_user_attr(IDENTITY, space.identity())  # last: others wait for it
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    except optuna.exceptions.DuplicatedStudyError:
+        return _join(storage, address, name, space)
+    if first := first_values(space):
+        study.enqueue_trial(first)
+    study.set_user_attr(IDENTITY, space.identity())  # last: others wait for it
     return study
 
 
@@ -75,20 +74,19 @@ def load(storage: RDBStorage, address: Address, name: str) -> Study:
     """
     import optuna
 
-    with storage_errors(address):
-        try:
-            study = optuna.load_study(storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler())
-        except KeyError:
-            raise UserError(f"the storage {address.shown()} holds no sweep named {name!r}.") from None
-        if IDENTITY not in study.user_attrs:
-            raise UserError(f"{name!r} in {address.shown()} is no sweep of this program; choose another --name.")
+    try:
+        study = optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        raise UserError(f"the storage {address.shown()} holds no sweep named {name!r}.") from None
+    if IDENTITY not in study.user_attrs:
+        raise UserError(f"{name!r} in {address.shown()} is no sweep of this program; choose another --name.")
     return study
 
 
 def _join(storage: RDBStorage, address: Address, name: str, space: Space) -> Study:
     import optuna
 
-    study = optuna.load_study(storage=storage, study_name=name, sampler=optuna.samplers.RandomSampler())
+    study = optuna.load_study(storage=storage, study_name=name)
     deadline = time.monotonic() + _SECONDS_TO_BEGIN
     while (found := study.user_attrs.get(IDENTITY)) is None and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cifar100.errors import Stopped, UserError
 from cifar100.files.atomic import writing_below
@@ -12,13 +11,10 @@ from cifar100.runs.folder import check_name
 from cifar100.search.sweep.page import write_page
 from cifar100.search.sweep.results import SweepResult, read_result, write_best
 from cifar100.search.sweep.space import read_space
-from cifar100.search.sweep.storage import DATABASE, Address, check_packages, check_url, open_storage, storage_errors
+from cifar100.search.sweep.storage import DATABASE, Address, check_packages, check_url, opened
 from cifar100.search.sweep.study import SWEEPS, begin_or_join, load
-from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, Worker
+from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, work
 from cifar100.search.sweep.workers import divide, work_together
-
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
 
 
 def run_sweep(
@@ -48,7 +44,11 @@ def run_sweep(
         )
     space = read_space(file)
     address = _address(file.stem if name is None else name, storage)
-    study = begin_or_join(_opened(address), address, address.folder.name, space)
+    if storage is None:
+        _create(address.folder)
+    with opened(address) as trials:
+        begin_or_join(trials, address, address.folder.name, space)
+    _create(address.folder)
     assignment = Assignment(
         name=address.folder.name,
         address=address,
@@ -59,16 +59,12 @@ def run_sweep(
     )
     try:
         if workers == 1:
-            Worker(assignment).work()
+            work(assignment)
         else:
             work_together(assignment, divide(workers, accelerator=space.config({}).training.accelerator))
     except KeyboardInterrupt as stop:
         raise Stopped("Run the same command again to continue the sweep.", getattr(stop, "signum", None)) from None
-    with storage_errors(address):
-        write_best(study, address.folder)
-        result = read_result(study, address.folder)
-    write_page(result)
-    return result
+    return _written(address)
 
 
 def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
@@ -90,20 +86,23 @@ def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
             f"found no sweep {name!r} ({there}); begin one: cifar100 sweep SPACE.yaml, or give the --storage of one on "
             "a server."
         )
-    study = load(_opened(address), address, name)
-    with storage_errors(address):
+    return _written(address)
+
+
+def _written(address: Address) -> SweepResult:
+    """Return what a sweep has found so far; write its page and `best.yaml`."""
+    with opened(address) as trials:
+        study = load(trials, address, address.folder.name)
+        _create(address.folder)
         write_best(study, address.folder)
         result = read_result(study, address.folder)
     write_page(result)
     return result
 
 
-def _opened(address: Address) -> RDBStorage:
-    """Connect to the storage and create the folder. A server that cannot be reached leaves no folder."""
-    storage = None if address.url is None else open_storage(address)
-    with writing_below(address.folder):
-        address.folder.mkdir(parents=True, exist_ok=True)
-    return storage or open_storage(address)
+def _create(folder: Path) -> None:
+    with writing_below(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _address(name: str, storage: str | None) -> Address:

@@ -17,7 +17,7 @@ from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.search.process import TrainingProcess
 from cifar100.search.sweep.results import best_entry, short, write_best
 from cifar100.search.sweep.space import Space
-from cifar100.search.sweep.storage import Address, open_storage, storage_errors
+from cifar100.search.sweep.storage import Address, opened
 from cifar100.search.sweep.study import (
     FAILURE,
     ORIGIN,
@@ -35,6 +35,7 @@ from cifar100.search.sweep.study import (
 from cifar100.terminal import say
 
 if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, Trial
 
     from cifar100.config import Config
@@ -77,16 +78,22 @@ class _SweepError(UserError):
     """What would make every further trial fail."""
 
 
-class Worker:
-    """Trains trials until there are enough or the time is over.
+def work(assignment: Assignment) -> None:
+    """Train trials until there are enough or the time is over; at the end wait for those of other workers.
 
     A trial whose worker was killed is taken up again, from the checkpoint of its run if there is one.
 
     Raises:
-        UserError: the storage cannot be used, or holds another sweep of this name.
+        UserError: the storage cannot be used, or holds another sweep of this name; or the first trials all fail.
+        Stopped: a signal ended it. The running trial has saved its state and waits to be taken up again.
     """
+    seconds = assignment.heartbeat_seconds
+    with opened(assignment.address, heartbeat_seconds=seconds, when_stale=take_up_again) as storage:
+        _Worker(assignment, storage).work()
 
-    def __init__(self, assignment: Assignment) -> None:
+
+class _Worker:
+    def __init__(self, assignment: Assignment, storage: RDBStorage) -> None:
         self._assignment = assignment
         self._space = assignment.space
         self._folder = assignment.address.folder
@@ -94,31 +101,21 @@ class Worker:
         self._failures = 0
         self._first_seen: dict[int, float] = {}
         self._waits_for: set[int] = set()
-        storage = open_storage(
-            assignment.address, heartbeat_seconds=assignment.heartbeat_seconds, when_stale=take_up_again
-        )
         self._study = begin_or_join(storage, assignment.address, assignment.name, self._space)
         self._study.pruner = pruner_of(self._space)
 
     def work(self) -> None:
-        """Train trials; at the end wait for those of other workers.
-
-        Raises:
-            UserError: the storage cannot be used any more, or the first trials all fail.
-            Stopped: a signal ended it. The running trial has saved its state and waits to be taken up again.
-        """
-        with storage_errors(self._assignment.address):
-            while self._deadline is None or time.monotonic() < self._deadline:
-                trials = self._study.get_trials(deepcopy=False)
-                if self._has_one_to_begin(trials):
-                    number = len(trials) if self._assignment.is_alone else None
-                    self._study.sampler = sampler_of(self._space, number)
-                    self._study.optimize(self._objective, n_trials=1, catch=(_TrialError, _SurplusError))
-                    write_best(self._study, self._folder)
-                elif running := [trial for trial in trials if trial.state.name == "RUNNING"]:
-                    self._wait_for(running)
-                else:
-                    return
+        while self._deadline is None or time.monotonic() < self._deadline:
+            trials = self._study.get_trials(deepcopy=False)
+            if self._has_one_to_begin(trials):
+                number = len(trials) if self._assignment.is_alone else None
+                self._study.sampler = sampler_of(self._space, number)
+                self._study.optimize(self._objective, n_trials=1, catch=(_TrialError, _SurplusError))
+                write_best(self._study, self._folder)
+            elif running := [trial for trial in trials if trial.state.name == "RUNNING"]:
+                self._wait_for(running)
+            else:
+                return
 
     def _has_one_to_begin(self, trials: list[FrozenTrial]) -> bool:
         if any(trial.state.name == "WAITING" for trial in trials):

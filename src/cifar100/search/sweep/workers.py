@@ -15,7 +15,7 @@ from cifar100.errors import Stopped, UserError
 from cifar100.process.parent import when_the_parent_ends
 from cifar100.process.processors import usable_processors
 from cifar100.process.stopping import StopSignal, kept_from_children
-from cifar100.search.sweep.worker import Assignment, Worker
+from cifar100.search.sweep.worker import Assignment, work
 from cifar100.terminal import unfailing_streams, warn
 from cifar100.training.preflight.main_guard import require_main_guard
 
@@ -115,7 +115,7 @@ def _work(assignment: Assignment, place: Place, errors: Any) -> None:
     with unfailing_streams():
         try:
             with StopSignal():
-                Worker(assignment).work()
+                work(assignment)
         except UserError as error:
             errors.put(error)
             sys.exit(error.exit_status)
