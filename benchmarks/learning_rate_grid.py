@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from accuracy_trials import append, as_read_back, compared_settings, configure, read_trials
+from accuracy_trials import configure
 from measure import describe_versions, run_benchmark, show_table
 
 # isort: split
@@ -31,6 +31,8 @@ from cifar100.cli.main import build_parser
 from cifar100.config import Config
 from cifar100.config import settings as known_settings
 from cifar100.config.conversion import convert
+from cifar100.data.folder.layout import DataFolder
+from cifar100.search.trials.lines import append_line, read_lines, shared_facts
 from cifar100.settings import given_settings
 
 MIN_POWER, MAX_POWER = -17, 4
@@ -52,16 +54,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given |= {"training.max_epochs": options.epochs, "training.max_minutes": None}
     config = configure(options.recipe, given)
     output = options.output or Path(f"{options.recipe}_rates.jsonl")
-    facts = as_read_back({"recipe": options.recipe, "settings": compared_settings(config)})
-    lines = read_trials(output, facts)
+    facts = shared_facts(config, DataFolder(config.data.root).info(), split="validation", checkpoint="last")
+    lines = read_lines(output, facts)
     found = next((line["found"] for line in reversed(lines) if "found" in line), None)
     if found is None:
         found = range_test(config)
-        append({**facts, "found": found}, output)
+        append_line({**facts, "found": found}, output)
     accuracies = {line["learning_rate"]: line["accuracy"] for line in lines if "accuracy" in line}
     while (rate := next_rate(found["learning_rate"], accuracies)) is not None:
         accuracies[rate] = accuracy_at(rate, config)
-        append({**facts, "learning_rate": rate, "accuracy": accuracies[rate]}, output)
+        append_line({**facts, "learning_rate": rate, "accuracy": accuracies[rate]}, output)
         print(f"{rate:.3g}: {accuracies[rate]:.2%}", file=sys.stderr)
     show(options.recipe, found, accuracies, output)
     return 0

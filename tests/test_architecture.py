@@ -110,7 +110,7 @@ MAY_OPEN = {
     "results/export/safetensors_file.py": "writes into memory",
     "results/export/torch_file.py": "writes into memory",
     "results/saved_evaluation.py": "writes arrays into memory",
-    "search/folds.py": "writes arrays into memory",
+    "results/saved_probabilities.py": "writes arrays into memory",
     "settings.py": "the package's own recipes",
     "terminal.py": "/dev/null",
     "training/preflight/main_guard.py": "the script that runs",

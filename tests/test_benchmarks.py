@@ -213,62 +213,22 @@ def test_the_operations_of_a_matrix_product_are_counted_for_both_forms(
     assert product.flops == 2 * 16**3 * product.count
 
 
-@pytest.mark.parametrize(
-    ("degrees_of_freedom", "published"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (9, 2.26216), (199, 1.97196)]
-)
-def test_the_t_distribution_against_published_quantiles(
-    degrees_of_freedom: int, published: float, benchmark: Callable[[str], ModuleType]
+def test_trials_are_those_of_the_command_with_a_table(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert benchmark("accuracy_trials").t_quantile(0.975, degrees_of_freedom) == pytest.approx(published, rel=1e-5)
-
-
-def test_mean_and_interval_against_numbers_worked_out_by_hand(benchmark: Callable[[str], ModuleType]) -> None:
-    mean, deviation, half = benchmark("accuracy_trials").mean_and_interval([1.0, 2.0, 3.0, 4.0])
-    assert mean == 2.5
-    assert deviation == pytest.approx(math.sqrt(5 / 3))
-    assert half == pytest.approx(3.18245 * math.sqrt(5 / 3) / 2, rel=1e-5)
-
-
-def test_one_trial_has_no_interval(benchmark: Callable[[str], ModuleType]) -> None:
-    mean, deviation, half = benchmark("accuracy_trials").mean_and_interval([0.5])
-    assert mean == 0.5
-    assert math.isnan(deviation)
-    assert math.isnan(half)
-
-
-def test_trials_go_on_where_they_stopped(
-    benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    module, output = benchmark("accuracy_trials"), tmp_path / "trials.jsonl"
-    options = [*TINY_TRIAL, "--output", str(output), "--data.root", str(tiny_data), *TINY_SETTINGS]
+    module, lines = benchmark("accuracy_trials"), Path("logs/trials/quickstart-in-process/trials.jsonl")
+    options = [*TINY_TRIAL, "--data.root", str(tiny_data), *TINY_SETTINGS]
     assert module.main([*options, "--trials", "1"]) == 0
-    first = output.read_text()
-    assert module.main([*options, "--trials", "2"]) == 0
-    both = output.read_text()
-    assert both.startswith(first)
-    trials = [json.loads(line) for line in both.splitlines()]
-    assert [trial["seed"] for trial in trials] == [0, 1]
-    assert trials[0]["test_top1"] is None
-    assert 0 <= trials[0]["validation_top1"] <= 1
-    assert trials[0]["seconds"] > trials[0]["epochs_seconds"] > 0
-    assert trials[0]["overrides"]["training.max_epochs"] == 1
+    first = lines.read_text()
     capsys.readouterr()
-    assert module.main([*options, "--trials", "2"]) == 0  # nothing left to do
-    assert output.read_text() == both
-    assert_readable_table(capsys.readouterr().out)
-
-
-def test_trials_with_other_settings_are_not_mixed(
-    benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path
-) -> None:
-    module, output = benchmark("accuracy_trials"), tmp_path / "trials.jsonl"
-    facts = {"recipe": "quickstart", "split": "test", "settings": {"training": {"max_epochs": 3}}}
-    module.append({**facts, "seed": 0}, output)
-    assert [trial["seed"] for trial in module.read_trials(output, facts)] == [0]
-    with pytest.raises(UserError, match=r"settings.training.max_epochs: 3 there, 4 here"):
-        module.read_trials(output, {**facts, "settings": {"training": {"max_epochs": 4}}})
-    with pytest.raises(UserError, match="split: test there, validation here"):
-        module.read_trials(output, {**facts, "split": "validation"})
+    assert module.main([*options, "--trials", "2"]) == 0
+    assert lines.read_text().startswith(first)
+    trials = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [(trial["trial"], trial["cold"]) for trial in trials] == [("seed0", True), ("seed1", True)]
+    assert trials[0]["seconds"] > trials[0]["epochs_seconds"] > 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert "seconds of train, cold" in table
 
 
 def test_a_seed_is_not_a_setting_of_the_trials(benchmark: Callable[[str], ModuleType]) -> None:
@@ -280,11 +240,10 @@ def test_a_seed_is_not_a_setting_of_the_trials(benchmark: Callable[[str], Module
 def test_a_trial_in_a_process_of_its_own_opens_the_test_images(
     benchmark: Callable[[str], ModuleType], tiny_data: Path, tmp_path: Path
 ) -> None:
-    output = tmp_path / "trials.jsonl"
-    options = ["--recipe", "quickstart", "--trials", "1", "--output", str(output), "--data.root", str(tiny_data)]
+    options = ["--recipe", "quickstart", "--trials", "1", "--data.root", str(tiny_data)]
     assert benchmark("accuracy_trials").main([*options, *TINY_SETTINGS]) == 0
-    (trial,) = [json.loads(line) for line in output.read_text().splitlines()]
-    assert 0 <= trial["test_top1"] <= 1
+    (trial,) = [json.loads(line) for line in Path("logs/trials/quickstart/trials.jsonl").read_text().splitlines()]
+    assert 0 <= trial["test_accuracy"] <= 1
     assert trial["cold"] is True
 
 

@@ -38,6 +38,7 @@ def audit(
     *,
     run: str | PathLike[str] | None = None,
     folds: int | None = None,
+    probabilities: str | PathLike[str] | None = None,
     config: Config | None = None,
     out: str | PathLike[str] = "audit",
     checkpoint: str | PathLike[str] = "best",
@@ -53,6 +54,7 @@ def audit(
         run: a run on these data. Its network finds more duplicates, odd images, and the label errors of the images
             that it has not seen.
         folds: train this many networks, each without one fold, to find the label errors of all images.
+        probabilities: the file of `trials --folds`, to find the label errors of all training images without training.
         config: with `folds`, the settings of these runs; the default is the recipe `laptop`.
         out: folder to write to.
         checkpoint: with `run`: `best`, `last` or a path.
@@ -62,8 +64,9 @@ def audit(
         UserError: the data or the run cannot be used; or `out` holds an edited table.
     """
     check_config(config)
-    if run is not None and folds is not None:
-        raise UserError("--run and --folds exclude each other; give one.")
+    given = {"--run": run, "--folds": folds, "--probabilities": probabilities}
+    if len(both := [option for option, value in given.items() if value is not None]) > 1:
+        raise UserError(f"{both[0]} and {both[1]} exclude each other; give one.")
     if folds is None and config is not None:
         raise UserError("config has no effect without folds: it holds the settings of the runs of --folds K.")
     if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or not 2 <= folds <= 100):
@@ -75,6 +78,10 @@ def audit(
         with loading():
             from cifar100.search.folds import audit_with_folds
         return audit_with_folds(config, num_folds=folds, out=user_path(out))
+    if probabilities is not None:
+        with loading():
+            from cifar100.results.saved_probabilities import audit_with_probabilities
+        return audit_with_probabilities(user_path(root or "dataset"), user_path(probabilities), out=user_path(out))
     run_folder = None if run is None else find_run_folder(run)
     if root is None:
         root = "dataset" if run_folder is None else load_complete_config(run_folder.config).data.root

@@ -5,7 +5,6 @@ Each fold is an ordinary run, `logs/audit-fold<k>`: a finished one is used again
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from cifar100.data.audit.label_errors import check_cleanlab
 from cifar100.data.folder.splits import load_split
 from cifar100.devices import resolve
 from cifar100.errors import UserError
-from cifar100.files.atomic import write_atomically, writing_below
 from cifar100.process.launchers import launcher
 from cifar100.results.audit import AuditReport, NetworkView, check_out, look, write_audit
 from cifar100.results.evaluation_data import every_image
+from cifar100.results.saved_probabilities import save_probabilities
 from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.runs.trained_network import load_trained
 from cifar100.search.earlier import check_earlier, train_once
@@ -61,11 +60,7 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
     for number, (run, of_fold) in enumerate(zip(runs, configs, strict=True), 1):
         train_once(of_fold, run, what=f"fold {number} of {num_folds}")
     view = view_of_folds(runs, images)
-    arrays = io.BytesIO()
-    np.savez_compressed(arrays, probabilities=view.probabilities, labels=images.labels)
-    with writing_below(out):
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / PROBABILITIES, arrays.getvalue())
+    save_probabilities(out / PROBABILITIES, view.probabilities, images.labels)
     return write_audit(images, view, root=config.data.root, out=out)
 
 

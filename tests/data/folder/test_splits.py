@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cifar100.data.folder.splits import (
     Split,
     exclude,
+    keep_in_one_fold,
     keep_together,
     load_split,
     save_split,
@@ -176,3 +177,20 @@ def test_an_excluded_image_that_is_also_trained_on_is_refused(tmp_path: Path) ->
     np.savez(path, train=np.arange(3), validation=np.arange(3, 5), excluded=np.array([2]))
     with pytest.raises(UserError, match=r"duplicate, missing or fractional positions"):
         load_split(path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_divide_no_group_and_stay_a_partition_with_equal_classes(seed: int) -> None:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    labels = generator.integers(0, 7, 400)
+    folds = stratified_folds(labels, num_folds=5, seed=seed)
+    order = generator.permutation(400)
+    groups = [order[start : start + 3].tolist() for start in range(0, 90, 3)]
+    grouped = keep_in_one_fold(folds, groups, labels, seed=seed)
+    assert all(len({grouped[member] for member in group}) == 1 for group in groups)
+    for label in range(7):
+        before, after = (np.bincount(each[labels == label], minlength=5) for each in (folds, grouped))
+        assert before.tolist() == after.tolist()
+    alone = np.setdiff1d(np.arange(400), np.concatenate(groups))
+    assert (folds[alone] == grouped[alone]).mean() > 0.7  # most images stay where they were
+    assert keep_in_one_fold(folds, groups, labels, seed=seed).tolist() == grouped.tolist()

@@ -36,6 +36,11 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, metavar="K", help="train K networks, each without one fold: label errors of all images"
     )
+    parser.add_argument(
+        "--probabilities",
+        metavar="FILE",
+        help="those of `cifar100 trials --folds K`: label errors of all training images without training",
+    )
     parser.add_argument("--out", default="audit", metavar="DIR", help="folder to write to (default: audit)")
     parser.add_argument(
         "--apply", metavar="FILE", help="check an edited audit.csv, and show how to train without what it rejects"
@@ -52,15 +57,16 @@ def _audit(options: Namespace) -> None:
         raise UserError("ROOT and --data.root both name the data folder; give one.")
     root = settings.get("data.root", options.root)
     if options.apply is not None:
-        _refuse(options, settings, "--apply", "run", "folds", "recipe", "config")
+        _refuse(options, settings, "--apply", "run", "folds", "probabilities", "recipe", "config")
         show_exclusion(commands.apply_audit(options.apply, "dataset" if root is None else root))
         return
     if options.folds is None:
         _refuse(options, settings, "audit without --folds", "recipe", "config")
-        show_report(commands.audit(root, run=options.run, out=options.out))
+        show_report(commands.audit(root, run=options.run, probabilities=options.probabilities, out=options.out))
         return
-    if options.run is not None:
-        raise UserError("--run and --folds exclude each other; give one.")
+    for other in ("run", "probabilities"):
+        if getattr(options, other) is not None:
+            raise UserError(f"--{other} and --folds exclude each other; give one.")
     config = load_config(options.recipe or RECIPE, files=options.config or [], overrides=settings)
     show_report(commands.audit(options.root, folds=options.folds, config=config, out=options.out))
 
@@ -104,8 +110,8 @@ COMMANDS = {
         has_settings=True,
         recipe=RECIPE,
         usage=(
-            "cifar100 audit [ROOT] [--run RUN | --folds K [--recipe NAME] [--config FILE]... [--SECTION.KEY VALUE]...] "
-            "[--out DIR]\n       cifar100 audit [ROOT] --apply FILE"
+            "cifar100 audit [ROOT] [--run RUN | --probabilities FILE | --folds K [--recipe NAME] [--config FILE]...\n"
+            "                      [--SECTION.KEY VALUE]...] [--out DIR]\n       cifar100 audit [ROOT] --apply FILE"
         ),
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from scipy.special import softmax
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
-from cifar100.files.atomic import write_atomically, writing_below
 from cifar100.results.saved_evaluation import load_evaluation
+from cifar100.results.saved_probabilities import save_probabilities
 from cifar100.runs.folder import RunFolder
 
 
@@ -39,7 +38,4 @@ def save_fold_probabilities(runs: Sequence[RunFolder], info: DatasetInfo, path: 
         held_out = load_split(run.split).validation
         probabilities[held_out] = softmax(saved.logits, axis=1)
         labels[held_out] = saved.labels
-    arrays = io.BytesIO()
-    np.savez_compressed(arrays, probabilities=probabilities, labels=labels)
-    with writing_below(path.parent):
-        write_atomically(path, arrays.getvalue())
+    save_probabilities(path, probabilities, labels)

@@ -1,0 +1,168 @@
+"""A sweep from its file to `best.yaml`: trials are ordinary runs, and nothing that is interrupted is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cifar100 import commands
+from cifar100.errors import UserError
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import read_epochs
+from cifar100.runs.status import read_status
+from cifar100.search.sweep import worker
+from cifar100.search.sweep.results import SweepResult
+from cifar100.search.sweep.space import read_space
+from cifar100.settings import load_complete_config, load_config
+
+Write = Callable[..., Path]
+
+
+def command(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as file:
+        return subprocess.Popen([sys.executable, "-m", "cifar100", "sweep", *arguments], stdout=file, stderr=file)
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def states(result: SweepResult) -> list[str]:
+    return [trial.state for trial in sorted(result.trials, key=lambda trial: trial.number)]
+
+
+def test_a_sweep_finds_a_configuration_that_train_takes(write_space: Write) -> None:
+    space = write_space()
+    result = commands.sweep(space)
+    assert states(result) == ["finished", "finished"]
+    assert result.best is not None
+    first = next(trial for trial in result.trials if trial.number == 0)
+    assert first.values == {"optimization.learning_rate": 0.3, "optimization.sam": "none"}  # those of the recipe
+    for trial in result.trials:
+        run = RunFolder(trial.run)
+        assert read_status(run)["status"] == "finished"
+        epochs = [epoch["val/accuracy"] for epoch in read_epochs(run.metrics)]
+        assert trial.accuracy == max(epochs)
+        assert trial.epochs == len(epochs) == 2
+        assert load_complete_config(run.config) == read_space(space).config(trial.values)
+        assert not run.evaluation("test").exists()
+    assert load_config(files=result.best_config) == load_complete_config(RunFolder(result.best.run).config)
+    page = result.page.read_text()
+    assert "<h2>History</h2>" in page
+    assert "sweep.db" not in page
+
+    longer = write_space(trials=3)  # the same sweep, with another number of trials
+    longer_result = commands.sweep(longer)
+    assert states(longer_result) == ["finished"] * 3
+    assert commands.sweep("small") == longer_result
+    before = result.best_config.read_bytes(), longer_result.best
+    assert states(commands.sweep(longer)) == ["finished"] * 3  # nothing is left to do
+    assert longer_result.best_config.read_bytes() == before[0] or longer_result.best != result.best
+    with pytest.raises(UserError, match=r"another sweep named 'small' \(space: optimization.sam none, sam there"):
+        commands.sweep(write_space(space={"optimization.sam": ["none", "friendly"]}))
+    with pytest.raises(UserError, match=r"found no sweep 'smal' \(there are: small\)"):
+        commands.sweep("smal")
+
+
+def test_a_folder_of_another_sweep_is_not_touched(write_space: Write) -> None:
+    folder = Path("logs/sweeps/small/trial0000")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("mine")
+    with pytest.raises(UserError, match=r"trial0000 is of another sweep; rename or remove"):
+        commands.sweep(write_space())
+    assert (folder / "config.yaml").read_text() == "mine"
+
+
+def test_a_trial_that_diverges_is_a_failed_trial(write_space: Write) -> None:
+    space = {"optimization.learning_rate": [0.1, 1e38], "optimization.sam": ["none", "sam"]}
+    result = commands.sweep(write_space(space=space, trials=4, sampler="random", seed=3))
+    assert sorted({trial.state for trial in result.trials}) == ["failed", "finished"]
+    for trial in result.trials:
+        has_diverged = trial.values["optimization.learning_rate"] == 1e38
+        assert (trial.state == "failed") == has_diverged
+        assert ("diverged" in trial.failure or "finite" in trial.failure) == has_diverged
+        assert read_status(RunFolder(trial.run))["status"] == ("diverged" if has_diverged else "finished")
+
+
+def test_a_sweep_ends_when_everything_fails(write_space: Write, tmp_path: Path) -> None:
+    space = write_space(trials=9, fixed={"data.root": str(tmp_path / "nothing"), "data.source": str(tmp_path / "none")})
+    with pytest.raises(UserError, match=r"the first trials all fail.*none"):
+        commands.sweep(space)
+    assert states(commands.sweep("small")).count("failed") == worker.MAX_FAILURES
+
+
+class Pruning:
+    """A pruner that ends every trial but the first."""
+
+    def prune(self, study: object, trial: object) -> bool:
+        return getattr(trial, "number", 0) > 0
+
+
+def test_a_trial_that_is_not_promising_is_stopped_and_can_be_resumed(
+    write_space: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "pruner_of", lambda space: Pruning())
+    result = commands.sweep(write_space(fixed={"training.max_epochs": 60}))
+    assert states(result) == ["finished", "pruned"]
+    pruned = next(trial for trial in result.trials if trial.state == "pruned")
+    run = RunFolder(pruned.run)
+    assert read_status(run)["status"] == "stopped"
+    assert 1 <= len(read_epochs(run.metrics)) < 60
+    assert (run.checkpoints / "last.ckpt").is_file()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_interrupted_sweep_continues_its_trial(write_space: Write, tmp_path: Path) -> None:
+    space, log = write_space(trials=1, fixed={"training.max_epochs": 40}), tmp_path / "log"
+    run = RunFolder(Path("logs/sweeps/small/trial0000"))
+    first = command(str(space), log=log)
+    wait_until(run.metrics.is_file)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(timeout=120) == 143
+    assert "Run the same command again to continue the sweep." in log.read_text()
+    assert read_status(run)["status"] == "stopped"
+    assert states(commands.sweep("small")) == ["waiting"]
+    before = len(read_epochs(run.metrics))
+    result = commands.sweep(space)
+    assert states(result) == ["finished"]
+    assert "resumed  after step" in run.training_log.read_text()
+    assert [epoch["epoch"] for epoch in read_epochs(run.metrics)] == list(range(1, 41))
+    assert result.trials[0].epochs == 40 > before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_path: Path) -> None:
+    space = write_space(trials=3, fixed={"training.max_epochs": 30, "training.save_every_minutes": 0}, pruner="none")
+    program = tmp_path / "two_workers.py"
+    program.write_text(
+        "from pathlib import Path\n"
+        "from cifar100.search.sweep.sweep import run_sweep\n"
+        'if __name__ == "__main__":\n'
+        f"    run_sweep(Path({str(space)!r}), workers=2, heartbeat_seconds=1)\n"
+    )
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        sweep = subprocess.Popen([sys.executable, str(program)], stdout=file, stderr=file)
+    runs = [RunFolder(Path(f"logs/sweeps/small/trial{number:04d}")) for number in range(2)]
+    wait_until(lambda: all(run.metrics.is_file() for run in runs))
+    training = json.loads(runs[0].status.read_text())["pid"]
+    killed = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])  # its parent: the worker
+    assert killed != sweep.pid
+    os.kill(killed, signal.SIGKILL)
+    assert sweep.wait(timeout=240) == 0, log.read_text()
+    assert "was killed (SIGKILL); another one takes up its trial" in log.read_text()
+    result = commands.sweep("small")
+    assert states(result) == ["finished"] * 3
+    assert all(trial.epochs == 30 for trial in result.trials)
+    assert "resumed  after step" in runs[0].training_log.read_text()
