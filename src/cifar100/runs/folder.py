@@ -109,8 +109,8 @@ def create_run_folder(
     raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
 
 
-def check_name(experiment: str | None) -> None:
-    """Check the name of an experiment.
+def check_name(experiment: str | None, *, option: str = "--experiment") -> None:
+    """Check the name of an experiment. option: the one that gives it.
 
     Raises:
         UserError: it is not a name for a folder.
@@ -119,12 +119,12 @@ def check_name(experiment: str | None) -> None:
         return
     if not isinstance(experiment, str) or not re.fullmatch(r"[\w][\w.+=-]*", experiment):
         raise UserError(
-            f"--experiment is {experiment!r:.80}, but a name must start with a letter or digit and contain only "
+            f"{option} is {experiment!r:.80}, but a name must start with a letter or digit and contain only "
             "letters, digits and . _ - + ="
         )
     if len(experiment.encode()) > MAX_NAME_BYTES:
         raise UserError(
-            f"--experiment is {len(experiment.encode())} bytes long, but a name may have at most {MAX_NAME_BYTES}; "
+            f"{option} is {len(experiment.encode())} bytes long, but a name may have at most {MAX_NAME_BYTES}; "
             "choose a shorter one."
         )
 

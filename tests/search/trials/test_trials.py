@@ -111,7 +111,7 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
         ({"seeds": 0}, "--seeds is 0"),
         ({"seeds": True}, "--seeds is true"),
         ({"split": "train"}, "split is train"),
-        ({"name": "a/b"}, "a name must start with a letter or digit"),
+        ({"name": "a/b"}, "--name is 'a/b', but a name must start with a letter or digit"),
     ],
 )
 def test_what_cannot_be_repeated_is_refused_before_anything_is_trained(

@@ -106,8 +106,5 @@ def _create(folder: Path) -> None:
 
 
 def _address(name: str, storage: str | None) -> Address:
-    try:
-        check_name(name)
-    except UserError as error:
-        raise UserError(str(error).replace("--experiment", "the name of the sweep", 1)) from None
+    check_name(name, option="--name")
     return Address(folder=SWEEPS / name, url=None if storage is None else check_url(storage))

@@ -34,7 +34,10 @@ def save_fold_probabilities(runs: Sequence[RunFolder], info: DatasetInfo, path: 
     for run in runs:
         saved = load_evaluation(run, "validation")
         if saved is None:
-            raise UserError(f"{run.path} was not measured on its validation images; remove its line and run again.")
+            raise UserError(
+                f"{run.path} was not measured on its validation images, as a run that diverged is not; change the "
+                "settings, and give another --name."
+            )
         held_out = load_split(run.split).validation
         probabilities[held_out] = softmax(saved.logits, axis=1)
         labels[held_out] = saved.labels

@@ -68,7 +68,7 @@ def run_trials(
     """
     if launcher() is not None:
         raise UserError("trials start their trainings themselves; start the command without torchrun and srun.")
-    check_name(name)
+    check_name(name, option="--name")
     split = "validation" if folds is not None else split
     info = ensure_prepared(config.data.source, config.data.root, needs_images=config.data.pipeline == "images")
     check_images(config, info, split=split, folds=folds)
