@@ -41,7 +41,7 @@ def write_space(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     def write(**changes: Any) -> Path:
         path = Path("small.yaml")
-        path.write_text(yaml.safe_dump(small_space(tiny_data, **changes)))
+        path.write_text(yaml.safe_dump(small_space(tiny_data, **changes), sort_keys=False))
         return path
 
     return write

@@ -22,7 +22,7 @@ def read(tmp_path: Path) -> Callable[[Any], Any]:
 
     def write_and_read(content: Any) -> Any:
         path = tmp_path / "space.yaml"
-        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
         return read_space(path)
 
     return write_and_read
