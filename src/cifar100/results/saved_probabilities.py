@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,9 @@ def _view(file: Path, images: AuditedImages) -> NetworkView:
     )
 
 
-def _checked(arrays: dict[str, NDArray[np.generic]], images: AuditedImages) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _checked(
+    arrays: dict[str, NDArray[Any]], images: AuditedImages
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the arrays, if they fit the images.
 
     Raises:
@@ -84,14 +87,15 @@ def _checked(arrays: dict[str, NDArray[np.generic]], images: AuditedImages) -> t
     probabilities, labels = arrays["probabilities"], arrays["labels"]
     sizes = (images.info.num_train, len(images.labels))
     if probabilities.dtype != np.float32 or probabilities.ndim != 2 or len(probabilities) not in sizes:
-        raise ValueError(f"probabilities {probabilities.dtype} {probabilities.shape}, expected float32 with {sizes[0]} rows")
+        found = f"probabilities {probabilities.dtype} {probabilities.shape}"
+        raise ValueError(f"{found}, expected float32 with {sizes[0]} rows")
     if probabilities.shape[1] != images.info.num_classes:
         raise ValueError(f"{probabilities.shape[1]} classes, expected {images.info.num_classes}")
     rows = np.asarray(probabilities, dtype=np.float32)
-    known = rows[np.isfinite(rows).all(axis=1)]
+    is_known = np.isfinite(rows).all(axis=1)
+    known = rows[is_known]
     if len(known) == 0 or known.min() < 0 or abs(known.sum(axis=1) - 1).max() > TOLERANCE:
         raise ValueError("its rows are no probabilities, which are at least 0 and add up to 1")
-    is_known = np.isfinite(rows).all(axis=1)
     if labels.shape != (len(rows),) or (labels[is_known] != images.labels[: len(rows)][is_known]).any():
         raise ValueError("its labels are not those of the images: it is of other data")
     return rows, np.asarray(labels, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,17 @@ from cifar100.search.trials.summary import Figure, TrialsResult
 
 def test_a_sweep_is_a_table_with_the_best_first_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     run = Path("logs/sweeps/a/trial0001")
-    best = Entry(number=1, state="finished", accuracy=0.5, epochs=2, values={"data.batch_size": 64}, failure="", seconds=1, run=run)
-    failed = Entry(number=0, state="failed", accuracy=None, epochs=0, values={}, failure="it broke\x1b", seconds=1, run=run)
+    best = Entry(
+        number=1,
+        state="finished",
+        accuracy=0.5,
+        epochs=2,
+        values={"data.batch_size": 64},
+        failure="",
+        seconds=1.0,
+        run=run,
+    )
+    failed = replace(best, number=0, state="failed", accuracy=None, values={}, failure="it broke\x1b")
     show_sweep(
         SweepResult(
             name="a",

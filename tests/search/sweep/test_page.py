@@ -84,5 +84,6 @@ def test_importances_are_named(five: SweepResult) -> None:
 def test_each_setting_has_a_slice_of_the_trials_that_tried_it(five: SweepResult) -> None:
     drawings = slices(five)
     assert [drawing.title for drawing in drawings] == [RATE, WIDTHS, RHO]
-    assert [f"of {count} trials" in drawing.svg for count, drawing in zip((3, 3, 1), drawings, strict=True)] == [True] * 3
+    for count, drawing in zip((3, 3, 1), drawings, strict=True):
+        assert f"of {count} trials" in drawing.svg
     assert "[8, 8, 16]" in drawings[1].svg

@@ -67,7 +67,7 @@ def test_a_sweep_finds_a_configuration_that_train_takes(write_space: Write) -> N
     assert states(longer_result) == ["finished"] * 3
     assert commands.sweep("small") == longer_result
     assert commands.sweep(longer) == longer_result  # nothing is left to do
-    with pytest.raises(UserError, match=r"another sweep named 'small' \(space: .* 0.01 to 1, logarithmic there, no opti"):
+    with pytest.raises(UserError, match=r"another sweep named 'small' \(space: .* 0.01 to 1, logarithmic there, no"):
         commands.sweep(write_space(space={"optimization.sam": ["none", "friendly"]}))
     with pytest.raises(UserError, match=r"found no sweep 'smal' \(there are: small\)"):
         commands.sweep("smal")

@@ -97,8 +97,8 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
         assert arrays["probabilities"][positions] == pytest.approx(expected, abs=1e-3)  # logits are kept in float16
         assert not run.evaluation("test").exists()
     hits = arrays["probabilities"].argmax(axis=1) == labels
-    sizes = [len(positions) for positions in held_out]
-    assert np.average(accuracies(result, "validation"), weights=sizes) == pytest.approx(hits.mean(), abs=2 / len(labels))
+    mean = np.average(accuracies(result, "validation"), weights=[len(positions) for positions in held_out])
+    assert mean == pytest.approx(hits.mean(), abs=2 / len(labels))
 
 
 @pytest.mark.parametrize(
