@@ -76,9 +76,7 @@ def _view(file: Path, images: AuditedImages) -> NetworkView:
     )
 
 
-def _checked(
-    arrays: dict[str, NDArray[Any]], images: AuditedImages
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _checked(arrays: dict[str, NDArray[Any]], images: AuditedImages) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the arrays, if they fit the images.
 
     Raises:

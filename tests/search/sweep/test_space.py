@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from cifar100.config import get
 from cifar100.errors import UserError
 from cifar100.search.sweep.space import read_space

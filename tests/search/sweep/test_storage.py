@@ -27,8 +27,9 @@ def test_another_kind_of_address_is_refused_without_showing_it(url: str) -> None
 
 def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "sweep.db").write_text("something else, longer than the header of a database " * 20)
-    with pytest.raises(UserError, match=r"sweep.db cannot be used \(file is not a database\)"), opened(
-        Address(folder=tmp_path)
+    with (
+        pytest.raises(UserError, match=r"sweep.db cannot be used \(file is not a database\)"),
+        opened(Address(folder=tmp_path)),
     ):
         pass
 

@@ -36,9 +36,7 @@ def test_each_worker_has_its_gpus(
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system cannot choose processors")
-@pytest.mark.parametrize(
-    ("count", "expected"), [(1, [(0, 1, 5)]), (2, [(0,), (1, 5)]), (4, [(0,), (1,), (5,), (0,)])]
-)
+@pytest.mark.parametrize(("count", "expected"), [(1, [(0, 1, 5)]), (2, [(0,), (1, 5)]), (4, [(0,), (1,), (5,), (0,)])])
 def test_the_processors_are_divided(
     count: int, expected: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
