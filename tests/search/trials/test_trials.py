@@ -161,12 +161,12 @@ def test_an_audit_reads_the_probabilities_of_the_folds(tiny_data: Path) -> None:
     assert report.table.is_file()
     arrays = dict(np.load(file))
     for name, wrong, message in [
-        ("labels", arrays["labels"][::-1], "its labels are not those of the images"),
+        ("labels", arrays["labels"][::-1].copy(), "its labels are not those of the images"),
         ("probabilities", arrays["probabilities"] * 2, "its rows are no probabilities"),
         ("probabilities", arrays["probabilities"][:-1], r"\(599, 100\), expected float32 with 600 rows"),
         ("probabilities", arrays["probabilities"][:, :7], "7 classes, expected 100"),
     ]:
-        np.savez("wrong.npz", **{**arrays, name: wrong})
+        np.savez("wrong.npz", **{**arrays, name: np.ascontiguousarray(wrong)})
         with pytest.raises(UserError, match=rf"wrong.npz cannot be used .*{message}"):
             commands.audit(tiny_data, probabilities="wrong.npz", out="other")
     with pytest.raises(UserError, match="--folds and --probabilities exclude each other"):

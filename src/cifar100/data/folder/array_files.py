@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from cifar100.files.regular import open_regular
 from cifar100.files.untrusted_zip import open_zip, read_member
 
-_DTYPES = ("uint8", "int64", "float16")
-"""The types of images, labels and logits."""
+_DTYPES = ("uint8", "int64", "float16", "float32")
+"""The types of images, labels, logits and probabilities."""
 
 
 def read_npy(path: Path) -> NDArray[Any]:
-    """Return the array of a .npy file that `numpy.save` wrote: uint8, int64 or float16.
+    """Return the array of a .npy file that `numpy.save` wrote: uint8, int64, float16 or float32.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.
