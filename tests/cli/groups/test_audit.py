@@ -46,9 +46,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], (None, {"run": None, "out": "audit"})),
-        (["data", "--run", "x", "--out", "y"], ("data", {"run": "x", "out": "y"})),
-        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "out": "audit"})),
+        ([], (None, {"run": None, "probabilities": None, "out": "audit"})),
+        (["data", "--run", "x", "--out", "y"], ("data", {"run": "x", "probabilities": None, "out": "y"})),
+        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "probabilities": None, "out": "audit"})),
+        (["data", "--probabilities", "p.npz"], ("data", {"run": None, "probabilities": "p.npz", "out": "audit"})),
     ],
 )
 def test_audit_passes_its_options(arguments: list[str], expected: Any, calls: list[Any]) -> None:
