@@ -33,3 +33,14 @@ def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest
     make_folder(tmp_path / "data")
     run_command_line(["info", "--root", str(tmp_path / "data")])
     assert "60 training, 10 test, 5 classes" in capsys.readouterr().out
+
+
+def test_info_as_markdown_is_a_table_for_each_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command_line(["info", "--root", str(tmp_path), "--markdown"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("<details>")] == [
+        f"<details><summary>{title}</summary>" for title in ("versions", "devices", "data")
+    ]
+    assert f"| cifar100 | {__version__} |" in lines
+    tables = [line for line in lines if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in tables} == {3}
