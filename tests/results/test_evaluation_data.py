@@ -183,8 +183,10 @@ def test_the_folder_of_the_images_of_a_release_is_advice_that_works(tmp_path: Pa
 
 def test_a_run_without_validation_images_is_refused(run: RunFolder) -> None:
     save_split(Split(train=np.arange(20), validation=np.arange(0)), run.split)
-    with pytest.raises(UserError, match="has no validation images"):
+    with pytest.raises(UserError, match="has no validation images; measure the test images with --split test"):
         measured(run, "validation")
+    with pytest.raises(UserError, match="has no validation images to calibrate on; leave out --calibrate"):
+        commands.evaluate(run, network=ColourNetwork, calibrate=True)
 
 
 def test_the_command_takes_a_folder(run: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

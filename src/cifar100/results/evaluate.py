@@ -236,7 +236,8 @@ def _metrics(logits: Tensor, labels: Tensor, trained: TrainedNetwork) -> dict[st
 
 def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> None:
     """Fit the temperature on the validation images, and save it in the run."""
-    images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
+    instead = " to calibrate on; leave out --calibrate, or train with --data.validation_fraction 0.1"
+    images, labels, _ = images_of(trained, run, split="validation", data_root=data_root, instead=instead)
     logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
     if (logits.argmax(dim=1) == torch.from_numpy(labels)).all():
         raise UserError(

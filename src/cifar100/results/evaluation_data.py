@@ -40,6 +40,7 @@ def images_of(
     *,
     split: Literal["test", "validation", "train"],
     data_root: Path | None = None,
+    instead: str = "",
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
     """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
 
@@ -48,6 +49,7 @@ def images_of(
         run: its run folder.
         split: `test`, or the run's own `validation` images, or the others of its training images: `train`.
         data_root: see `evaluate`.
+        instead: end of the message if the run has no validation images; the default is to measure the test images.
 
     Raises:
         UserError: the data are missing, have other classes, or differ from those of the run without `data_root`.
@@ -87,8 +89,10 @@ def images_of(
         return *folder.load("test"), present
     indices = getattr(load_split(run.split), split)
     if len(indices) == 0:
-        instead = "; measure the test images with --split test" if present.num_test else ""
-        raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
+        measure_test = "; measure the test images with --split test" if present.num_test else ""
+        raise UserError(
+            f"{run.path} was trained on all training images; it has no validation images{instead or measure_test}."
+        )
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
 
