@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,20 @@ def test_only_training_and_the_datamodule_import_lightning(module: Path) -> None
     if str(module.relative_to(SOURCE)).startswith(LIGHTNING_ALLOWED):
         return
     assert not {name for name in imports(module) if name.partition(".")[0] in ("lightning", "pytorch_lightning")}
+
+
+def test_the_drawing_shows_the_imports_of_the_code() -> None:
+    script = Path(__file__).parents[1] / "docs" / "draw_architecture.py"
+    spec = importlib.util.spec_from_file_location("draw_architecture", script)
+    assert spec
+    assert spec.loader
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    shown = drawing.described(drawing.DRAWING.read_text(encoding="utf-8"))
+    assert shown == drawing.description(drawing.package_imports()), "run: uv run python docs/draw_architecture.py"
+    diamond = {"a": frozenset("bc"), "b": frozenset("c"), "c": frozenset()}
+    assert drawing.shortest(diamond) == {"a": frozenset("b"), "b": frozenset("c"), "c": frozenset()}
+    assert drawing.levels(diamond) == {"a": 2, "b": 1, "c": 0}
 
 
 def test_no_module_is_named_for_everything() -> None:
