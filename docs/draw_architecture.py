@@ -96,7 +96,7 @@ def shortest(graph: Graph) -> Graph:
 
 
 def description(graph: Graph) -> str:
-    """Return the arrows as text, a line for each package."""
+    """Return the arrows as text."""
     return "; ".join(
         f"{name} -> {', '.join(sorted(imported)) or 'nothing'}" for name, imported in sorted(graph.items())
     )
