@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
 
 
-def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
+def prepare(
+    source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset", *, skip_damaged: bool = False
+) -> DatasetInfo:
     """Fetch and verify the data, write images, labels and packed arrays.
 
     Args:
-        source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
-        root: folder to write to.
+        source: `download`, `generated` (Shapes-100), or the path of labelled images: class folders, a folder with a
+            `train.csv`, parquet, .npz, or an official folder or archive.
+        root: folder to write to; or a folder of custom images, which is prepared in place.
+        skip_damaged: leave out custom images that cannot be read; `skipped_images.csv` lists them.
     """
     from cifar100.data.prepare import prepare
 
-    return prepare(source=str(user_path(source)), root=user_path(root))
+    return prepare(source=str(user_path(source)), root=user_path(root), skip_damaged=skip_damaged)
 
 
 def audit(

@@ -1,4 +1,4 @@
-"""Prepare a data folder from any source: originals, PNG images with CSV labels, packed arrays, `dataset.json`.
+"""Prepare a data folder from any source: images with labels, packed arrays, `dataset.json`; of a release, originals.
 
 A file gets its name once it is complete, and `dataset.json` is written after all others. A killed preparation therefore
 leaves a folder that does not look prepared, and the next one writes everything again. One process at a time writes into
@@ -18,9 +18,13 @@ from cifar100.data.folder.changes import Changes, find_changes
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.ownership import check_kinds, check_ours, remove_leftovers, writing_alone
-from cifar100.data.folder.record import write_record
+from cifar100.data.folder.record import begin_record, write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
+from cifar100.data.layouts.importing import check_origin, check_own_files, container, import_images
+from cifar100.data.layouts.reading import read_skipped
+from cifar100.data.layouts.recognition import Found, held_containers, is_imported, recognise
 from cifar100.data.mistyped import announce_creation
+from cifar100.data.official_copies import read_official
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.containers import read_files
 from cifar100.data.sources.download import download
@@ -34,14 +38,15 @@ _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
 _NAME_OF_SOURCE = {"download": "CIFAR-100", "generated": "Shapes-100"}
 
 
-def prepare(*, source: str, root: Path) -> DatasetInfo:
-    """Fetch and verify a data set and write it below `root`; prepare custom data in place.
+def prepare(*, source: str, root: Path, skip_damaged: bool = False) -> DatasetInfo:
+    """Fetch and verify a data set and write it below `root`; prepare custom data that lie in `root` in place.
 
     Running it again is safe: a complete folder is verified and kept, an incomplete one is written again.
 
     Args:
-        source: `download`, `generated`, or the path of a folder or archive in CIFAR-100's format.
-        root: where to write; or a folder of custom data, with `train.csv` and images.
+        source: `download`, `generated`, or the path of a folder or file with images in any known layout.
+        root: where to write; or a folder of custom data.
+        skip_damaged: leave out custom images that cannot be read.
 
     Raises:
         UserError: the source is not usable, or `root` holds other things or cannot be written.
@@ -50,10 +55,20 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
     folder = DataFolder(root)
     check_ours(root)
     remove_leftovers(root)
-    if folder.is_custom():
-        _refuse_source_for_custom(source, root)
-        return _say(_ensure_custom(folder, thorough=True), root)
-    loaded = None if source in _ORIGIN_OF_SOURCE else _load(source, folder)
+    found = _find_custom(source, root)
+    if folder.is_custom() and (folder.is_sound() or not (found and is_imported(root))):
+        _check_source(source, found, folder)
+        return _say(_ensure_custom(folder, thorough=True, skip_damaged=skip_damaged), root)
+    files = None if found is None else container(found)
+    official = None if files is None else read_official(files)
+    if found is not None and official is None:
+        return _say(_import(found, folder, skip_damaged=skip_damaged), root)
+    if skip_damaged:
+        raise UserError(
+            "--data.skip_damaged (prepare: --skip-damaged) has no effect on a release, whose images are verified; "
+            "leave it out."
+        )
+    loaded = (official, None) if official else None if source in _ORIGIN_OF_SOURCE else _load(source, folder)
     present = _read_present(folder)
     if present:
         _refuse_other_data(source, present, root, loaded[0] if loaded else None)
@@ -66,10 +81,11 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
         return _say(_prepare_alone(source, folder, loaded), root)
 
 
-def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> DatasetInfo:
+def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, skip_damaged: bool = False) -> DatasetInfo:
     """Return the facts about the data in `root`; prepare them first if they are new or have changed.
 
     needs_images: whether the image files of a release are read; if not, they may be missing.
+    skip_damaged: see `prepare`.
 
     Raises:
         UserError: `root` holds other data than `source` asks for, `prepare` fails, or files of a release were edited.
@@ -77,12 +93,13 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> Da
     root = user_path(root)
     folder = DataFolder(root)
     check_ours(root)
-    if folder.is_custom():
-        if source not in _ORIGIN_OF_SOURCE:  # these two may come from the recipe; the root was given for this run
-            _refuse_source_for_custom(source, root)
-        return ensure_unchanged(root)
+    if source == "generated" and (folder.is_custom() or held_containers(root)):
+        source = "download"  # the source may come from the recipe, but the root was given for this run
     if not folder.is_sound():
-        return prepare(source=source, root=root)
+        return prepare(source=source, root=root, skip_damaged=skip_damaged)
+    if folder.is_custom():
+        _check_source(source, _find_custom(source, root), folder)
+        return _ensure_custom(folder, thorough=False, skip_damaged=skip_damaged)
     info = folder.info()
     if (info.origin == "generated") != (source == "generated"):
         matching = "generated" if info.origin == "generated" else "download"
@@ -90,6 +107,11 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> Da
             f"{root} holds {info.describe()}, but --data.source is {source}; give --data.source {matching} to use it, "
             "or another --data.root."
         )
+    found = None if source in _ORIGIN_OF_SOURCE else _find_custom(source, root)
+    if found is not None and (found.kind in ("table", "class folders") or info.origin != "official"):
+        raise UserError(f"{root} holds {info.describe()}, not the images of {source}; give another --data.root.")
+    if skip_damaged:
+        raise UserError(f"--data.skip_damaged has no effect: {root} holds {info.describe()}; leave it out.")
     return ensure_unchanged(root, needs_images=needs_images, needs_test=False)
 
 
@@ -127,7 +149,7 @@ def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool
     check_ours(root)
     remove_leftovers(root)
     if folder.is_custom():
-        return _ensure_custom(folder, thorough=False)
+        return _ensure_custom(folder, thorough=False, skip_damaged=None)
     info = folder.info()
     changes = find_changes(folder, info, needs_test=needs_test)
     if changes.edited:
@@ -179,21 +201,45 @@ def _write(loaded: tuple[Release, Mapping[str, bytes] | None], folder: DataFolde
     return prepare_release(release, folder.root, files=files)
 
 
-def _ensure_custom(folder: DataFolder, *, thorough: bool) -> DatasetInfo:
-    """Return the facts about custom data; prepare them first if they are new or have changed."""
-    present = _read_present(folder)
-    changes = find_changes(folder, present, thorough=thorough) if present else None
-    if present and changes is not None and not changes:
+def _ensure_custom(folder: DataFolder, *, thorough: bool, skip_damaged: bool | None) -> DatasetInfo:
+    """Return the facts about custom data; prepare them first if they are new or have changed.
+
+    skip_damaged: None: damaged images are left out if some were at the last preparation.
+    """
+    has_skipped = bool(read_skipped(folder.root))
+    skips = has_skipped if skip_damaged is None else skip_damaged
+
+    def unchanged() -> tuple[DatasetInfo | None, Changes | None]:
+        present = _read_present(folder)
+        changes = find_changes(folder, present, thorough=thorough) if present else None
+        return (present if changes is not None and not changes and not (has_skipped and not skips) else None), changes
+
+    present, changes = unchanged()
+    if present and changes is not None:
         _renew_record(folder, changes)
         return present
     with writing_alone(folder.root):
-        present = _read_present(folder)  # another process may have finished it meanwhile
-        changes = find_changes(folder, present, thorough=thorough) if present else None
-        if present and changes is not None and not changes:
+        present, changes = unchanged()  # another process may have finished it meanwhile
+        if present:
             return present
         if changes:
             say(f"{folder.root}: {changes.describe()} since preparation; preparing the data again")
-        return prepare_custom(folder.root)
+        return prepare_custom(folder.root, skip_damaged=skips)
+
+
+def _import(found: Found, folder: DataFolder, *, skip_damaged: bool) -> DatasetInfo:
+    """Copy the images of another place, or out of files, into `folder` and prepare them."""
+    root = folder.root
+    if folder.is_sound():
+        present = folder.info().describe()
+        raise UserError(f"{root} holds {present}, not the images of {found.path}; choose another --root.")
+    announce_creation(root, what=str(found.path))
+    with writing_alone(root):
+        if not (folder.is_sound() and is_imported(root)):  # another process may have finished it meanwhile
+            begin_record(root)
+            import_images(found, root)
+            return prepare_custom(root, skip_damaged=skip_damaged)
+    return _ensure_custom(folder, thorough=False, skip_damaged=skip_damaged)
 
 
 def _renew_record(folder: DataFolder, changes: Changes) -> None:
@@ -226,11 +272,6 @@ def _load(source: str, folder: DataFolder) -> tuple[Release, Mapping[str, bytes]
         path = download(folder.root)
     else:
         path = user_path(source)
-        if DataFolder(path).is_custom():
-            raise UserError(
-                f"{path} holds custom data (train.csv), which are prepared in place; give that folder as the root "
-                f"(prepare: --root {path}, train: --data.root {path}) and leave out the source."
-            )
     files = read_files(path)
     release = parse_release(files, path)
     if "meta" not in files:
@@ -271,11 +312,28 @@ def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
         )
 
 
-def _refuse_source_for_custom(source: str, root: Path) -> None:
-    if source != "download" and user_path(source).resolve() != root.resolve():
+def _find_custom(source: str, root: Path) -> Found | None:
+    """Return the custom images that are to be copied into `root`; None if there are none elsewhere or in files."""
+    if source in _ORIGIN_OF_SOURCE:
+        return recognise(root) if source == "download" and held_containers(root) else None
+    found = recognise(user_path(source))
+    is_here = found.path.resolve() == root.resolve() and found.kind in ("table", "class folders")
+    return None if found.kind == "release" or is_here else found
+
+
+def _check_source(source: str, found: Found | None, folder: DataFolder) -> None:
+    """Refuse another source for custom data than where they came from."""
+    root = folder.root
+    if is_imported(root):
+        if source in _ORIGIN_OF_SOURCE:
+            check_own_files(root)
+        if found is not None:
+            check_origin(found, root)
+            return
+    if source == "generated" or (source != "download" and user_path(source).resolve() != root.resolve()):
         raise UserError(
-            f"{root} holds custom data (train.csv), but the source is {source}; to use the custom data, leave out "
-            "--source (prepare) or --data.source (train); or choose another root."
+            f"{root} holds custom data, but the source is {source}; to use the custom data, leave out --source "
+            "(prepare) or --data.source (train); or choose another root."
         )
 
 

@@ -1,20 +1,19 @@
-"""Prepare custom data: `train.csv`, perhaps `val.csv` and `test.csv`, and images of many formats and any size.
+"""Prepare custom data of any layout: image files of many formats and any size, and their labels.
 
 The images are not changed; the packed arrays and `dataset.json` are written next to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.decoding.decode import IMAGE_SIDE
-from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import (
     CHANNELS,
@@ -28,89 +27,58 @@ from cifar100.data.folder.layout import (
     write_packed,
 )
 from cifar100.data.folder.record import INFO, begin_record, stamps_of, write_record
+from cifar100.data.layouts.importing import read_origin
+from cifar100.data.layouts.listing import Listing, Row
+from cifar100.data.layouts.reading import SKIPPED, read_listing, write_skipped
+from cifar100.data.layouts.recognition import is_imported
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.long_steps import progress
-from cifar100.terminal import say
+from cifar100.terminal import say, warn
+
+_NUM_NAMED = 10
+"""Damaged images that are named, one a line."""
+
+_HOW_TO_SKIP = "Leave out damaged images with --data.skip_damaged true (prepare: --skip-damaged)."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tables:
-    """The content of the CSV files of custom data, checked."""
+def prepare_custom(root: Path, *, skip_damaged: bool = False) -> DatasetInfo:
+    """List and read all images in `root`, and write packed arrays and `dataset.json`.
 
-    rows: dict[Split, list[LabelRow]]
-    """The images of each split; those of `val.csv` follow those of `train.csv`."""
-
-    num_validation: int
-    class_names: tuple[str, ...]
-    superclass_names: tuple[str, ...]
-    class_to_superclass: tuple[int, ...]
-
-    def labels(self, split: Split) -> NDArray[np.int64]:
-        """Return int64 (N,)."""
-        return np.array([row.fine_label for row in self.rows[split]], dtype=np.int64)
-
-    def files(self, split: Split) -> list[str]:
-        """Return the image files of a split, relative to the folder."""
-        return [row.file for row in self.rows[split]]
-
-
-def csv_files(folder: DataFolder) -> list[str]:
-    """Return the names of the CSV files of custom data that are there."""
-    validation = folder.validation_csv()
-    found = [folder.csv("train"), *([validation] if validation else []), folder.csv("test")]
-    return [path.name for path in found if path.is_file()]
-
-
-def read_tables(folder: DataFolder) -> Tables:
-    """Read and check the CSV files of custom data.
+    skip_damaged: leave out images that cannot be read, and list them in `skipped_images.csv`.
 
     Raises:
-        UserError: a CSV file is wrong; the message names file and line.
-    """
-    validation_csv = folder.validation_csv()
-    validation = read_rows(validation_csv) if validation_csv else []
-    train = read_rows(folder.csv("train"))
-    num_classes = count_classes(folder.csv("train"), train)
-    if num_classes < 2:
-        raise UserError(f"{folder.csv('train')} has a single class, expected at least two; add images of another.")
-    test = read_rows(folder.csv("test")) if folder.csv("test").is_file() else []
-    _check_rows({"train": train, "validation": validation, "test": test}, num_classes)
-    class_names, superclass_names, class_to_superclass = _name_classes([*train, *validation, *test])
-    rows: dict[Split, list[LabelRow]] = {"train": [*train, *validation]}
-    return Tables(
-        rows=rows | ({"test": test} if test else {}),
-        num_validation=len(validation),
-        class_names=class_names,
-        superclass_names=superclass_names,
-        class_to_superclass=class_to_superclass,
-    )
-
-
-def prepare_custom(root: Path) -> DatasetInfo:
-    """Read the CSV files and all images in `root`, and write packed arrays and `dataset.json`.
-
-    Raises:
-        UserError: a CSV file or an image is wrong (the message names file and line), or `root` cannot be written.
+        UserError: a table or an image is wrong (the message names file and line), or `root` cannot be written.
     """
     folder = DataFolder(root)
-    names = csv_files(folder)
-    tables = read_tables(folder)
-    files = [file for split in tables.rows for file in tables.files(split)]
-    stamps = stamps_of(root, [*names, *files])  # before the images are read
-    images = {split: _read_images(tables.rows[split], root, split=split) for split in tables.rows}
-    info = _describe(tables, images, name=root.resolve().name)
+    listing = read_listing(folder, with_skipped=True)
+    if not is_imported(root):
+        say(f"{root}: {listing.describe()}")
+    images_folder = folder.images
+    stamps = stamps_of(root, recorded_files(folder, listing))  # before the images are read
+    damaged: dict[str, str] = {}
+    images = {
+        split: _read_images(rows, images_folder, split=split, damaged=damaged if skip_damaged else None)
+        for split, rows in listing.rows.items()
+    }
+    if damaged:
+        listing = listing.without(damaged.keys())
+        images = {split: images[split] for split in listing.rows}
+        _say_damaged(root, damaged)
+    name = read_origin(root).name if is_imported(root) else root.resolve().name
+    info = _describe_data(listing, images, name=name)
     if info.constant_channels == CHANNELS:
         raise UserError(
             f"{root}: all training images have one and the same colour, from which nothing can be learned; check the "
-            "images that train.csv lists."
+            "training images."
         )
     with writing_below(root):
         begin_record(root)
-        for split in tables.rows:
-            write_packed(images[split], tables.labels(split), folder, split=split)
-        if "test" not in tables.rows:
+        for split in listing.rows:
+            write_packed(images[split], listing.labels(split), folder, split=split)
+        if "test" not in listing.rows:
             remove_packed(folder, split="test")
+        write_skipped(root, damaged)
         write_info(info, folder.info_file)
         write_record(root, stamps | stamps_of(root, [INFO]))
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
@@ -119,7 +87,14 @@ def prepare_custom(root: Path) -> DatasetInfo:
     return info
 
 
-def _describe(tables: Tables, images: dict[Split, NDArray[np.uint8]], *, name: str) -> DatasetInfo:
+def recorded_files(folder: DataFolder, listing: Listing) -> list[str]:
+    """Return the files of custom data whose change is to be noticed, relative to the root: tables, then images."""
+    prefix = "" if folder.images == folder.root else f"{folder.images.name}/"
+    images = (row.file for rows in listing.rows.values() for row in rows)
+    return [f"{prefix}{name}" for name in (*listing.tables, *images)]
+
+
+def _describe_data(tables: Listing, images: dict[Split, NDArray[np.uint8]], *, name: str) -> DatasetInfo:
     num_train = len(images["train"])
     mean, std = channel_statistics(images["train"][: num_train - tables.num_validation])
     info = DatasetInfo(
@@ -139,85 +114,36 @@ def _describe(tables: Tables, images: dict[Split, NDArray[np.uint8]], *, name: s
     return replace(info, sha256=sha256)
 
 
-def _check_rows(rows: dict[str, list[LabelRow]], num_classes: int) -> None:
-    """Refuse a class that has no training images, and an image that is in two of the CSV files."""
-    places = {row.file: (row.place, "training") for row in rows["train"]}
-    for kind in ("validation", "test"):
-        for row in rows[kind]:
-            if row.fine_label >= num_classes:
-                raise UserError(
-                    f"{row.place}: fine_label is {row.fine_label}, expected one of the classes in train.csv, 0 to "
-                    f"{num_classes - 1}; correct the label."
-                )
-            if row.file in places:
-                place, other = places[row.file]
-                raise UserError(
-                    f"{row.place}: {row.file} is also a {other} image ({place}), which would bias the {kind}; list it "
-                    "in one of the files."
-                )
-        places |= {row.file: (row.place, kind) for row in rows[kind]}
+def _say_damaged(root: Path, damaged: Mapping[str, str]) -> None:
+    for reason in list(damaged.values())[:_NUM_NAMED]:
+        warn(f"left out: {reason}")
+    more = f"; {SKIPPED} lists all of them" if len(damaged) > _NUM_NAMED else f"; see {SKIPPED}"
+    images = "damaged image was" if len(damaged) == 1 else "damaged images were"
+    warn(f"{root}: {len(damaged):,} {images} left out{more}")
 
 
-def _name_classes(rows: list[LabelRow]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
-    """Return the class names, the superclass names and the superclass of each class; the last two may be empty."""
-    class_names = _names(((row.place, row.fine_label, row.fine_name) for row in rows), "fine")
-    superclasses: dict[int, int | None] = {}
-    for row in rows:
-        if superclasses.setdefault(row.fine_label, row.superclass_label) != row.superclass_label:
-            raise UserError(
-                f"{row.place}: superclass_label is {_shown(row.superclass_label)}, but another row of class "
-                f"{row.fine_label} has {_shown(superclasses[row.fine_label])}; give all its rows the same."
-            )
-        if row.superclass_name and row.superclass_label is None:
-            raise UserError(f"{row.place} has a superclass_name but no superclass_label; give both or neither.")
-    labels = [superclasses[label] for label in range(len(class_names))]
-    numbers = [label for label in labels if label is not None]
-    if not numbers:
-        return class_names, (), ()
-    if len(numbers) < len(labels):
-        raise UserError(f"class {labels.index(None)} has no superclass_label, but others have one; label all or none.")
-    names = _names(((row.place, row.superclass_label or 0, row.superclass_name) for row in rows), "superclass")
-    return class_names, names, tuple(numbers)
-
-
-def _names(entries: Iterable[tuple[str, int, str]], kind: str) -> tuple[str, ...]:
-    """Return the name of each label from (place, label, name), or its number if no label has a name."""
-    names: dict[int, str] = {}
-    owners: dict[str, int] = {}
-    for place, label, name in entries:
-        if names.setdefault(label, name) != name:
-            raise UserError(
-                f"{place}: {kind}_name is {name!r}, but another row with {kind}_label {label} has {names[label]!r}; "
-                "give one label one name."
-            )
-        if name and owners.setdefault(name, label) != label:
-            raise UserError(
-                f"{place}: {kind}_name {name!r} of {kind}_label {label} is already the name of {kind}_label "
-                f"{owners[name]}; give each label its own name."
-            )
-    for label in range(len(names)):
-        if label not in names:
-            raise UserError(f"no row has {kind}_label {label}, but the maximum is {max(names)}; leave no gap.")
-        if owners and not names[label]:
-            raise UserError(f"{kind}_label {label} has no {kind}_name, but others have one; name all or none.")
-    return tuple(names[label] or str(label) for label in range(len(names)))
-
-
-def _shown(label: int | None) -> str:
-    return "empty" if label is None else str(label)
-
-
-def _read_images(rows: list[LabelRow], root: Path, *, split: Split) -> NDArray[np.uint8]:
-    """Return uint8 (N, 3, 32, 32)."""
+def _read_images(
+    rows: Sequence[Row], folder: Path, *, split: Split, damaged: dict[str, str] | None
+) -> NDArray[np.uint8]:
+    """Return uint8 (N, 3, 32, 32) of the images that can be read; the others are added to `damaged`, if it is given."""
     images = np.empty((len(rows), 3, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
 
-    def read(index: int) -> None:
+    def read(index: int) -> str:
         try:
-            images[index] = read_image(root / rows[index].file).transpose(2, 0, 1)
+            images[index] = read_image(folder / rows[index].file).transpose(2, 0, 1)
         except UserError as error:
-            raise UserError(f"{rows[index].place}: {error}") from error
+            where = "" if str(error).startswith(rows[index].place) else f"{rows[index].place}: "
+            if damaged is None:
+                raise UserError(f"{where}{error} {_HOW_TO_SKIP}") from error
+            return f"{where}{error}"
+        return ""
 
     with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, range(len(rows))):
+        reasons = []
+        for reason in pool.map(read, range(len(rows))):
+            reasons.append(reason)
             advance(1)
-    return images
+    if damaged is None or not any(reasons):
+        return images
+    damaged |= {row.file: reason for row, reason in zip(rows, reasons, strict=True) if reason}
+    return images[[not reason for reason in reasons]]

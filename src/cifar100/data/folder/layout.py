@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.folder.array_files import read_npy
+from cifar100.data.layouts.class_folders import has_class_folders
+from cifar100.data.layouts.listing import Split as Split  # re-exported
+from cifar100.data.layouts.recognition import CUSTOM_IMAGES, is_imported
+from cifar100.data.layouts.tables import has_table
 from cifar100.errors import UserError
 from cifar100.files import schema
 from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
@@ -20,13 +24,7 @@ from cifar100.files.regular import read_json
 from cifar100.files.schema import list_of, map_of, number, one_of, text, whole
 from cifar100.foreign_text import reason
 
-Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
-
-VALIDATION_CSVS = ("val.csv", "valid.csv", "validation.csv")
-"""Names of the CSV file of validation images, of custom data."""
-
-CSV_FILES = ("train.csv", "test.csv", *VALIDATION_CSVS)
 
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
@@ -118,11 +116,11 @@ class DataFolder:
 
     @property
     def images(self) -> Path:
-        """Folder of `train.csv` and `test.csv`, to which their column `file` is relative. Custom data: `root`."""
-        return self.root if self.is_custom() else self.root / "cifar100_images"
+        """Folder to which the names of image files are relative: `root` if custom data lie there."""
+        return self.root if self.is_custom() and not is_imported(self.root) else self.root / CUSTOM_IMAGES
 
     def csv(self, split: Split) -> Path:
-        """The CSV file of a split: file, fine_label, fine_name, superclass_label, superclass_name."""
+        """The CSV file of a split of a release: file, fine_label, fine_name, superclass_label, superclass_name."""
         return self.images / f"{split}.csv"
 
     def packed_images(self, split: Split) -> Path:
@@ -133,20 +131,9 @@ class DataFolder:
         """The .npy file with int64 (N,)."""
         return self.packed / f"{split}_labels.npy"
 
-    def validation_csv(self) -> Path | None:
-        """Return the CSV file of the validation images of custom data; None if there is none.
-
-        Raises:
-            UserError: there are several.
-        """
-        found = [self.root / name for name in VALIDATION_CSVS if (self.root / name).is_file()]
-        if len(found) > 1:
-            raise UserError(f"{self.root} holds {' and '.join(path.name for path in found)}; keep one of them.")
-        return found[0] if found and self.is_custom() else None
-
     def is_custom(self) -> bool:
-        """Return whether this is custom data: a `train.csv` in `root` itself."""
-        return (self.root / "train.csv").is_file()
+        """Return whether this is custom data: a table, class folders, or images that were imported."""
+        return has_table(self.root) or is_imported(self.root) or has_class_folders(self.root)
 
     def is_sound(self) -> bool:
         """Return whether `dataset.json` is there and can be read."""

@@ -14,6 +14,7 @@ from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.data.image_batches import IMAGE_SIDE, normalize
+from cifar100.data.layouts.reading import list_images
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
@@ -121,16 +122,16 @@ class CifarDataModule(LightningDataModule):
     def _image_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         # Imported here, because the `packed` pipeline needs neither OpenCV nor Albumentations.
         from cifar100.data.augmentation.single_image import build_transform
-        from cifar100.data.loading.dataset import CsvImageDataset
+        from cifar100.data.loading.dataset import ImageFileDataset
         from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
 
-        dataset = CsvImageDataset(
-            self.folder.csv("train"),
+        files, labels = list_images(self.folder, "train", num_classes=self.info.num_classes)
+        dataset = ImageFileDataset(
             self.folder.images,
+            files,
+            labels,
             transform=build_transform(self.config.augmentation) if training else None,
             seed=self.config.training.seed,
-            num_classes=self.info.num_classes,
-            validation_csv=self.folder.validation_csv() if self.info.num_validation else None,
         )
         return ImageLoader(
             dataset,

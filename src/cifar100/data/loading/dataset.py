@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cifar100.data.folder.csv_labels import read_labels
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.sampler import Key, place_generator
 
@@ -25,8 +25,8 @@ cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is a UserError instead
 
 
-class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """The images of a CSV file, then those of `validation_csv`, each as (uint8 (3, 32, 32) RGB, label).
+class ImageFileDataset(Dataset[tuple[torch.Tensor, int]]):
+    """Image files with labels, each as (uint8 (3, 32, 32) RGB, label).
 
     `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The random parameters
     depend only on (seed, epoch, index), not on the worker. Albumentations by itself repeats its random parameters in
@@ -35,19 +35,17 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(
         self,
-        csv_file: Path,
-        images_folder: Path,
+        folder: Path,
+        files: Sequence[str],
+        labels: NDArray[np.int64],
         *,
         transform: A.Compose | None = None,
         seed: int = 0,
-        num_classes: int | None = None,
-        validation_csv: Path | None = None,
     ) -> None:
-        self.files, self.labels = read_labels(csv_file, num_classes=num_classes)
-        if validation_csv is not None:
-            files, labels = read_labels(validation_csv, num_classes=num_classes)
-            self.files, self.labels = self.files + files, np.concatenate([self.labels, labels])
-        self.images_folder = images_folder
+        """Args: folder: to which `files` are relative. labels: int64 (N,)."""
+        self.folder = folder
+        self.files = files
+        self.labels = labels
         self.transform = transform
         self.seed = seed
 
@@ -56,7 +54,7 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, key: int | Key) -> tuple[torch.Tensor, int]:
         epoch, index = (0, key) if isinstance(key, int) else key
-        image = read_image(self.images_folder / self.files[index])
+        image = read_image(self.folder / self.files[index])
         if self.transform is not None:
             image = augment_image(image, self.transform, place_generator(self.seed, epoch, index))
         planar = np.ascontiguousarray(image.transpose(2, 0, 1))  # (32, 32, 3) -> (3, 32, 32)

@@ -1,4 +1,4 @@
-"""Batches of a `CsvImageDataset`, read by worker processes."""
+"""Batches of a `ImageFileDataset`, read by worker processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cifar100.terminal import warn
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from cifar100.data.loading.dataset import CsvImageDataset
+    from cifar100.data.loading.dataset import ImageFileDataset
 
 MAX_WORKERS = 8
 
@@ -43,7 +43,7 @@ class ImageLoader(EpochLoader):
     """
 
     def __init__(
-        self, dataset: CsvImageDataset, sampler: EpochSampler, *, num_workers: int = 0, pin_memory: bool = False
+        self, dataset: ImageFileDataset, sampler: EpochSampler, *, num_workers: int = 0, pin_memory: bool = False
     ) -> None:
         super().__init__(sampler)
         self._dataset = _BatchDataset(dataset)
@@ -122,7 +122,7 @@ class _BatchDataset(Dataset["Batch | Exception"]):
     shared memory itself: in torch's own thread a failure is only printed, and the trainer waits for ever.
     """
 
-    def __init__(self, dataset: CsvImageDataset) -> None:
+    def __init__(self, dataset: ImageFileDataset) -> None:
         self.dataset = dataset
 
     def __getitem__(self, keys: list[Key]) -> Batch | Exception:
