@@ -9,10 +9,10 @@ import cv2
 import torch
 from torch import Tensor
 
-from cifar100.data.loading.dataset import CsvImageDataset
+from cifar100.data.loading.dataset import ImageFileDataset
 
 
-class ThreadCounts(CsvImageDataset):
+class ThreadCounts(ImageFileDataset):
     """Returns as a label how many threads OpenCV and torch would use in the process that reads it."""
 
     def __getitem__(self, key: Any) -> tuple[Tensor, int]:

@@ -43,7 +43,7 @@ def audit(
     run: str | PathLike[str] | None = None,
     folds: int | None = None,
     config: Config | None = None,
-    out: str | PathLike[str] = "audit",
+    out: str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> AuditReport:
@@ -58,7 +58,7 @@ def audit(
             that it has not seen.
         folds: train this many networks, each without one fold, to find the label errors of all images.
         config: with `folds`, the settings of these runs; the default is the recipe `laptop`.
-        out: folder to write to.
+        out: folder to write to; the default is `audit-NAME`, with the name of the data folder.
         checkpoint: with `run`: `best`, `last` or a path.
         network: with `run`, see `evaluate`.
 
@@ -77,14 +77,16 @@ def audit(
         if root is not None:
             config = replace(config, data=replace(config.data, root=user_path(root)))
         with loading():
+            from cifar100.results.audit import audit_name
             from cifar100.search.folds import audit_with_folds
-        return audit_with_folds(config, num_folds=folds, out=user_path(out))
+        return audit_with_folds(config, num_folds=folds, out=user_path(out or audit_name(config.data.root)))
     run_folder = None if run is None else find_run_folder(run)
     if root is None:
         root = "dataset" if run_folder is None else load_complete_config(run_folder.config).data.root
     with loading():
-        from cifar100.results.audit import audit_folder
-    return audit_folder(user_path(root), user_path(out), run=run_folder, checkpoint=checkpoint, network=network)
+        from cifar100.results.audit import audit_folder, audit_name
+    root = user_path(root)
+    return audit_folder(root, user_path(out or audit_name(root)), run=run_folder, checkpoint=checkpoint, network=network)
 
 
 def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset") -> Exclusion:

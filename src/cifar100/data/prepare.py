@@ -20,7 +20,7 @@ from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.ownership import check_kinds, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import begin_record, write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
-from cifar100.data.layouts.importing import check_origin, check_own_files, container, import_images
+from cifar100.data.layouts.importing import check_origin, check_own_files, container, import_images, read_origin
 from cifar100.data.layouts.reading import read_skipped
 from cifar100.data.layouts.recognition import Found, held_containers, is_imported, recognise
 from cifar100.data.mistyped import announce_creation
@@ -95,6 +95,7 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, skip_
     check_ours(root)
     if source == "generated" and (folder.is_custom() or held_containers(root)):
         source = "download"  # the source may come from the recipe, but the root was given for this run
+    remove_leftovers(root)
     if not folder.is_sound():
         return prepare(source=source, root=root, skip_damaged=skip_damaged)
     if folder.is_custom():
@@ -316,7 +317,10 @@ def _find_custom(source: str, root: Path) -> Found | None:
     """Return the custom images that are to be copied into `root`; None if there are none elsewhere or in files."""
     if source in _ORIGIN_OF_SOURCE:
         return recognise(root) if source == "download" and held_containers(root) else None
-    found = recognise(user_path(source))
+    path = user_path(source)
+    if not path.exists() and DataFolder(root).is_custom():
+        return None  # the images that came from there are here
+    found = recognise(path)
     is_here = found.path.resolve() == root.resolve() and found.kind in ("table", "class folders")
     return None if found.kind == "release" or is_here else found
 
@@ -327,6 +331,8 @@ def _check_source(source: str, found: Found | None, folder: DataFolder) -> None:
     if is_imported(root):
         if source in _ORIGIN_OF_SOURCE:
             check_own_files(root)
+        elif found is None and str(user_path(source).resolve()) == read_origin(root).source:
+            return
         if found is not None:
             check_origin(found, root)
             return

@@ -55,9 +55,10 @@ class Measurement:
         return self.metrics["accuracy"].interval
 
     @property
-    def top5(self) -> float:
-        """The top-5 accuracy, 0 to 1."""
-        return self.metrics["top5_accuracy"].value
+    def top5(self) -> float | None:
+        """The top-5 accuracy, 0 to 1; None with fewer than six classes, for which it would be 1."""
+        figure = self.metrics.get("top5_accuracy")
+        return None if figure is None else figure.value
 
     @property
     def loss(self) -> float:

@@ -10,7 +10,8 @@ from cifar100.data.augmentation.single_image import build_transform
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.loading.dataset import CsvImageDataset
+from cifar100.data.layouts.reading import list_images
+from cifar100.data.loading.dataset import ImageFileDataset
 from cifar100.errors import UserError
 
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
@@ -22,9 +23,10 @@ def folder(tmp_path):
     return DataFolder(tmp_path)
 
 
-def make(folder, augmentation=None, **settings):
+def make(folder, augmentation=None, *, num_classes=5, **settings):
     transform = None if augmentation is None else build_transform(augmentation)
-    return CsvImageDataset(folder.csv("train"), folder.images, transform=transform, **settings)
+    files, labels = list_images(folder, "train", num_classes=num_classes)
+    return ImageFileDataset(folder.images, files, labels, transform=transform, **settings)
 
 
 def test_images_and_labels_are_those_of_the_packed_arrays(folder):
@@ -41,7 +43,7 @@ def test_validation_images_follow_the_training_images(tmp_path):
     prepare_custom(make_custom(tmp_path, val=4))
     folder = DataFolder(tmp_path)
     images, labels = folder.load("train")
-    dataset = make(folder, validation_csv=folder.validation_csv(), num_classes=2)
+    dataset = make(folder, num_classes=2)
     assert len(dataset) == 24
     for index in (0, 19, 20, 23):
         image, label = dataset[index]
@@ -63,7 +65,7 @@ def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):
 
 
 def test_labels_out_of_range_are_refused(folder):
-    with pytest.raises(UserError, match="fine_label is 4, expected 0 to 3"):
+    with pytest.raises(UserError, match="holds 5 classes, expected 4"):
         make(folder, num_classes=4)
 
 

@@ -13,8 +13,8 @@ from shlex import quote
 from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
 from cifar100.data.layouts.reading import SKIPPED
-from cifar100.data.layouts.recognition import describe_unknown, held_containers
-from cifar100.data.layouts.tables import TABLES
+from cifar100.data.layouts.recognition import describe_unknown, held_containers, is_imported
+from cifar100.data.layouts.tables import TABLES, TRAIN_TABLES, has_table
 from cifar100.data.sources.download import ARCHIVE
 from cifar100.data.sources.published_lists import DUPLICATES, LABEL_ERRORS
 from cifar100.errors import UserError
@@ -179,7 +179,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
         found.append(INFO)
     if not is_begun:
         arrays = [path(split) for split in SPLITS for path in (folder.packed_images, folder.packed_labels)]
-        found += [str(path.relative_to(root)) for path in arrays if path.exists()]
+        found += [str(path.relative_to(root)) for path in (*arrays, root / SKIPPED) if path.exists()]
         if not folder.is_custom() and folder.images.is_dir() and any(folder.images.iterdir()):
             found.append(folder.images.name)
     if found:
@@ -200,12 +200,14 @@ def _refuse_other_spellings(root: Path, names: set[str]) -> None:
 
 
 def _refuse_lost_labels(folder: DataFolder, names: set[str]) -> None:
-    """Refuse custom data that were prepared and whose table or class folders are gone."""
+    """Refuse custom data that were prepared and whose table or class folders are gone: other labels are not used."""
     root = folder.root
-    if folder.is_custom() or folder.info().origin != "custom":
+    if has_table(root) or is_imported(root) or folder.info().origin != "custom":
         return
     recorded = read_record(root, max_files=_MAX_RECORDED)
-    table = next((name for name in TABLES if name in recorded), None)
+    table = next((name for name in TRAIN_TABLES if name in recorded), None)
+    if folder.is_custom() and table is None:
+        return
     lost = f"a {table}" if table else "class folders" if recorded else "a train.csv or class folders"
     others = sorted(name for name in names if name.lower().endswith((".csv", ".tsv")))
     there = f"; there is {printable(', '.join(others))}" if others else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,6 +23,11 @@ PARTS: dict[str, Part] = {
     "testing": "test",
 }
 """Names of a split's folder or file, in lower case."""
+
+_LIKE_A_SPLIT = re.compile(
+    r"(train|training|test|testing|val|valid|validation)[ _-]?(images?|imgs?|pictures|photos|set|data)"
+    r"|(seg|images?|imgs?|pictures|photos|data)[ _-]?(train|training|test|testing|val|valid|validation)"
+)
 
 OURS = ("packed", "cifar100_images", "cifar-100-python", "cifar-100-binary", "cifar-100-python.tar.gz")
 """Names in a data folder that are no class folders. All but the first show that it holds other data."""
@@ -88,6 +94,12 @@ def _split_folders(root: Path) -> dict[Part, str]:
             raise UserError(f"{root} holds the folders {names[part]} and {entry.name} of one split; merge them.")
         names[part] = entry.name
     if not names:
+        similar = [entry.name for entry in visible(root) if entry.is_dir() and _LIKE_A_SPLIT.fullmatch(entry.name.lower())]
+        if similar:
+            raise UserError(
+                f"{root} holds the folder {_few(similar)}, which looks like a split and not like a class; rename the "
+                "folders of splits to train, val and test, or list the images in a train.csv."
+            )
         return {"train": ""}
     if "train" not in names:
         raise UserError(
