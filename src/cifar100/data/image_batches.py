@@ -29,25 +29,32 @@ def network_input(
     images: uint8 (N, 3, H, W). mean, std: as for `normalize`. side: None keeps the size of the images.
     """
     if side is not None and images.shape[2:] != (side, side):
-        images = fit(images, side)
+        images = fit(images, side, rounded=False)
     return normalize(images, mean, std).contiguous(memory_format=memory_format)
 
 
-def fit(images: Tensor, side: int) -> Tensor:
+def fit(images: Tensor, side: int, *, rounded: bool = True) -> Tensor:
     """Scale the shorter side to `side` pixels and crop the centre, as Pillow's `ImageOps.fit` with BICUBIC does.
 
-    Each pass is a product with a matrix of filter weights, rounded to whole pixel values. No operator for resizing is
-    needed: their filters differ between runtimes, and not every device has the antialiased ones.
+    Each pass is a product with a matrix of filter weights, whose result is limited to 0..255. No operator for resizing
+    is needed: their filters differ between runtimes, and not every device has the antialiased ones. Images of the size
+    are not changed.
 
-    images: uint8 (N, 3, H, W), or whole levels of 0..255. Returns whole levels of 0..255, float32 (N, 3, side, side).
-    Images of that size are not changed.
+    Args:
+        images: uint8 (N, 3, H, W), or floating point with levels of 0..255.
+        side: in pixels.
+        rounded: round to whole levels after each pass, as Pillow does. Without it, rounding errors of the sums, which
+            differ between devices, stay as small as they are.
+
+    Returns levels of 0..255, float32 (N, 3, side, side).
     """
+    limited = _rounded if rounded else _clamped
     rows, columns = (torch.arange(images.shape[axis], dtype=torch.float32, device=images.device) for axis in (2, 3))
     height, width = rows[-1] + 1, columns[-1] + 1  # as tensors: the size is an input of an exported graph
     shorter = torch.minimum(height, width)
     across = _weights(columns, (width - shorter) / 2, shorter, side)
     down = _weights(rows, (height - shorter) / 2, shorter, side)
-    return _rounded(down @ _rounded(images.float() @ across.T))
+    return limited(down @ limited(images.float() @ across.T))
 
 
 def _weights(positions: Tensor, start: Tensor, length: Tensor, side: int) -> Tensor:
@@ -69,8 +76,12 @@ def _bicubic(distance: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-def _rounded(pixels: Tensor) -> Tensor:
-    return (pixels + 0.5).floor().clamp(0, 255)
+def _rounded(levels: Tensor) -> Tensor:
+    return _clamped((levels + 0.5).floor())
+
+
+def _clamped(levels: Tensor) -> Tensor:
+    return levels.clamp(0, 255)
 
 
 def resize(images: Tensor, side: int) -> Tensor:

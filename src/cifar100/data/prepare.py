@@ -72,9 +72,7 @@ def prepare(*, source: str, root: Path, image_size: int = IMAGE_SIDE) -> Dataset
         return _say(_prepare_alone(source, folder, loaded), root)
 
 
-def ensure_prepared(
-    source: str, root: Path, *, needs_images: bool = True, image_size: int = IMAGE_SIDE
-) -> DatasetInfo:
+def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, image_size: int = IMAGE_SIDE) -> DatasetInfo:
     """Return the facts about the data in `root`; prepare them first if they are new or have changed.
 
     needs_images: whether the image files of a release are read; if not, they may be missing.

@@ -124,9 +124,7 @@ def assemble(
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
         side = config.data.image_size
-        teacher = load_teacher(
-            config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side
-        )
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
     _prepare_network(network, config, data)

@@ -34,8 +34,8 @@ class DeployedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, H, W). Returns the probabilities."""
-        fitted = fit(images, self.stored_side)
+        fitted = fit(images, self.stored_side)  # as `read_image`
         if self.side != self.stored_side:
-            fitted = fit(fitted, self.side)
+            fitted = fit(fitted, self.side, rounded=False)
         logits: Tensor = self.network(normalize(fitted, self.mean, self.std))
         return (logits.float() / self.temperature).softmax(dim=1)

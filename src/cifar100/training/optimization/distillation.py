@@ -69,7 +69,9 @@ class _Rescale(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         mean, std = self.get_buffer("given")
-        return normalize(fit(torch.addcmul(mean, images.float(), std), self.side), *self.get_buffer("wanted"))
+        return normalize(
+            fit(torch.addcmul(mean, images.float(), std), self.side, rounded=False), *self.get_buffer("wanted")
+        )
 
 
 def load_teacher(
