@@ -7,8 +7,10 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from cifar100.commands.loading import loading
-from cifar100.config import Config
+from cifar100.config import Config, settings
 from cifar100.config.arguments import check_config
+from cifar100.config.checks import check_range
+from cifar100.config.conversion import convert
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -22,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset", *, skip_damaged: bool = False
+    source: str | PathLike[str] = "download",
+    root: str | PathLike[str] = "dataset",
+    *,
+    image_size: int = 32,
+    skip_damaged: bool = False,
 ) -> DatasetInfo:
     """Fetch and verify the data, write images, labels and packed arrays.
 
@@ -30,11 +36,16 @@ def prepare(
         source: `download`, `generated` (Shapes-100), or the path of labelled images: class folders, a folder with a
             `train.csv`, parquet, .npz, or an official folder or archive.
         root: folder to write to; or a folder of custom images, which is prepared in place.
+        image_size: side in pixels to which custom images are scaled, as in `data.image_size`.
         skip_damaged: leave out custom images that cannot be read; `skipped_images.csv` lists them.
     """
     from cifar100.data.prepare import prepare
 
-    return prepare(source=str(user_path(source)), root=user_path(root), skip_damaged=skip_damaged)
+    allowed = settings()["data.image_size"].annotation
+    check_range("image-size", convert("image-size", image_size, allowed), allowed)
+    return prepare(
+        source=str(user_path(source)), root=user_path(root), image_size=image_size, skip_damaged=skip_damaged
+    )
 
 
 def audit(
@@ -86,7 +97,9 @@ def audit(
     with loading():
         from cifar100.results.audit import audit_folder, audit_name
     root = user_path(root)
-    return audit_folder(root, user_path(out or audit_name(root)), run=run_folder, checkpoint=checkpoint, network=network)
+    return audit_folder(
+        root, user_path(out or audit_name(root)), run=run_folder, checkpoint=checkpoint, network=network
+    )
 
 
 def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset") -> Exclusion:

@@ -54,7 +54,7 @@ def _pixels(content: bytes | np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) ->
     """Return uint8 (32, 32, 3); None for an image of another shape."""
     if isinstance(content, bytes):
         try:
-            content = decode_image(content, Memory())
+            content = decode_image(content, Memory(), side=32)
         except Exception:  # a damaged image makes Pillow raise almost anything
             return None
     return content if content.shape == (32, 32, 3) else None

@@ -13,16 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
+from cifar100.data.custom_source import check_source, find_custom
 from cifar100.data.description import describe_release
 from cifar100.data.folder.changes import Changes, find_changes
 from cifar100.data.folder.custom_images import prepare_custom
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
 from cifar100.data.folder.ownership import check_kinds, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import begin_record, write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
-from cifar100.data.layouts.importing import check_origin, check_own_files, container, import_images, read_origin
+from cifar100.data.layouts.importing import container, import_images, remove_import
 from cifar100.data.layouts.reading import read_skipped
-from cifar100.data.layouts.recognition import Found, held_containers, is_imported, recognise
+from cifar100.data.layouts.recognition import Found, held_containers, is_imported
 from cifar100.data.mistyped import announce_creation
 from cifar100.data.official_copies import read_official
 from cifar100.data.sources import shapes100
@@ -38,36 +39,35 @@ _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
 _NAME_OF_SOURCE = {"download": "CIFAR-100", "generated": "Shapes-100"}
 
 
-def prepare(*, source: str, root: Path, skip_damaged: bool = False) -> DatasetInfo:
+def prepare(*, source: str, root: Path, image_size: int = IMAGE_SIDE, skip_damaged: bool = False) -> DatasetInfo:
     """Fetch and verify a data set and write it below `root`; prepare custom data that lie in `root` in place.
+
 
     Running it again is safe: a complete folder is verified and kept, an incomplete one is written again.
 
     Args:
         source: `download`, `generated`, or the path of a folder or file with images in any known layout.
         root: where to write; or a folder of custom data.
+        image_size: side in pixels to which custom images are scaled.
         skip_damaged: leave out custom images that cannot be read.
 
     Raises:
         UserError: the source is not usable, or `root` holds other things or cannot be written.
     """
     root = user_path(root)
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     check_ours(root)
     remove_leftovers(root)
-    found = _find_custom(source, root)
-    if folder.is_custom() and (folder.is_sound() or not (found and is_imported(root))):
-        _check_source(source, found, folder)
+    found = find_custom(source, root)
+    if folder.is_custom():
+        check_source(source, found, folder)
         return _say(_ensure_custom(folder, thorough=True, skip_damaged=skip_damaged), root)
     files = None if found is None else container(found)
     official = None if files is None else read_official(files)
     if found is not None and official is None:
-        return _say(_import(found, folder, skip_damaged=skip_damaged), root)
-    if skip_damaged:
-        raise UserError(
-            "--data.skip_damaged (prepare: --skip-damaged) has no effect on a release, whose images are verified; "
-            "leave it out."
-        )
+        return _say(_import(found, folder, image_size=image_size, skip_damaged=skip_damaged), root)
+    if found is None:
+        _refuse_settings_of_custom(source, image_size=image_size, skip_damaged=skip_damaged)
     loaded = (official, None) if official else None if source in _ORIGIN_OF_SOURCE else _load(source, folder)
     present = _read_present(folder)
     if present:
@@ -81,26 +81,36 @@ def prepare(*, source: str, root: Path, skip_damaged: bool = False) -> DatasetIn
         return _say(_prepare_alone(source, folder, loaded), root)
 
 
-def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, skip_damaged: bool = False) -> DatasetInfo:
+def ensure_prepared(
+    source: str,
+    root: Path,
+    *,
+    needs_images: bool = True,
+    image_size: int = IMAGE_SIDE,
+    skip_damaged: bool = False,
+) -> DatasetInfo:
     """Return the facts about the data in `root`; prepare them first if they are new or have changed.
 
     needs_images: whether the image files of a release are read; if not, they may be missing.
+    image_size: side in pixels to which custom images are scaled.
     skip_damaged: see `prepare`.
 
     Raises:
         UserError: `root` holds other data than `source` asks for, `prepare` fails, or files of a release were edited.
     """
     root = user_path(root)
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     check_ours(root)
+    remove_leftovers(root)
     if source == "generated" and (folder.is_custom() or held_containers(root)):
         source = "download"  # the source may come from the recipe, but the root was given for this run
-    remove_leftovers(root)
-    if not folder.is_sound():
-        return prepare(source=source, root=root, skip_damaged=skip_damaged)
+    found = find_custom(source, root)
     if folder.is_custom():
-        _check_source(source, _find_custom(source, root), folder)
+        check_source(source, found, folder)
         return _ensure_custom(folder, thorough=False, skip_damaged=skip_damaged)
+    if not folder.is_sound():
+        side = IMAGE_SIDE if found is None else image_size  # that of a release is applied when it is loaded
+        return prepare(source=source, root=root, image_size=side, skip_damaged=skip_damaged)
     info = folder.info()
     if (info.origin == "generated") != (source == "generated"):
         matching = "generated" if info.origin == "generated" else "download"
@@ -108,7 +118,6 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, skip_
             f"{root} holds {info.describe()}, but --data.source is {source}; give --data.source {matching} to use it, "
             "or another --data.root."
         )
-    found = None if source in _ORIGIN_OF_SOURCE else _find_custom(source, root)
     if found is not None and (found.kind in ("table", "class folders") or info.origin != "official"):
         raise UserError(f"{root} holds {info.describe()}, not the images of {source}; give another --data.root.")
     if skip_damaged:
@@ -134,7 +143,9 @@ def refuse_moved(root: Path, trained_on: DatasetInfo) -> None:
     )
 
 
-def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool = True) -> DatasetInfo:
+def ensure_unchanged(
+    root: Path, *, needs_images: bool = False, needs_test: bool = True, image_size: int = IMAGE_SIDE
+) -> DatasetInfo:
     """Return the facts about the prepared data in `root`, after a check that its files still are what was prepared.
 
     Custom data that have changed are prepared again. So are the packed arrays of a release. A folder in which nothing
@@ -142,11 +153,12 @@ def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool
 
     needs_images: whether the image files of a release must be there.
     needs_test: whether its test split must.
+    image_size: side in pixels to which custom images are scaled.
 
     Raises:
         UserError: the images, labels or originals of a release were edited; or preparation fails.
     """
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     check_ours(root)
     remove_leftovers(root)
     if folder.is_custom():
@@ -225,29 +237,46 @@ def _ensure_custom(folder: DataFolder, *, thorough: bool, skip_damaged: bool | N
             return present
         if changes:
             say(f"{folder.root}: {changes.describe()} since preparation; preparing the data again")
-        return prepare_custom(folder.root, skip_damaged=skips)
+        return prepare_custom(folder.root, image_size=folder.image_size, skip_damaged=skips)
 
 
-def _import(found: Found, folder: DataFolder, *, skip_damaged: bool) -> DatasetInfo:
-    """Copy the images of another place, or out of files, into `folder` and prepare them."""
+def _import(found: Found, folder: DataFolder, *, image_size: int, skip_damaged: bool) -> DatasetInfo:
+    """Copy the images of another place, or out of files, into `folder` and prepare them; or leave nothing of them."""
     root = folder.root
     if folder.is_sound():
         present = folder.info().describe()
         raise UserError(f"{root} holds {present}, not the images of {found.path}; choose another --root.")
     announce_creation(root, what=str(found.path))
     with writing_alone(root):
-        if not (folder.is_sound() and is_imported(root)):  # another process may have finished it meanwhile
+        if not is_imported(root):  # another process may have finished it meanwhile
             begin_record(root)
             import_images(found, root)
-            return prepare_custom(root, skip_damaged=skip_damaged)
+            try:
+                return prepare_custom(root, image_size=image_size, skip_damaged=skip_damaged)
+            except UserError:
+                remove_import(root)
+                raise
     return _ensure_custom(folder, thorough=False, skip_damaged=skip_damaged)
+
+
+def _refuse_settings_of_custom(source: str, *, image_size: int, skip_damaged: bool) -> None:
+    if image_size != IMAGE_SIDE:
+        raise UserError(
+            f"--image-size {image_size} has no effect: {_NAME_OF_SOURCE.get(source, source)} is stored with its own "
+            f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels; leave it out, and train with --data.image_size {image_size}."
+        )
+    if skip_damaged:
+        raise UserError(
+            f"--skip-damaged (train: --data.skip_damaged) has no effect: {_NAME_OF_SOURCE.get(source, source)} is a "
+            "release, whose images are verified; leave it out."
+        )
 
 
 def _renew_record(folder: DataFolder, changes: Changes) -> None:
     """Record new times of files whose content is the same, so that it is not read again. A read-only folder stays."""
     if changes.stamps is not None and os.access(folder.root, os.W_OK):
         with suppress(OSError):  # it only saves time
-            write_record(folder.root, changes.stamps)
+            write_record(folder.description_place, changes.stamps)
 
 
 def _how_to_use_edited(folder: DataFolder, info: DatasetInfo, changes: Changes) -> str:
@@ -310,36 +339,6 @@ def _refuse_foreign_originals(release: Release, folder: DataFolder) -> None:
         raise UserError(
             f"{folder.originals} holds {found.describe()}, not {asked.describe()}; move that folder away or choose "
             "another root."
-        )
-
-
-def _find_custom(source: str, root: Path) -> Found | None:
-    """Return the custom images that are to be copied into `root`; None if there are none elsewhere or in files."""
-    if source in _ORIGIN_OF_SOURCE:
-        return recognise(root) if source == "download" and held_containers(root) else None
-    path = user_path(source)
-    if not path.exists() and DataFolder(root).is_custom():
-        return None  # the images that came from there are here
-    found = recognise(path)
-    is_here = found.path.resolve() == root.resolve() and found.kind in ("table", "class folders")
-    return None if found.kind == "release" or is_here else found
-
-
-def _check_source(source: str, found: Found | None, folder: DataFolder) -> None:
-    """Refuse another source for custom data than where they came from."""
-    root = folder.root
-    if is_imported(root):
-        if source in _ORIGIN_OF_SOURCE:
-            check_own_files(root)
-        elif found is None and str(user_path(source).resolve()) == read_origin(root).source:
-            return
-        if found is not None:
-            check_origin(found, root)
-            return
-    if source == "generated" or (source != "download" and user_path(source).resolve() != root.resolve()):
-        raise UserError(
-            f"{root} holds custom data, but the source is {source}; to use the custom data, leave out --source "
-            "(prepare) or --data.source (train); or choose another root."
         )
 
 

@@ -101,7 +101,10 @@ def test_inconsistent_classes_are_refused(lines: tuple[str, ...], message: str, 
 
 
 WRONG_TEST = {
-    "unknown class": (("file,fine_label", "d.png,2"), "test.csv line 2: the class is '2', which has no training images"),
+    "unknown class": (
+        ("file,fine_label", "d.png,2"),
+        "test.csv line 2: the class is '2', which has no training images",
+    ),
     "training image": (("file,fine_label", "a.png,0"), r"test.csv line 2: a.png is also a training image \(.*line 2\)"),
     "other name": (
         ("file,fine_label,fine_name", "d.png,1,cow"),

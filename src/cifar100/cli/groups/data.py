@@ -26,10 +26,17 @@ def _add_prepare_options(parser: ArgumentParser) -> None:
         action="store_true",
         help="leave out images that cannot be read; skipped_images.csv lists them",
     )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=32,
+        metavar="PIXELS",
+        help="side to which custom images are scaled, as in --data.image_size (default: 32)",
+    )
 
 
 def _prepare(options: Namespace) -> None:
-    commands.prepare(options.source, options.root, skip_damaged=options.skip_damaged)
+    commands.prepare(options.source, options.root, image_size=options.image_size, skip_damaged=options.skip_damaged)
 
 
 def _add_info_options(parser: ArgumentParser) -> None:

@@ -31,6 +31,10 @@ class DataConfig(Section):
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
+    image_size: Annotated[int, Range(16, 256, multiple_of=8)] = 32
+    """Side in pixels of the images that the network gets. Custom images are scaled to it once, at preparation. Those of
+    CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation."""
+
     batch_size: Annotated[int, Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
     scaled."""

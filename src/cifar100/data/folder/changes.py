@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from cifar100.data.description import describe_release
 from cifar100.data.folder.custom_images import recorded_files
 from cifar100.data.folder.image_files import labels_csv, read_image
-from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split, channel_statistics, content_sha256
-from cifar100.data.folder.record import INFO, Stamp, read_record, stamp_of, stamps_of
+from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
+from cifar100.data.folder.record import Stamp, read_record, stamp_of, stamps_of
 from cifar100.data.folder.release_images import read_originals, release_csv, release_images, release_originals
 from cifar100.data.layouts.reading import read_listing, read_skipped
 from cifar100.data.layouts.tables import find_tables, has_table
+from cifar100.data.packed_arrays import channel_statistics, content_sha256
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
 from cifar100.foreign_text import printable
@@ -88,7 +89,7 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
     """
     num_images = info.num_train + info.num_test
     num_skipped = len(read_skipped(folder.root))
-    recorded = read_record(folder.root, max_files=num_images + num_skipped + _FILES_BESIDE_IMAGES)
+    recorded = read_record(folder.description_place, max_files=num_images + num_skipped + _FILES_BESIDE_IMAGES)
     is_recorded = len(recorded) > num_images and _is_all_recorded(folder, recorded)
     touched = {name for name, stamp in recorded.items() if stamp_of(folder.root, name) != stamp}
     has_test = info.num_test > 0 and (needs_test or folder.is_custom() or folder.packed_images("test").exists())
@@ -98,7 +99,7 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
     if damaged:
         arrays = _arrays_of_originals(folder, info)
         if not arrays:
-            return replace(_sort(folder, sorted(touched - {INFO})), derived=damaged)
+            return replace(_sort(folder, sorted(touched - {folder.info_name})), derived=damaged)
     elif is_recorded and not touched and not thorough:
         return Changes()
     changes = _Comparison(folder, info, arrays, touched if is_recorded and not thorough else None).run(recorded)
@@ -119,9 +120,10 @@ class _Comparison:
         is_custom = self.folder.is_custom()
         images, checks = self._expect_custom() if is_custom else self._expect_release()
         names = [name for split in images for name in images[split]]
-        stamps = stamps_of(self.folder.root, [*(checks.keys() - {_CLASS_FOLDERS}), *names, INFO])  # before reading
-        if self._is_suspect(INFO) and not self._is_info_true():
-            return Changes(derived=(INFO,))
+        to_stamp = [*(checks.keys() - {_CLASS_FOLDERS}), *names, self.folder.info_name]
+        stamps = stamps_of(self.folder.root, to_stamp)  # before the content is read
+        if self._is_suspect(self.folder.info_name) and not self._is_info_true():
+            return Changes(derived=(self.folder.info_name,))
         suspects = [name for name in checks if is_custom or self._is_suspect(name)]
         different = [name for name in suspects if not checks[name]()]
         if _CLASS_FOLDERS in different:
@@ -151,7 +153,7 @@ class _Comparison:
         packed = _divide(prepared, info.num_validation)
         folder = self.folder
         tables = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"} | find_tables(folder.images)
-        prefix = "" if folder.images == folder.root else f"{folder.images.name}/"
+        prefix = folder.images_prefix
         are_same = {kind: are_names_same and np.array_equal(listed[kind], packed[kind]) for kind in listed}
         checks: dict[str, Callable[[], bool]] = {}
         if listing.tables:
@@ -175,11 +177,11 @@ class _Comparison:
 
     def _other_files(self, names: list[str], recorded: Mapping[str, Stamp], checks: Collection[str]) -> Changes:
         """Return the images that came to the class folders, and those that are gone."""
-        before = recorded.keys() - {INFO, *checks}
+        before = recorded.keys() - {self.folder.info_name, *checks}
         present = set(names)
         added = tuple(name for name in names if before and name not in before)
         missing = tuple(name for name in recorded if name in before and name not in present)
-        return Changes(added=added, missing=missing, derived=() if added or missing else (INFO,))
+        return Changes(added=added, missing=missing, derived=() if added or missing else (self.folder.info_name,))
 
     def _is_unreadable(self, name: str) -> bool:
         """Return whether an image that was left out is still damaged."""
@@ -221,7 +223,7 @@ class _Comparison:
 
         def differs(index: int) -> bool:
             try:
-                image = read_image(self.folder.root / files[index])
+                image = read_image(self.folder.root / files[index], side=self.folder.image_size)
             except UserError:  # missing or damaged
                 return True
             return not np.array_equal(image, images[index].transpose(1, 2, 0))
@@ -251,7 +253,7 @@ def _load_arrays(folder: DataFolder, info: DatasetInfo, splits: tuple[Split, ...
         except UserError:
             is_same = False
         if not is_same:
-            damaged.append(f"packed/{split}_images.npy")
+            damaged.append(folder.packed_images(split).relative_to(folder.root).as_posix())
     return arrays, tuple(damaged)
 
 
@@ -284,11 +286,14 @@ def _divide(labels: Mapping[Split, NDArray[np.int64]], num_validation: int) -> d
 def _is_all_recorded(folder: DataFolder, recorded: Mapping[str, Stamp]) -> bool:
     """Return whether a record has what must be compared: the tables; or the very images in class folders."""
     if not folder.is_custom():
-        return recorded.keys() >= {INFO, *(release_csv(folder, split) for split in SPLITS)}
+        return recorded.keys() >= {folder.info_name, *(release_csv(folder, split) for split in SPLITS)}
     if has_table(folder.images):
-        prefix = "" if folder.images == folder.root else f"{folder.images.name}/"
-        return recorded.keys() >= {INFO, *(f"{prefix}{name}" for name in find_tables(folder.images).values())}
-    return recorded.keys() == {INFO, *recorded_files(folder, read_listing(folder, with_skipped=True))}
+        prefix = folder.images_prefix
+        return recorded.keys() >= {
+            folder.info_name,
+            *(f"{prefix}{name}" for name in find_tables(folder.images).values()),
+        }
+    return recorded.keys() == {folder.info_name, *recorded_files(folder, read_listing(folder, with_skipped=True))}
 
 
 def _phrase(names: tuple[str, ...], one: str, many: str) -> str:

@@ -5,35 +5,27 @@ The images are not changed; the packed arrays and `dataset.json` are written nex
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.folder.layout import (
-    CHANNELS,
-    DataFolder,
-    DatasetInfo,
-    Split,
-    channel_statistics,
-    content_sha256,
-    remove_packed,
-    write_info,
-    write_packed,
-)
-from cifar100.data.folder.record import INFO, begin_record, stamps_of, write_record
+from cifar100.data.folder.layout import CHANNELS, IMAGE_SIDE, DataFolder, DatasetInfo, Split, write_info
+from cifar100.data.folder.record import Stamp, begin_record, stamps_of, write_record
 from cifar100.data.layouts.importing import read_origin
 from cifar100.data.layouts.listing import Listing, Row
 from cifar100.data.layouts.reading import SKIPPED, read_listing, write_skipped
 from cifar100.data.layouts.recognition import is_imported
+from cifar100.data.packed_arrays import ContentSums, remove_packed, write_labels, writing_images
 from cifar100.errors import UserError
-from cifar100.files.atomic import writing_below
+from cifar100.files.atomic import remove_partial_files, writing_below
 from cifar100.long_steps import progress
+from cifar100.process.memory import bytes_text
 from cifar100.terminal import say, warn
 
 _NUM_NAMED = 10
@@ -41,109 +33,180 @@ _NUM_NAMED = 10
 
 _HOW_TO_SKIP = "Leave out damaged images with --data.skip_damaged true (prepare: --skip-damaged)."
 
+_PART_BYTES = 2**26
+"""Of the images that are in memory at the same time."""
 
-def prepare_custom(root: Path, *, skip_damaged: bool = False) -> DatasetInfo:
+_LARGE_BYTES = 10**8
+"""Of arrays about whose size a line is worth while."""
+
+
+def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bool = False) -> DatasetInfo:
     """List and read all images in `root`, and write packed arrays and `dataset.json`.
 
-    skip_damaged: leave out images that cannot be read, and list them in `skipped_images.csv`.
+    The images go to the disk part by part, so that memory does not grow with their number and size. The files get their
+    names when all are complete.
+
+    Args:
+        root: the data folder.
+        image_size: side in pixels to which the images are scaled.
+        skip_damaged: leave out images that cannot be read, and list them in `skipped_images.csv`.
 
     Raises:
         UserError: a table or an image is wrong (the message names file and line), or `root` cannot be written.
     """
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     listing = read_listing(folder, with_skipped=True)
     if not is_imported(root):
         say(f"{root}: {listing.describe()}")
-    images_folder = folder.images
     stamps = stamps_of(root, recorded_files(folder, listing))  # before the images are read
     damaged: dict[str, str] = {}
-    images = {
-        split: _read_images(rows, images_folder, split=split, damaged=damaged if skip_damaged else None)
-        for split, rows in listing.rows.items()
-    }
-    if damaged:
-        listing = listing.without(damaged.keys())
-        images = {split: images[split] for split in listing.rows}
-        _say_damaged(root, damaged)
-    name = read_origin(root).name if is_imported(root) else root.resolve().name
-    info = _describe_data(listing, images, name=name)
-    if info.constant_channels == CHANNELS:
-        raise UserError(
-            f"{root}: all training images have one and the same colour, from which nothing can be learned; check the "
-            "training images."
-        )
-    with writing_below(root):
-        begin_record(root)
-        for split in listing.rows:
-            write_packed(images[split], listing.labels(split), folder, split=split)
-        if "test" not in listing.rows:
-            remove_packed(folder, split="test")
-        write_skipped(root, damaged)
-        write_info(info, folder.info_file)
-        write_record(root, stamps | stamps_of(root, [INFO]))
+    try:
+        info = _write(folder, listing, stamps, damaged, skip_damaged=skip_damaged)
+    except _Damaged:  # the arrays were begun with a place for each image
+        say(f"{root}: reading the images again without {len(damaged):,} that are damaged")
+        info = _write(folder, listing.without(damaged.keys()), stamps, damaged, skip_damaged=False)
+        _warn_of_damaged(root, damaged)
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
         if channels:
             say(f"{root}: {' and '.join(channels)} {found} over all training images, so normalised by 1")
     return info
 
 
+class _Damaged(Exception):  # noqa: N818  # not an error: the images are left out
+    """Some images cannot be read, and are to be left out."""
+
+
+def _write(
+    folder: DataFolder, listing: Listing, stamps: Mapping[str, Stamp], damaged: dict[str, str], *, skip_damaged: bool
+) -> DatasetInfo:
+    """Write the images of a listing. If some are damaged, add them to `damaged` and raise `_Damaged`, or refuse them."""
+    root = folder.root
+    _state_size(folder, sum(map(len, listing.rows.values())))
+    with writing_below(root), _made(folder.packed):
+        with ExitStack() as until_complete:
+            found = damaged if skip_damaged else None
+            sums = {
+                split: _write_images(listing, folder, until_complete, split=split, damaged=found)
+                for split in listing.rows
+            }
+            if found:
+                raise _Damaged
+            info = _describe(listing, sums, folder)
+            if info.constant_channels == CHANNELS:
+                raise UserError(
+                    f"{root}: all training images have one and the same colour, from which nothing can be learned; "
+                    "check the training images."
+                )
+            begin_record(folder.description_place)
+        for split in listing.rows:
+            write_labels(listing.labels(split), folder, split=split)
+        if "test" not in listing.rows:
+            remove_packed(folder, split="test")
+        write_skipped(root, damaged)
+        write_info(info, folder.info_file)
+        write_record(folder.description_place, {**stamps, **stamps_of(root, [folder.info_name])})
+    return info
+
+
 def recorded_files(folder: DataFolder, listing: Listing) -> list[str]:
     """Return the files of custom data whose change is to be noticed, relative to the root: tables, then images."""
-    prefix = "" if folder.images == folder.root else f"{folder.images.name}/"
+    prefix = folder.images_prefix
     images = (row.file for rows in listing.rows.values() for row in rows)
     return [f"{prefix}{name}" for name in (*listing.tables, *images)]
 
 
-def _describe_data(tables: Listing, images: dict[Split, NDArray[np.uint8]], *, name: str) -> DatasetInfo:
-    num_train = len(images["train"])
-    mean, std = channel_statistics(images["train"][: num_train - tables.num_validation])
-    info = DatasetInfo(
-        name=name,
+def _state_size(folder: DataFolder, num_images: int) -> None:
+    """Say how much the arrays take, before they take it.
+
+    Raises:
+        UserError: the disk has less space.
+    """
+    side = folder.image_size
+    needed = num_images * 3 * side**2
+    free = shutil.disk_usage(folder.root).free
+    what = f"{num_images:,} images of {side}x{side} pixels take {bytes_text(needed)}"
+    if needed > free:
+        raise UserError(
+            f"{what} in {folder.packed}, but its disk has {bytes_text(free)} free; free some space, or give a smaller "
+            "--data.image_size."
+        )
+    if needed >= _LARGE_BYTES:
+        say(f"{folder.root}: {what} in {folder.packed}")
+
+
+@contextmanager
+def _made(place: Path) -> Iterator[None]:
+    """Create a folder. If the block fails, remove the folders that were created and are empty."""
+    created = [folder for folder in (place, *place.parents) if not folder.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(place)
+    try:
+        yield
+    except BaseException:
+        for folder in created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+def _write_images(
+    listing: Listing, folder: DataFolder, until_complete: ExitStack, *, split: Split, damaged: dict[str, str] | None
+) -> ContentSums:
+    """Write the images of a split; they get their name when `until_complete` is left. Return their sums.
+
+    damaged: to which images that cannot be read are added, with the reason; None: they are refused.
+    """
+    rows, side = listing.rows[split], folder.image_size
+    sums = ContentSums(len(rows) - listing.num_validation if split == "train" else 0)
+    append = until_complete.enter_context(writing_images(folder, split=split, number=len(rows)))
+    num_at_once = max(1, _PART_BYTES // (3 * side**2))
+    place_of_images = folder.images
+
+    def read(row: Row) -> NDArray[np.uint8] | UserError:
+        try:
+            return read_image(place_of_images / row.file, side=side).transpose(2, 0, 1)
+        except UserError as error:
+            where = "" if str(error).startswith(row.place) else f"{row.place}: "
+            return UserError(f"{where}{error}")
+
+    with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
+        for start in range(0, len(rows), num_at_once):
+            some = rows[start : start + num_at_once]
+            images = np.zeros((len(some), 3, side, side), dtype=np.uint8)
+            for place, (row, image) in enumerate(zip(some, pool.map(read, some), strict=True)):
+                if not isinstance(image, UserError):
+                    images[place] = image
+                elif damaged is None:
+                    raise UserError(f"{image} {_HOW_TO_SKIP}") from image
+                else:
+                    damaged[row.file] = str(image)
+                advance(1)
+            sums.add(images)
+            append(images)
+    return sums
+
+
+def _describe(listing: Listing, sums: dict[Split, ContentSums], folder: DataFolder) -> DatasetInfo:
+    mean, std = sums["train"].statistics()
+    root = folder.root
+    return DatasetInfo(
+        name=read_origin(root).name if is_imported(root) else root.resolve().name,
         origin="custom",
-        class_names=tables.class_names,
-        superclass_names=tables.superclass_names,
-        class_to_superclass=tables.class_to_superclass,
-        num_train=num_train,
-        num_test=len(images.get("test", ())),
-        num_validation=tables.num_validation,
-        sha256={},
+        class_names=listing.class_names,
+        superclass_names=listing.superclass_names,
+        class_to_superclass=listing.class_to_superclass,
+        image_size=folder.image_size,
+        num_train=len(listing.rows["train"]),
+        num_test=len(listing.rows.get("test", ())),
+        num_validation=listing.num_validation,
+        sha256={split: sums[split].sha256(listing.labels(split)) for split in sums},
         mean=mean,
         std=std,
     )
-    sha256: dict[str, str] = {split: content_sha256(images[split], tables.labels(split), info) for split in images}
-    return replace(info, sha256=sha256)
 
 
-def _say_damaged(root: Path, damaged: Mapping[str, str]) -> None:
+def _warn_of_damaged(root: Path, damaged: Mapping[str, str]) -> None:
     for reason in list(damaged.values())[:_NUM_NAMED]:
         warn(f"left out: {reason}")
-    more = f"; {SKIPPED} lists all of them" if len(damaged) > _NUM_NAMED else f"; see {SKIPPED}"
-    images = "damaged image was" if len(damaged) == 1 else "damaged images were"
-    warn(f"{root}: {len(damaged):,} {images} left out{more}")
-
-
-def _read_images(
-    rows: Sequence[Row], folder: Path, *, split: Split, damaged: dict[str, str] | None
-) -> NDArray[np.uint8]:
-    """Return uint8 (N, 3, 32, 32) of the images that can be read; the others are added to `damaged`, if it is given."""
-    images = np.empty((len(rows), 3, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
-
-    def read(index: int) -> str:
-        try:
-            images[index] = read_image(folder / rows[index].file).transpose(2, 0, 1)
-        except UserError as error:
-            where = "" if str(error).startswith(rows[index].place) else f"{rows[index].place}: "
-            if damaged is None:
-                raise UserError(f"{where}{error} {_HOW_TO_SKIP}") from error
-            return f"{where}{error}"
-        return ""
-
-    with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
-        reasons = []
-        for reason in pool.map(read, range(len(rows))):
-            reasons.append(reason)
-            advance(1)
-    if damaged is None or not any(reasons):
-        return images
-    damaged |= {row.file: reason for row, reason in zip(rows, reasons, strict=True) if reason}
-    return images[[not reason for reason in reasons]]
+    what = "damaged image was" if len(damaged) == 1 else "damaged images were"
+    warn(f"{root}: {len(damaged):,} {what} left out; {SKIPPED} lists {'it' if len(damaged) == 1 else 'them'}")

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from cifar100.data.folder.layout import SPLITS, DataFolder
-from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
+from cifar100.data.folder.layout import INFO, SPLITS, DataFolder
+from cifar100.data.folder.record import RECORD, has_record, read_record
 from cifar100.data.layouts.reading import SKIPPED
 from cifar100.data.layouts.recognition import describe_unknown, held_containers, is_imported
 from cifar100.data.layouts.tables import TABLES, TRAIN_TABLES, has_table
@@ -143,7 +143,8 @@ def remove_leftovers(root: Path) -> None:
     """
     folder = DataFolder(root)
     images = [folder.images / split for split in SPLITS]
-    for place in (root, folder.originals, folder.packed, folder.images, *images):
+    other_sizes = folder.packed.glob("[0-9]*")
+    for place in (root, folder.originals, folder.packed, *other_sizes, folder.images, *images):
         if place.is_dir():
             remove_partial_files(place)
 

@@ -94,7 +94,9 @@ def _split_folders(root: Path) -> dict[Part, str]:
             raise UserError(f"{root} holds the folders {names[part]} and {entry.name} of one split; merge them.")
         names[part] = entry.name
     if not names:
-        similar = [entry.name for entry in visible(root) if entry.is_dir() and _LIKE_A_SPLIT.fullmatch(entry.name.lower())]
+        similar = [
+            entry.name for entry in visible(root) if entry.is_dir() and _LIKE_A_SPLIT.fullmatch(entry.name.lower())
+        ]
         if similar:
             raise UserError(
                 f"{root} holds the folder {_few(similar)}, which looks like a split and not like a class; rename the "

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,14 +81,19 @@ def holds_image(folder: Path, *, budget: int = 1000) -> bool:
     """Return whether an image file is among the first `budget` entries below a folder. Reads no file, fails never."""
     pending, seen = [os.fspath(folder)], 0
     while pending and seen < budget:
-        try:
-            entries = [entry for entry in os.scandir(pending.pop()) if not _is_ignored(entry.name)]
-        except OSError:
-            continue
-        seen += len(entries) + 1
-        if any(Path(entry.name).suffix.lower() in IMAGE_SUFFIXES for entry in entries):
-            return True
-        pending += [entry.path for entry in entries if entry.is_dir()]
+        folders = []
+        with suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > budget:
+                    break
+                if _is_ignored(entry.name):
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif Path(entry.name).suffix.lower() in IMAGE_SUFFIXES:
+                    return True
+        pending += folders
     return False
 
 

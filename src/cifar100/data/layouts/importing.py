@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cifar100.data.decoding.formats import ImageError, format_of
 from cifar100.data.folder.csv_labels import COLUMNS
-from cifar100.data.folder.record import INFO
+from cifar100.data.folder.layout import INFO
 from cifar100.data.layouts.arrays import ArrayFile
 from cifar100.data.layouts.class_folders import Part
 from cifar100.data.layouts.contained import ContainedImage, Container, container_files
@@ -98,6 +98,11 @@ def import_images(found: Found, root: Path) -> None:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def remove_import(root: Path) -> None:
+    """Remove the imported images of a data folder."""
+    shutil.rmtree(root / CUSTOM_IMAGES, ignore_errors=True)
 
 
 def read_origin(root: Path) -> Origin:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import IMAGE_SIDE, normalize
+from cifar100.data.image_batches import network_input
 from cifar100.data.layouts.reading import list_images
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
@@ -41,7 +41,7 @@ class CifarDataModule(LightningDataModule):
         self.config = config
         self.info = info
         self.split = split
-        self.folder = DataFolder(config.data.root)
+        self.folder = DataFolder(config.data.root, config.data.image_size)
         mean, std = info.normalization
         self.mean = config.data.mean or mean
         self.std = config.data.std or std
@@ -81,20 +81,19 @@ class CifarDataModule(LightningDataModule):
         self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise uint8 images; batches of the `packed` pipeline already are."""
+        """Scale and normalise uint8 images; batches of the `packed` pipeline already are."""
         images, labels = batch
         if images.dtype != torch.uint8:
             return batch
         self._statistics = self._statistics.to(images.device)  # moved once
-        images = normalize(images, *self._statistics)
-        if self.config.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, labels
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        side = self.config.data.image_size
+        return network_input(images, *self._statistics, side=side, memory_format=memory_format), labels
 
     def resolution(self) -> int:
         """Return the side in pixels of the next training batch of the `packed` pipeline."""
-        training = self.config.training
-        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
+        training, side = self.config.training, self.config.data.image_size
+        return resolution_at(self.progress(), training.resolutions or (side,), training.resolution_changes or ())
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
@@ -115,7 +114,8 @@ class CifarDataModule(LightningDataModule):
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self.resolution,
+            side=self.config.data.image_size,
+            resolution=self.resolution,
             channels_last=self.config.training.channels_last,
         )
 
@@ -130,7 +130,7 @@ class CifarDataModule(LightningDataModule):
             self.folder.images,
             files,
             labels,
-            transform=build_transform(self.config.augmentation) if training else None,
+            transform=build_transform(self.config.augmentation, side=self.info.image_size) if training else None,
             seed=self.config.training.seed,
         )
         return ImageLoader(
