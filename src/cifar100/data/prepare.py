@@ -246,7 +246,6 @@ def _import(found: Found, folder: DataFolder, *, image_size: int, skip_damaged: 
     if folder.is_sound():
         present = folder.info().describe()
         raise UserError(f"{root} holds {present}, not the images of {found.path}; choose another --root.")
-    announce_creation(root, what=str(found.path))
     with writing_alone(root):
         if not is_imported(root):  # another process may have finished it meanwhile
             begin_record(root)

@@ -233,7 +233,7 @@ def find_all(images: AuditedImages, view: NetworkView | None) -> list[Finding]:
 
 
 def audit_name(root: Path) -> str:
-    """Return `audit-` and the name of a data folder: the default folder of an audit, and the start of its runs' names."""
+    """Return `audit-` and the name of a data folder: the default folder of an audit, and how its runs' names begin."""
     name = re.sub(r"[^\w.-]", "_", root.resolve().name)
     return f"audit-{name[:60] or 'data'}"
 

@@ -52,8 +52,8 @@ def measure(
 ) -> dict[str, Estimate]:
     """Return every metric of logits, float (N, num_classes), and labels, int64 (N,).
 
-    The metrics of `cifar100.metrics` that say something with so many classes; `superclass_accuracy` if there are superclasses; and `precision`, `recall` and
-    `f1_score`, the means over the classes that have images.
+    The metrics of `cifar100.metrics` that say something with so many classes; `superclass_accuracy` if there are
+    superclasses; and `precision`, `recall` and `f1_score`, the means over the classes that have images.
     """
     predicted = logits.argmax(dim=1)
     metrics = METRICS | EVALUATION_METRICS

@@ -1,6 +1,7 @@
 """Out-of-sample probabilities of every training image: K networks, each trained without one fold.
 
-Each fold is an ordinary run, `logs/audit-<data folder>-fold<k>`: a finished one is used again, an interrupted one is resumed.
+Each fold is an ordinary run, `logs/audit-<data folder>-fold<k>`: a finished one is used again, an interrupted one is
+resumed.
 """
 
 from __future__ import annotations

@@ -48,9 +48,8 @@ def test_files_of_spreadsheets_are_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_columns_are_separated_by_commas_semicolons_or_tabs(separator: str, folder: Path) -> None:
-    rows = read_rows(
-        write(folder, f"file{separator}fine_label{separator}fine_name", separator.join(("a.png", "0", "x")))
-    )
+    lines = (separator.join(values) for values in (("file", "fine_label", "fine_name"), ("a.png", "0", "x")))
+    rows = read_rows(write(folder, *lines))
     assert [(row.file, row.fine_name) for row in rows] == [("a.png", "x")]
 
 

@@ -24,6 +24,7 @@ from cifar100.data.layouts.recognition import is_imported
 from cifar100.data.packed_arrays import ContentSums, remove_packed, write_labels, writing_images
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, writing_below
+from cifar100.foreign_text import printable
 from cifar100.long_steps import progress
 from cifar100.process.memory import bytes_text
 from cifar100.terminal import say, warn
@@ -31,7 +32,7 @@ from cifar100.terminal import say, warn
 _NUM_NAMED = 10
 """Damaged images that are named, one a line."""
 
-_HOW_TO_SKIP = "Leave out damaged images with --data.skip_damaged true (prepare: --skip-damaged)."
+_HOW_TO_SKIP = "To leave out all damaged images, give --data.skip_damaged true (prepare: --skip-damaged)."
 
 _PART_BYTES = 2**26
 """Of the images that are in memory at the same time."""
@@ -43,8 +44,8 @@ _LARGE_BYTES = 10**8
 def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bool = False) -> DatasetInfo:
     """List and read all images in `root`, and write packed arrays and `dataset.json`.
 
-    The images go to the disk part by part, so that memory does not grow with their number and size. The files get their
-    names when all are complete.
+    The images go to the disk part by part, so that memory does not grow with their number and size. The files get
+    their names when all are complete.
 
     Args:
         root: the data folder.
@@ -66,6 +67,7 @@ def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bo
         say(f"{root}: reading the images again without {len(damaged):,} that are damaged")
         info = _write(folder, listing.without(damaged.keys()), stamps, damaged, skip_damaged=False)
         _warn_of_damaged(root, damaged)
+    _warn_of_single_images(root, listing.without(damaged.keys()))
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
         if channels:
             say(f"{root}: {' and '.join(channels)} {found} over all training images, so normalised by 1")
@@ -203,6 +205,20 @@ def _describe(listing: Listing, sums: dict[Split, ContentSums], folder: DataFold
         mean=mean,
         std=std,
     )
+
+
+def _warn_of_single_images(root: Path, listing: Listing) -> None:
+    """Name the classes of which no image can be held out for validation."""
+    num_train = len(listing.rows["train"]) - listing.num_validation
+    counts = np.bincount(listing.labels("train")[:num_train], minlength=len(listing.class_names))
+    single = [listing.class_names[label] for label in np.flatnonzero(counts == 1)]
+    if single and not listing.num_validation:
+        names = ", ".join(printable(name, max_length=40) for name in single[:_NUM_NAMED])
+        names += ", ..." if len(single) > _NUM_NAMED else ""
+        warn(
+            f"{root}: {len(single):,} of {len(listing.class_names):,} classes have a single image, which stays in "
+            f"training, so that it is not validated: {names}"
+        )
 
 
 def _warn_of_damaged(root: Path, damaged: Mapping[str, str]) -> None:
