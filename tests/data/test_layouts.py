@@ -96,7 +96,7 @@ def test_every_layout_gives_the_same_images(
     files, labels = list_images(folder, "train", num_classes=2)
     packed, packed_labels = folder.load("train")
     assert labels.tolist() == packed_labels.tolist()
-    for file, image in zip(files, packed, strict=True):  # what the `images` pipeline reads
+    for file, image in zip(files, packed, strict=True):  # what `predict` reads
         np.testing.assert_array_equal(read_image(folder.images / file), image.transpose(1, 2, 0))
     assert image_files(folder, labels, split="train") == files
     assert every_image(root).files == files
@@ -130,7 +130,8 @@ def test_images_that_come_and_go_in_class_folders_are_noticed(
         assert (f"{root}: {expected} since preparation; preparing the data again\n" in said) if expected else not said
         ensure_unchanged(root)
         assert capsys.readouterr().out == ""
-    (root / "train/cat").rename(root / "train/kitten")
+    for part in ("train", "test"):
+        (root / part / "cat").rename(root / part / "kitten")
     assert ensure_unchanged(root).class_names == ("cow", "dog", "kitten")
 
 

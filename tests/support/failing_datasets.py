@@ -4,7 +4,7 @@ import errno
 
 import torch
 
-from cifar100.data.loading.dataset import ImageFileDataset
+from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.data.loading.image_loader import _BatchDataset
 
 
@@ -17,6 +17,6 @@ class Full(_BatchDataset):
         return super().__getitem__(keys)
 
 
-class Buggy(ImageFileDataset):
+class Buggy(CsvImageDataset):
     def __getitem__(self, key):
         raise RuntimeError("a bug")

@@ -9,10 +9,10 @@ import cv2
 import torch
 from torch import Tensor
 
-from cifar100.data.loading.dataset import ImageFileDataset
+from cifar100.data.loading.dataset import CsvImageDataset
 
 
-class ThreadCounts(ImageFileDataset):
+class ThreadCounts(CsvImageDataset):
     """Returns as a label how many threads OpenCV and torch would use in the process that reads it."""
 
     def __getitem__(self, key: Any) -> tuple[Tensor, int]:

@@ -22,7 +22,7 @@ from cifar100.data.folder.ownership import check_kinds, check_ours, remove_lefto
 from cifar100.data.folder.record import begin_record, write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
 from cifar100.data.layouts.importing import container, import_images, remove_import
-from cifar100.data.layouts.reading import read_skipped
+from cifar100.data.layouts.reading import read_listing, read_skipped
 from cifar100.data.layouts.recognition import Found, held_containers, is_imported
 from cifar100.data.mistyped import announce_creation
 from cifar100.data.official_copies import read_official
@@ -231,6 +231,8 @@ def _ensure_custom(folder: DataFolder, *, thorough: bool, skip_damaged: bool | N
     if present and changes is not None:
         _renew_record(folder, changes)
         return present
+    if changes is None:
+        read_listing(folder, with_skipped=True)  # refuses what is wrong before anything is written
     with writing_alone(folder.root):
         present, changes = unchanged()  # another process may have finished it meanwhile
         if present:

@@ -40,14 +40,16 @@ def images_of(
     *,
     split: Literal["test", "validation", "train"],
     data_root: Path | None = None,
+    most: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
-    """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
+    """Return images uint8 (N, 3, S, S), labels int64 (N,), and the description of the data that hold them.
 
     Args:
         trained: the network, or what is known of it.
         run: its run folder.
         split: `test`, or the run's own `validation` images, or the others of its training images: `train`.
         data_root: see `evaluate`.
+        most: maximum number of images; of more, as many random ones, always the same, are returned. None: all.
 
     Raises:
         UserError: the data are missing, have other classes, or differ from those of the run without `data_root`.
@@ -89,6 +91,8 @@ def images_of(
     if len(indices) == 0:
         instead = "; measure the test images with --split test" if present.num_test else ""
         raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
+    if most is not None and most < len(indices):
+        indices = np.random.Generator(np.random.PCG64(0)).permutation(indices)[:most]
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
 

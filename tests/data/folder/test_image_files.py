@@ -31,7 +31,7 @@ from cifar100.data.folder.image_files import (
     write_images,
 )
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.loading.dataset import ImageFileDataset
+from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.results.predict import classify
@@ -217,7 +217,7 @@ def test_all_who_read_an_image_get_the_pixels_that_pillow_computes(
     (tmp_path / "train.csv").write_text("file,fine_label\nimage.png,0\nother.png,1\n")
     prepare_custom(tmp_path)
     packed = DataFolder(tmp_path).load("train")[0][0]
-    from_file, _ = ImageFileDataset(tmp_path, ["image.png"], np.zeros(1, dtype=np.int64))[0]
+    from_file, _ = CsvImageDataset(tmp_path / "train.csv", tmp_path)[0]
     network = Echo()
     info = replace(make_folder(tmp_path / "small"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     trained = TrainedNetwork(

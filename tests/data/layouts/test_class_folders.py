@@ -95,7 +95,7 @@ def arrays_beside(root: Path) -> None:
 
 
 WRONG = {
-    loop: r"cat/again is a link to a folder that holds it; remove it",
+    loop: r"cat/again/cat is a link to a folder that holds it; remove it",
     loose: r"images in class folders and others beside them \(1.png\)",
     empty: r"folders without images \(documents\) among class folders",
     mixed_with_train: r"folders of images \(cat, dog\) beside train: it is unclear",

@@ -84,7 +84,7 @@ def test_each_split_has_its_table(folder: Path) -> None:
     listing = list_folder(folder)
     assert (listing.files("train"), listing.num_validation) == (["a.png", "b.png", "train/0001.jpg"], 1)
     write(folder, "file,label", "0001,cat", name="val.csv")
-    with pytest.raises(UserError, match="holds val.csv and valid.tsv; keep one of them"):
+    with pytest.raises(UserError, match=r"holds val\.csv and valid.tsv; keep one of them"):
         list_folder(folder)
 
 

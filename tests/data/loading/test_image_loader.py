@@ -15,8 +15,7 @@ from thread_counts import ThreadCounts
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.single_image import build_transform
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.layouts.reading import list_images
-from cifar100.data.loading.dataset import ImageFileDataset
+from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
@@ -30,9 +29,8 @@ def folder(tmp_path):
     return DataFolder(tmp_path)
 
 
-def make(folder, *, num_workers=0, kind=ImageFileDataset):
-    files, labels = list_images(folder, "train", num_classes=folder.info().num_classes)
-    dataset = kind(folder.images, files, labels, transform=build_transform(MISSION), seed=1)
+def make(folder, *, num_workers=0, kind=CsvImageDataset):
+    dataset = kind(folder.csv("train"), folder.images, transform=build_transform(MISSION), seed=1)
     sampler = EpochSampler(np.arange(60), batch_size=8, training=True, seed=1)
     return ImageLoader(dataset, sampler, num_workers=num_workers)
 

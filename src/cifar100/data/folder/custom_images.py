@@ -81,7 +81,10 @@ class _Damaged(Exception):  # noqa: N818  # not an error: the images are left ou
 def _write(
     folder: DataFolder, listing: Listing, stamps: Mapping[str, Stamp], damaged: dict[str, str], *, skip_damaged: bool
 ) -> DatasetInfo:
-    """Write the images of a listing. If some are damaged, add them to `damaged` and raise `_Damaged`, or refuse them."""
+    """Write the images of a listing. Raises `_Damaged` after all that are damaged were added to `damaged`.
+
+    skip_damaged: if not, the first damaged image is refused.
+    """
     root = folder.root
     _state_size(folder, sum(map(len, listing.rows.values())))
     with writing_below(root), _made(folder.packed):

@@ -57,7 +57,9 @@ def recognise(path: Path) -> Found:
             f"{path} holds {' and '.join(_SHOWN[kind] for kind in kinds)}: it is unclear which are meant; give a "
             "folder with one of them."
         )
-    if not kinds:
+    folders = [Path(entry.path) for entry in visible(path) if entry.is_dir()]
+    is_too_high = kinds == ["class folders"] and len(folders) == 1 and PARTS.get(folders[0].name.lower()) is None
+    if not kinds or (is_too_high and (has_table(folders[0]) or _kinds(folders[0]))):
         raise UserError(describe_unknown(path))
     return Found(kinds[0], path)
 
