@@ -48,7 +48,6 @@ LENGTHS = ("training.max_epochs", "training.max_minutes")
 RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 
 ADDED_LATER = (
-ADDED_LATER = (
     "data.exclude",
     "data.fold",
     "data.group_duplicates",
@@ -57,7 +56,6 @@ ADDED_LATER = (
     "data.sampler",
     "data.skip_damaged",
     "optimization.class_weights",
-)
 )
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 
