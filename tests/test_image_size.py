@@ -83,7 +83,7 @@ def test_sizes_are_prepared_beside_each_other_and_noticed_when_files_change(phot
 
 def test_a_damaged_image_leaves_nothing_behind(photographs: Path) -> None:
     (photographs / "train/7.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"train.csv, line 9: .*7\.png is not"):
+    with pytest.raises(UserError, match=r"train.csv line 9: .*7\.png is damaged"):
         commands.prepare(root=photographs, image_size=64)
     assert not (photographs / "packed").exists()
 
@@ -159,7 +159,10 @@ def test_a_run_is_evaluated_predicted_exported_and_reported_at_its_size(
         for prediction, expected in zip(commands.predict(source, files), probabilities, strict=True):
             by_name = {found.name: found.probability for found in prediction.classes}
             assert [by_name["red"], by_name["blue"]] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert commands.evaluate(exported.path, data_root=photographs).metrics["accuracy"].value == evaluation.metrics["accuracy"].value
+    assert (
+        commands.evaluate(exported.path, data_root=photographs).metrics["accuracy"].value
+        == evaluation.metrics["accuracy"].value
+    )
     assert commands.report("large").is_file()
 
 

@@ -13,13 +13,17 @@ from cifar100.cli.main import run_command_line
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [([], ("download", "dataset")), (["--source", "generated", "--root", "x"], ("generated", "x"))],
+    [
+        ([], ("download", "dataset", 32)),
+        (["--source", "generated", "--root", "x"], ("generated", "x", 32)),
+        (["--root", "x", "--image-size", "96"], ("download", "x", 96)),
+    ],
 )
 def test_prepare_passes_source_and_root(
-    arguments: list[str], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], expected: tuple[str, str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(commands, "prepare", lambda source, root: calls.append((source, root)))
+    calls: list[tuple[str, str, int]] = []
+    monkeypatch.setattr(commands, "prepare", lambda source, root, image_size: calls.append((source, root, image_size)))
     run_command_line(["prepare", *arguments])
     assert calls == [expected]
 
