@@ -83,7 +83,7 @@ def test_sizes_are_prepared_beside_each_other_and_noticed_when_files_change(phot
 
 def test_a_damaged_image_leaves_nothing_behind(photographs: Path) -> None:
     (photographs / "train/7.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"train.csv, line 9: .*7\.png is not"):
+    with pytest.raises(UserError, match=r"train.csv line 9: .*7\.png is damaged"):
         commands.prepare(root=photographs, image_size=64)
     assert not (photographs / "packed").exists()
 
