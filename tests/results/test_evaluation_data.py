@@ -153,7 +153,8 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
         root.touch()
     before = sorted(tmp_path.rglob("*"))
     message = r"holds no prepared data; give a prepared data folder, or a folder with a train"
-    with pytest.raises(UserError, match="is a file, expected a folder" if kind == "file" else message):
+    messages = {"file": "is a file, expected a folder", "pictures": "has the single class 'cat', expected at least two"}
+    with pytest.raises(UserError, match=messages.get(kind, message)):
         measured(run, root=root)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
-from cifar100.data.folder.layout import content_sha256
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.models import NetworkSource
@@ -55,9 +55,10 @@ class Measurement:
         return self.metrics["accuracy"].interval
 
     @property
-    def top5(self) -> float:
-        """The top-5 accuracy, 0 to 1."""
-        return self.metrics["top5_accuracy"].value
+    def top5(self) -> float | None:
+        """The top-5 accuracy, 0 to 1; None with fewer than six classes, for which it would be 1."""
+        figure = self.metrics.get("top5_accuracy")
+        return None if figure is None else figure.value
 
     @property
     def loss(self) -> float:

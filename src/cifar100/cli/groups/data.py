@@ -14,13 +14,30 @@ def _add_prepare_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source",
         default="download",
-        help="`download`, `generated` (Shapes-100), or the path of an official folder or archive (default: download)",
+        help="`download`, `generated` (Shapes-100), or the path of labelled images: class folders, a folder with a "
+        "train.csv, parquet, .npz, or an official folder or archive (default: download)",
     )
-    parser.add_argument("--root", default="dataset", help="folder to write to (default: dataset)")
+    parser.add_argument(
+        "--root",
+        default="dataset",
+        help="folder to write to, or a folder of labelled images, which is prepared in place (default: dataset)",
+    )
+    parser.add_argument(
+        "--skip-damaged",
+        action="store_true",
+        help="leave out images that cannot be read; skipped_images.csv lists them",
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=32,
+        metavar="PIXELS",
+        help="side to which custom images are scaled, as in --data.image_size (default: 32)",
+    )
 
 
 def _prepare(options: Namespace) -> None:
-    commands.prepare(options.source, options.root)
+    commands.prepare(options.source, options.root, image_size=options.image_size, skip_damaged=options.skip_damaged)
 
 
 def _add_info_options(parser: ArgumentParser) -> None:
