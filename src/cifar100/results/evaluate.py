@@ -154,7 +154,7 @@ def evaluate(
     )
     if flip_tta:
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
-        mean = (logits + all_logits(trained, pixels.flip(3))) / 2
+        mean = (logits + all_logits(trained, pixels, mirrored=True)) / 2
         evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
     earlier = _earlier_robustness(run, evaluation)
     robustness = prepared.measure(logits.argmax(dim=1).numpy(), lambda others: _predicted(trained, others))
@@ -215,12 +215,16 @@ def describe(
     )
 
 
-def all_logits(trained: TrainedNetwork, images: Tensor, *, doing: str = "evaluating") -> Tensor:
-    """Return the logits of images, uint8 (N, 3, 32, 32): float32 (N, num_classes) on the CPU. Shows progress."""
+def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = False, doing: str = "evaluating") -> Tensor:
+    """Return the logits of images, uint8 (N, 3, S, S): float32 (N, num_classes) on the CPU. Shows progress.
+
+    mirrored: of their mirror images, batch by batch, because the images may take more than the memory.
+    """
     target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
     shown = track(starts, doing, console=target, transient=True, disable=not target.is_terminal)
-    return torch.cat([trained.logits(images[start : start + BATCH_SIZE]).cpu() for start in shown])
+    batches = (images[start : start + BATCH_SIZE] for start in shown)
+    return torch.cat([trained.logits(batch.flip(3) if mirrored else batch).cpu() for batch in batches])
 
 
 def _predicted(trained: TrainedNetwork, images: NDArray[np.uint8]) -> NDArray[np.int64]:

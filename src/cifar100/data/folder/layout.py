@@ -193,6 +193,11 @@ class DataFolder:
         """Return whether preparation has finished. It writes `dataset.json` last."""
         return self.info_file.is_file()
 
+    def prepared_sizes(self) -> list[int]:
+        """Return the sides in pixels at which images are prepared here, ascending."""
+        others = [int(place.parent.name) for place in self.root.glob(f"packed/[0-9]*/{INFO}") if self.is_custom()]
+        return sorted([*others, *([IMAGE_SIDE] if (self.root / INFO).is_file() else [])])
+
     def info(self) -> DatasetInfo:
         """Read `dataset.json`.
 
