@@ -22,8 +22,9 @@ def find_custom(source: str, root: Path) -> Found | None:
     if source in NAMED_SOURCES:
         return recognise(root) if source == "download" and held_containers(root) else None
     path = user_path(source)
-    if not path.exists() and DataFolder(root).is_custom():
-        return None  # the images that came from there are here
+    folder = DataFolder(root)
+    if not path.exists() and (folder.is_custom() or folder.is_sound()):
+        return None  # what came from there is here
     found = recognise(path)
     is_here = found.path.resolve() == root.resolve() and found.kind in ("table", "class folders")
     return None if found.kind == "release" or is_here else found

@@ -42,7 +42,6 @@ _NAME_OF_SOURCE = {"download": "CIFAR-100", "generated": "Shapes-100"}
 def prepare(*, source: str, root: Path, image_size: int = IMAGE_SIDE, skip_damaged: bool = False) -> DatasetInfo:
     """Fetch and verify a data set and write it below `root`; prepare custom data that lie in `root` in place.
 
-
     Running it again is safe: a complete folder is verified and kept, an incomplete one is written again.
 
     Args:
