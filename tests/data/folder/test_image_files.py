@@ -34,7 +34,7 @@ from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
-from cifar100.results.predict import classify
+from cifar100.results.prediction.stream import classify
 from cifar100.runs.trained_network import TrainedNetwork
 
 ORIENTATION = 0x0112

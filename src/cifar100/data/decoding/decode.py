@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
-from cifar100.data.decoding.pictures import MANY_PIXELS, ROW_BYTES, Picture, open_picture
+from cifar100.data.decoding.pictures import MANY_PIXELS, ROW_BYTES, OpenedPicture, Picture, open_picture
 
 IMAGE_SIDE = 32
 
@@ -46,14 +46,22 @@ def decode_image(content: bytes, memory: Memory) -> NDArray[np.uint8]:
         Exception: the file is damaged; Pillow raises almost anything.
     """
     try:
-        return np.array(_decode(content, memory))
+        return np.array(_fitted(open_picture(content), memory))
     except Image.DecompressionBombError as error:  # TIFF and GIF have Pillow's own limit
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS // 2)
         raise ImageError(f"has more than {most:,} pixels; scale it down") from error
 
 
-def _decode(content: bytes, memory: Memory) -> Image.Image:
-    picture = open_picture(content)
+def convert_image(image: Image.Image, memory: Memory) -> NDArray[np.uint8]:
+    """Return an image that Pillow has opened as `decode_image` returns that of a file.
+
+    Raises:
+        ImageError, Exception: as `decode_image`.
+    """
+    return np.array(_fitted(OpenedPicture(image), memory))
+
+
+def _fitted(picture: Picture, memory: Memory) -> Image.Image:
     needed = int(picture.memory) + _memory_of_conversion(*picture.size)
     if picture.num_pixels > MAX_PIXELS or needed > memory.total:
         raise ImageError(
