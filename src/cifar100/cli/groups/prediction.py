@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ from cifar100.terminal import is_terminal, say, show, write_data
 if TYPE_CHECKING:
     from cifar100.results.prediction.stream import Prediction
     from cifar100.results.prediction.writing import Format
+
+FEW = 256
+"""Up to this many images no progress is shown: they are one batch."""
 
 NOBODY_READS = 141
 """The exit status of a program that SIGPIPE ends."""
@@ -73,9 +77,8 @@ def _predict(options: Namespace) -> None:
         calibrated=options.calibrated,
         errors="keep",
     )
-    counts = {"read": 0, "failed": 0}
-    total = stream.total or 0
-    is_short = total <= _FEW or (output is None and is_terminal(sys.stdout))
+    total, counts = stream.total or 0, Counter[str]()
+    is_short = total <= FEW or (output is None and is_terminal(sys.stdout))
     with progress("predicting", total=total, silent=is_short) as advance:
         predictions = _counted(stream, counts, advance)
         if format is None:
@@ -91,10 +94,6 @@ def _predict(options: Namespace) -> None:
         raise Incomplete(
             f"{counts['failed']:,} of {total:,} images could not be read; the output says why, each in its line."
         )
-
-
-_FEW = 256
-"""Up to this many images no progress is shown: they are one batch."""
 
 
 def _format(options: Namespace, output: Path | None) -> Format | None:
@@ -120,10 +119,10 @@ def _format(options: Namespace, output: Path | None) -> Format | None:
 
 
 def _counted(
-    predictions: Iterable[Prediction], counts: dict[str, int], advance: Callable[[int], None]
+    predictions: Iterable[Prediction], counts: Counter[str], advance: Callable[[int], None]
 ) -> Iterator[Prediction]:
     for prediction in predictions:
-        counts["read" if prediction.error is None else "failed"] += 1
+        counts["failed"] += prediction.error is not None
         yield prediction
         advance(1)
 
