@@ -52,7 +52,7 @@ def test_a_folder_stands_for_the_images_below_it(capsys: pytest.CaptureFixture[s
     expected = ["photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/ß [1].tiff"]
     assert names("photos") == names(["photos/"]) == names(Path("photos")) == expected
     warning = (
-        "cifar100: photos: 3 files are left out, because their names are not those of images "
+        "cifar100: photos: 3 files are left out: their names are not of a supported image format "
         "(.txt 1, .heic 1, no suffix 1).\n"
     )
     found = capsys.readouterr().err.splitlines(keepends=True)
@@ -92,7 +92,7 @@ def test_nothing_to_classify_is_found_at_once() -> None:
     Path("texts/a.txt").touch()
     with pytest.raises(UserError, match=r"empty holds no image files, expected names that end with .avif, .bmp"):
         names("empty")
-    with pytest.raises(UserError, match=r"texts holds no image files of 1 files \(.txt 1\), expected"):
+    with pytest.raises(UserError, match=r"texts holds no image files among 1 file \(.txt 1\), expected"):
         names(["photos", "texts"])
     with pytest.raises(UserError, match="images is an empty list; give at least one image"):
         names([])

@@ -91,9 +91,8 @@ def _predict(options: Namespace) -> None:
                 for line in found:
                     write(encoded(line))
     if counts["failed"]:
-        raise Incomplete(
-            f"{counts['failed']:,} of {total:,} images could not be read; the output says why, each in its line."
-        )
+        count = f"{counts['failed']:,} of {total:,} image{'s' * (total > 1)}"
+        raise Incomplete(f"{count} could not be read; the output says why, each in its line.")
 
 
 def _format(options: Namespace, output: Path | None) -> Format | None:

@@ -117,14 +117,16 @@ def _below(folder: str) -> list[str]:
     others: Counter[str] = Counter()
     _collect(folder, found, others, above=set())
     kinds = ", ".join(f"{printable(suffix, max_length=20)} {count:,}" for suffix, count in others.most_common(5))
+    count = others.total()
     if not found:
-        there = f" of {others.total():,} files ({kinds})" if others else ""
+        there = f" among {count:,} file{'s' * (count > 1)} ({kinds})" if others else ""
         raise UserError(
             f"{folder} holds no image files{there}, expected names that end with {', '.join(sorted(SUFFIXES))}; give "
             "another folder, or the files by name."
         )
     if others:
-        warn(f"{folder}: {others.total():,} files are left out, because their names are not those of images ({kinds}).")
+        what = f"{count:,} files are left out: their names are" if count > 1 else "1 file is left out: its name is"
+        warn(f"{folder}: {what} not of a supported image format ({kinds}).")
     return found
 
 
