@@ -6,7 +6,9 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -115,17 +117,36 @@ def read_ahead(
 
     threads: the default is one for each processor, at most `MAX_THREADS`.
     """
-    pool = ThreadPoolExecutor(threads or min(MAX_THREADS, usable_processors()))
+    tasks: SimpleQueue[tuple[Future[Result], Item] | None] = SimpleQueue()
     waiting: deque[Future[Result]] = deque()
+    number = threads or min(MAX_THREADS, usable_processors())
+    for _ in range(number):
+        # Daemon threads, not those of an executor: the program must not wait at its end for a slow server.
+        Thread(target=_work, args=(read, tasks), name="reads images", daemon=True).start()
     try:
         for item in items:
-            waiting.append(pool.submit(read, item))
+            waiting.append(Future())
+            tasks.put((waiting[-1], item))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for future in waiting:
+            future.cancel()
+        for _ in range(number):
+            tasks.put(None)
+
+
+def _work(read: Callable[[Item], Result], tasks: SimpleQueue[tuple[Future[Result], Item] | None]) -> None:
+    while (task := tasks.get()) is not None:
+        future, item = task
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(read(item))
+        except BaseException as error:  # raised again in the caller's thread
+            future.set_exception(error)
 
 
 def in_batches(items: Iterable[Item]) -> Iterator[list[Item]]:

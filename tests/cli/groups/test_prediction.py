@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,3 +201,23 @@ def test_an_image_on_standard_input(program: list[str], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)
     assert (found["image"], found["classes"][0]["name"]) == ("-", "blue")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_signal_does_not_wait_for_a_server(program: list[str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts, and says nothing
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/a.png"
+        started = subprocess.Popen(
+            [*program, url, "--output", str(tmp_path / "out.csv")],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "NO_PROXY": "*"},
+        )
+        connection, _ = server.accept()
+        with connection:
+            started.send_signal(signal.SIGINT)
+            _, errors = started.communicate(timeout=10)
+    assert started.returncode == 130
+    assert errors == "cifar100: interrupted.\n"
+    assert not list(tmp_path.glob("*.csv*"))
+    assert not list(tmp_path.glob(".*partial"))
