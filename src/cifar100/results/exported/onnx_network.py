@@ -57,12 +57,12 @@ class ExportedNetwork:
 
     def probabilities(self, images: GivenImages) -> NDArray[np.float32]:
         """Return the probabilities of images, float32 (N, num_classes), as an array."""
-        return np.concatenate(
-            [np.zeros((0, self.info.num_classes), np.float32), *map(self._run, pixel_batches(images))]
-        )
+        return np.concatenate([np.zeros((0, self.info.num_classes), np.float32), *map(self.run, pixel_batches(images))])
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """images: uint8 (N, 3, H, W), RGB. Returns the probabilities, float32 (N, num_classes).
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the graph, which resizes by itself, on one batch.
+
+        images: uint8 (N, 3, H, W), RGB. Returns the probabilities, float32 (N, num_classes).
 
         Raises:
             UserError: the file computes something else.

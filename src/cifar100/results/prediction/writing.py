@@ -21,7 +21,7 @@ Format = Literal["csv", "json"]
 
 
 _STARTS = (b"image,class,probability", b'[\n{"image": ')
-"""Of what this module writes."""
+"""The first bytes of a file of predictions."""
 
 
 def check_replaceable(path: Path) -> None:
