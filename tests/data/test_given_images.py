@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ import torch
 from PIL import Image
 
 from cifar100.data import given_images
-from cifar100.data.folder.image_files import read_image
-from cifar100.data.given_images import named_images, pixel_batches, read_ahead, read_given
+from cifar100.data.folder import image_files
+from cifar100.data.given_images import named_images, read_ahead
 from cifar100.errors import UserError
+
+read_image = partial(image_files.read_image, side=32)
+read_given = partial(given_images.read_given, side=32)
+pixel_batches = partial(given_images.pixel_batches, side=32)
 
 SCENE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -75,6 +80,18 @@ def test_a_batch_of_the_networks_size_stays_as_it_is(as_tensor: bool, monkeypatc
         batches = list(pixel_batches(torch.from_numpy(given.copy()) if as_tensor else given))
         assert [len(batch) for batch in batches] == [4, 4, 2]
         assert np.array_equal(np.concatenate(batches), images)
+
+
+@pytest.mark.parametrize("side", [16, 64])
+def test_images_are_scaled_to_the_size_of_the_network(side: int, tmp_path: Path) -> None:
+    path = file_of(Image.fromarray(SCENE), tmp_path / "image.png")
+    expected = image_files.read_image(path, side=side).transpose(2, 0, 1)
+    assert expected.shape == (3, side, side)
+    for given in (path, path.read_bytes(), Image.fromarray(SCENE), SCENE, expected):
+        (batch,) = given_images.pixel_batches(given, side=side)
+        assert np.array_equal(batch[0], expected)
+    (batch,) = given_images.pixel_batches(np.stack([expected] * 2), side=side)
+    assert np.array_equal(batch[1], expected)
 
 
 def test_images_of_many_kinds_keep_their_order_and_names(tmp_path: Path) -> None:

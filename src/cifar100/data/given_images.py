@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.image_files import read_content, read_image, read_opened
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -61,37 +60,39 @@ def named_images(images: Any) -> Iterator[tuple[str, Any]]:
         yield (os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"images[{place}]"), image
 
 
-def read_given(name: str, image: Any) -> NDArray[np.uint8]:
-    """Return the pixels of an image as `read_image` does, uint8 (32, 32, 3).
+def read_given(name: str, image: Any, *, side: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image as `read_image` does, uint8 (side, side, 3).
 
     Raises:
         UserError: it cannot be read, or is of another kind; begins with `name`.
     """
     if isinstance(image, (str, os.PathLike)):
-        return read_image(user_path(image))
+        return read_image(user_path(image), side=side)
     if isinstance(image, bytes):
-        return read_content(image, name)
+        return read_content(image, name, side=side)
     if isinstance(image, Image.Image):
-        return read_opened(image, name)
+        return read_opened(image, name, side=side)
     pixels = _rgb_last(image, name, ndim=3)
-    if pixels.shape[:2] == (IMAGE_SIDE, IMAGE_SIDE):
+    if pixels.shape[:2] == (side, side):
         return pixels
-    return read_opened(Image.fromarray(np.ascontiguousarray(pixels)), name)
+    return read_opened(Image.fromarray(np.ascontiguousarray(pixels)), name, side=side)
 
 
-def pixel_batches(images: Any) -> Iterator[NDArray[np.uint8]]:
-    """Yield images of `GivenImages` in order as batches, uint8 (n, 3, 32, 32), with n up to `BATCH_SIZE`.
+def pixel_batches(images: Any, *, side: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield images of `GivenImages` in order as batches, uint8 (n, 3, side, side), with n up to `BATCH_SIZE`.
 
     Threads read later images while the caller works on a batch.
 
     Raises:
         UserError: an image cannot be read, or is of another kind; names it.
     """
-    if is_batch(images):
+    if is_batch(images, side):
         pixels = _array(images)
         yield from (pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE))
         return
-    for batch in in_batches(read_ahead(lambda item: read_given(*item), named_images(images), ahead=ahead(images))):
+    for batch in in_batches(
+        read_ahead(lambda item: read_given(*item, side=side), named_images(images), ahead=ahead(images))
+    ):
         yield stack(batch)
 
 
@@ -100,9 +101,9 @@ def ahead(images: Any) -> int:
     return 2 * BATCH_SIZE if isinstance(images, (list, tuple)) else 2 * MAX_THREADS
 
 
-def is_batch(images: Any) -> bool:
-    """Return whether this is an array or a tensor that a network takes as it is, uint8 (N, 3, 32, 32)."""
-    return _dtype(images) == "uint8" and tuple(images.shape[1:]) == (3, IMAGE_SIDE, IMAGE_SIDE)
+def is_batch(images: Any, side: int) -> bool:
+    """Return whether this is an array or a tensor that a network takes as it is, uint8 (N, 3, side, side)."""
+    return _dtype(images) == "uint8" and tuple(images.shape[1:]) == (3, side, side)
 
 
 def stack(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.given_images import BATCH_SIZE, GivenImages, is_batch, pixel_batches
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import network_input
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
@@ -30,7 +30,8 @@ class TrainedNetwork:
     """A network with the weights of a checkpoint, in evaluation mode on the best device. Call it with images.
 
     It takes and returns what `load_model` says. Threads may call it at the same time if its network only computes, as
-    all networks of this program.
+    all networks of this program. Images are scaled to
+    `info.image_size`, S, 32 for CIFAR-100, then as in training to `data.image_size`.
     """
 
     network: nn.Module
@@ -67,7 +68,7 @@ class TrainedNetwork:
         """
         if not isinstance(images, Tensor):
             return self.probabilities(images)
-        if not is_batch(images):
+        if not is_batch(images, self.info.image_size):
             return torch.from_numpy(self.probabilities(images)).to(images.device)
         batches = [self._softmax(batch).to(images.device) for batch in torch.split(images, BATCH_SIZE)]
         return torch.cat(batches)
@@ -75,7 +76,8 @@ class TrainedNetwork:
     def probabilities(self, images: GivenImages) -> NDArray[np.float32]:
         """Return the probabilities of images, float32 (N, num_classes), as an array."""
         found = [np.zeros((0, self.info.num_classes), np.float32)]
-        found += [self._softmax(torch.from_numpy(batch)).cpu().numpy() for batch in pixel_batches(images)]
+        batches = pixel_batches(images, side=self.info.image_size)
+        found += [self._softmax(torch.from_numpy(batch)).cpu().numpy() for batch in batches]
         return np.concatenate(found)
 
     def _softmax(self, images: Tensor) -> Tensor:
@@ -110,15 +112,17 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns float32 (N, num_classes) on the network's device."""
         logits: Tensor = self.network(self.normalized(images))
         return logits.float()
 
     def normalized(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
-        batch = normalize(images.to(self.device), mean, std)
-        return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
+        as_stored = images.shape[2:] == (self.info.image_size, self.info.image_size)
+        side = self.config.data.image_size if as_stored else None
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        return network_input(images.to(self.device), mean, std, side=side, memory_format=memory_format)
 
 
 def load_trained(

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder import image_files
 from cifar100.data.sources import web
 from cifar100.errors import UserError
 from cifar100.results.prediction import inputs
-from cifar100.results.prediction.inputs import NamedFiles, find_images, read_found, wait_for_servers
+from cifar100.results.prediction.inputs import NamedFiles, find_images, wait_for_servers
+
+read_image = partial(image_files.read_image, side=32)
+read_found = partial(inputs.read_found, side=32)
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +53,9 @@ def names(images: Any) -> list[str]:
 
 
 def test_a_folder_stands_for_the_images_below_it(capsys: pytest.CaptureFixture[str]) -> None:
-    expected = ["photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/ß [1].tiff"]
+    expected = ["photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/raw.heic", "photos/ß [1].tiff"]
     assert names("photos") == names(["photos/"]) == names(Path("photos")) == expected
-    warning = (
-        "cifar100: photos: 3 files are left out: their names are not of a supported image format "
-        "(.txt 1, .heic 1, no suffix 1).\n"
-    )
+    warning = "cifar100: photos: 2 files are left out: their names are not those of images (.txt 1, no suffix 1).\n"
     found = capsys.readouterr().err.splitlines(keepends=True)
     assert len(found) == 3
     assert sorted(found[0].partition("(")[2]) == sorted(warning.partition("(")[2])
@@ -70,7 +71,7 @@ def test_links_are_followed_but_not_in_circles(folder: Path) -> None:
     Path("photos/itself.png").symlink_to("itself.png")
     assert names("photos") == [
         *("photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/deep/outside/x.png"),
-        *("photos/itself.png", "photos/ß [1].tiff"),
+        *("photos/itself.png", "photos/raw.heic", "photos/ß [1].tiff"),
     ]
 
 
@@ -90,7 +91,7 @@ def test_nothing_to_classify_is_found_at_once() -> None:
     Path("empty").mkdir()
     Path("texts").mkdir()
     Path("texts/a.txt").touch()
-    with pytest.raises(UserError, match=r"empty holds no image files, expected names that end with .avif, .bmp"):
+    with pytest.raises(UserError, match=r"empty holds no image files, expected names that end with .apng, .avif"):
         names("empty")
     with pytest.raises(UserError, match=r"texts holds no image files among 1 file \(.txt 1\), expected"):
         names(["photos", "texts"])
@@ -130,8 +131,8 @@ def test_an_iterator_is_taken_one_by_one() -> None:
 
     found = find_images(endless())
     assert not isinstance(found, NamedFiles)
-    assert [next(found)[0] for _ in range(6)] == [
-        *("photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/ß [1].tiff"),
+    assert [next(found)[0] for _ in range(7)] == [
+        *("photos/a.png", "photos/b.JPG", "photos/deep/er/c.webp", "photos/raw.heic", "photos/ß [1].tiff"),
         *("images[1]", "images[2]"),
     ]
 

@@ -11,12 +11,6 @@ SUPPORTED = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 Not JPEG 2000: OpenJPEG's memory depends on its tiles and components. Not ICO, PSD and ICNS: they hold other files.
 """
 
-SUFFIXES = {
-    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
-    *(".tif", ".tiff", ".webp"),
-}
-"""Of the names of image files in these formats, in lower case."""
-
 CONVERT = "convert it to PNG or JPEG, or leave it out"
 
 _STARTS = {

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.decoding.formats import SUFFIXES
 from cifar100.data.folder.image_files import MAX_FILE_BYTES, read_content
 from cifar100.data.given_images import GivenImages, named_images, read_given
+from cifar100.data.layouts.files_below import IMAGE_SUFFIXES, is_ignored, natural
 from cifar100.data.sources.web import ServerError, fetch
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -26,9 +26,6 @@ STANDARD_INPUT = "-"
 
 MAX_URL_BYTES = 64 * 2**20
 """Of an image from a URL; a photograph of 100 megapixels has 40 MB."""
-
-_NO_IMAGES = {"thumbs.db", "desktop.ini", "__macosx"}
-"""What systems add to folders, besides hidden files."""
 
 
 class _Url(str):
@@ -46,7 +43,7 @@ class NamedFiles(list[str]):
 def find_images(images: GivenImages) -> NamedFiles | Iterator[tuple[str, Any]]:
     """Return what `read_found` reads: a list if all images are named by text or paths, else an iterator.
 
-    A folder stands for the image files below it, without hidden ones, in the order of their names. A glob stands for
+    A folder stands for the image files below it, without hidden ones, in natural order. A glob stands for
     the files and folders that it matches, with `**` for any folders. `http://` and `https://` begin a URL. `-` is the
     content of an image file on standard input.
 
@@ -75,17 +72,17 @@ def _one_by_one(images: GivenImages) -> Iterator[tuple[str, Any]]:
         yield from ((found if isinstance(found, str) else name, found) for found in _found(image))
 
 
-def read_found(name: str, image: Any) -> NDArray[np.uint8]:
-    """Return the pixels of an image that was found, uint8 (32, 32, 3).
+def read_found(name: str, image: Any, *, side: int) -> NDArray[np.uint8]:
+    """Return the pixels of an image that was found, uint8 (side, side, 3).
 
     Raises:
         UserError: it cannot be read; begins with its name.
     """
     if isinstance(image, _Url):
-        return read_content(_content_of_url(image), image)
+        return read_content(_content_of_url(image), image, side=side)
     if isinstance(image, _StandardInput):
-        return read_content(_standard_input(), "standard input")
-    return read_given(name, image)
+        return read_content(_standard_input(), "standard input", side=side)
+    return read_given(name, image, side=side)
 
 
 def _found(image: Any) -> Iterable[Any]:
@@ -121,19 +118,19 @@ def _below(folder: str) -> list[str]:
     if not found:
         there = f" among {count:,} file{'s' * (count > 1)} ({kinds})" if others else ""
         raise UserError(
-            f"{folder} holds no image files{there}, expected names that end with {', '.join(sorted(SUFFIXES))}; give "
+            f"{folder} holds no image files{there}, expected names that end with {', '.join(sorted(IMAGE_SUFFIXES))}; give "
             "another folder, or the files by name."
         )
     if others:
         what = f"{count:,} files are left out: their names are" if count > 1 else "1 file is left out: its name is"
-        warn(f"{folder}: {what} not of a supported image format ({kinds}).")
+        warn(f"{folder}: {what} not those of images ({kinds}).")
     return found
 
 
 def _collect(folder: str, found: list[str], others: Counter[str], *, above: set[tuple[int, int]]) -> None:
     """Append the image files of a folder, and count the others. `above`: the folders around it, for links to them."""
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
         status = Path(folder).stat()
     except OSError:
         found.append(folder)  # reading it says why
@@ -141,11 +138,11 @@ def _collect(folder: str, found: list[str], others: Counter[str], *, above: set[
     place = (status.st_dev, status.st_ino)
     for entry in entries if place not in above else ():
         suffix = Path(entry.name).suffix.lower()
-        if entry.name.startswith(".") or entry.name.lower() in _NO_IMAGES:
+        if is_ignored(entry.name):
             continue
         if Path(entry.path).is_dir():  # unlike `entry.is_dir`, not an error for a link that leads to itself
             _collect(entry.path, found, others, above=above | {place})
-        elif suffix in SUFFIXES:
+        elif suffix in IMAGE_SUFFIXES:
             found.append(entry.path)
         else:
             others[suffix or "no suffix"] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,10 +25,10 @@ class Classifier(Protocol):
 
     @property
     def info(self) -> DatasetInfo:
-        """The description of the training data."""
+        """The description of the training data; S is its `image_size`."""
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """images: uint8 (N, 3, 32, 32). Returns the probabilities (N, num_classes)."""
+        """images: uint8 (N, 3, S, S). Returns the probabilities (N, num_classes)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,12 @@ class PredictionStream(Iterator[Prediction]):
         return next(self._predictions)
 
     def _classify(self, classifier: Classifier, images: NamedFiles | Iterator[tuple[str, Any]]) -> Iterator[Prediction]:
+        read = partial(_read, side=self.info.image_size)
         if isinstance(images, NamedFiles):
             threads = MAX_THREADS if wait_for_servers(images) else None
-            results = read_ahead(_read, ((name, name) for name in images), ahead=2 * BATCH_SIZE, threads=threads)
+            results = read_ahead(read, ((name, name) for name in images), ahead=2 * BATCH_SIZE, threads=threads)
         else:
-            results = read_ahead(_read, images, ahead=2 * MAX_THREADS)
+            results = read_ahead(read, images, ahead=2 * MAX_THREADS)
         for batch in in_batches(results):
             pixels = [found for _, found in batch if not isinstance(found, UserError)]
             rows = iter(classifier.probabilities(stack(pixels)) if pixels else ())
@@ -135,9 +137,9 @@ class PredictionStream(Iterator[Prediction]):
         return Prediction(image=name, classes=classes, probabilities=every)
 
 
-def _read(item: tuple[str, Any]) -> tuple[str, NDArray[np.uint8] | UserError]:
+def _read(item: tuple[str, Any], *, side: int) -> tuple[str, NDArray[np.uint8] | UserError]:
     try:
-        return item[0], read_found(*item)
+        return item[0], read_found(*item, side=side)
     except UserError as error:
         return item[0], error
 
