@@ -57,7 +57,8 @@ class ExportedNetwork:
 
     def probabilities(self, images: GivenImages) -> NDArray[np.float32]:
         """Return the probabilities of images, float32 (N, num_classes), as an array."""
-        return np.concatenate([np.zeros((0, self.info.num_classes), np.float32), *map(self.run, pixel_batches(images))])
+        batches = pixel_batches(images, side=self.info.image_size)
+        return np.concatenate([np.zeros((0, self.info.num_classes), np.float32), *map(self.run, batches)])
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Run the graph, which resizes by itself, on one batch.

@@ -117,9 +117,10 @@ def _below(folder: str) -> list[str]:
     count = others.total()
     if not found:
         there = f" among {count:,} file{'s' * (count > 1)} ({kinds})" if others else ""
+        expected = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(
-            f"{folder} holds no image files{there}, expected names that end with {', '.join(sorted(IMAGE_SUFFIXES))}; give "
-            "another folder, or the files by name."
+            f"{folder} holds no image files{there}, expected names that end with {expected}; give another folder, or "
+            "the files by name."
         )
     if others:
         what = f"{count:,} files are left out: their names are" if count > 1 else "1 file is left out: its name is"
