@@ -12,7 +12,7 @@ from custom_folder import make_custom
 from photographs import photographs
 from PIL import Image
 from torch import nn
-from trained_networks import write_run
+from trained_networks import ColourNetwork, write_run
 
 from cifar100 import commands
 from cifar100.data.folder.custom_images import prepare_custom
@@ -122,6 +122,15 @@ def test_a_network_without_features_still_finds_duplicates_by_hash(folder: Path)
     features = look(load_trained(make_run(folder), "best"), photographs(3))[1]
     assert features is not None
     assert len(features) == 3
+
+
+def test_an_audit_is_not_written_between_the_files_of_a_run(folder: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a run", ColourNetwork(6))
+    with pytest.raises(
+        UserError, match=r"a run is the folder of a run; give another, such as --out '.*/a run/audit'\."
+    ):
+        commands.audit(folder, out=run.path)
+    assert not list(run.path.glob("audit*"))
 
 
 def test_verdicts_are_never_overwritten(folder: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cifar100 import __version__
 from cifar100.cli.command import Command, Parser
 from cifar100.cli.completion import INSTALLATION, completion_script
-from cifar100.cli.groups import audit, comparison, data, export, results, training
+from cifar100.cli.groups import audit, comparison, data, export, prediction, results, training
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero
@@ -28,7 +28,8 @@ def _completion(options: Namespace) -> None:
         say(line)
 
 
-_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS | export.COMMANDS
+_GROUPS = (data, training, results, prediction, comparison, audit, export)
+_BY_NAME = {name: command for group in _GROUPS for name, command in group.COMMANDS.items()}
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
@@ -43,8 +44,9 @@ COMMANDS: dict[str, Command] = {
 def main() -> None:
     """Run the command line and exit; a bug keeps its traceback.
 
-    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM; 129: the terminal was closed.
-    `cifar100.__main__` handles the last three.
+    0: done; 2: a user's mistake; 3: the training diverged; 4: `predict` could not read every image; 130: Ctrl-C; 143:
+    SIGTERM; 129: the terminal was closed; 141: nobody reads the data of `predict` any more. `cifar100.__main__` handles
+    130, 143 and 129.
     """
     with unfailing_streams():
         try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from cifar100.commands.data import apply_audit, audit, prepare
 from cifar100.commands.listing import info, list_models, list_recipes, list_runs
-from cifar100.commands.results import compare, evaluate, export, load_model, predict, report
+from cifar100.commands.prediction import load_model, predict, predict_stream
+from cifar100.commands.results import compare, evaluate, export, report
 from cifar100.commands.training import find_lr, train
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "list_runs",
     "load_model",
     "predict",
+    "predict_stream",
     "prepare",
     "report",
     "train",

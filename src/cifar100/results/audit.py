@@ -29,6 +29,7 @@ from cifar100.data.audit.table import check_classes_remain, read_table, rejected
 from cifar100.data.folder.csv_labels import records
 from cifar100.data.folder.layout import IMAGE_SIDE, read_info
 from cifar100.data.folder.splits import load_split
+from cifar100.data.given_images import BATCH_SIZE
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
 from cifar100.foreign_text import printable
@@ -36,7 +37,7 @@ from cifar100.long_steps import progress
 from cifar100.models import NetworkSource
 from cifar100.results.evaluation_data import check_same_training_images, every_image
 from cifar100.runs.folder import RunFolder
-from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork, load_trained
+from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 TABLE, PAGE = "audit.csv", "audit.html"
 
@@ -239,11 +240,13 @@ def audit_name(root: Path) -> str:
 
 
 def check_out(out: Path) -> None:
-    """Refuse to overwrite the work of a person.
+    """Refuse to write into a run, or to overwrite the work of a person.
 
     Raises:
-        UserError: the table in the folder has verdicts, or is something else.
+        UserError: the folder is a run's, or its table has verdicts or is something else.
     """
+    if RunFolder(out).config.is_file():
+        raise UserError(f"{out} is the folder of a run; give another, such as --out {quote(str(out / 'audit'))}.")
     table = out / TABLE
     if not table.exists():
         return

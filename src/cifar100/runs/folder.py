@@ -17,6 +17,7 @@ from cifar100.files.atomic import partial_path, remove_partial_files, sync_folde
 from cifar100.files.schema import map_of, read_as, text
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
+from cifar100.terminal import warn
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
@@ -165,12 +166,16 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
 
 
 def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
-    """Return several experiments as `find_run_folder` does, each once.
+    """Return several experiments as `find_run_folder` does, each once; says which are given again.
 
     Raises:
         UserError: there are none, or one does not exist.
     """
-    found = {run.path.resolve(): run for run in map(find_run_folder, runs)}
+    found: dict[Path, RunFolder] = {}
+    for run in map(find_run_folder, runs):
+        if run.path.resolve() in found:
+            warn(f"{run.path} is given more than once; it counts once.")
+        found.setdefault(run.path.resolve(), run)
     if not found:
         raise UserError("runs is an empty list; give at least one run.")
     return list(found.values())

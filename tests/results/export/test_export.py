@@ -47,8 +47,8 @@ def test_the_onnx_file_gives_the_networks_probabilities_for_any_size_and_batch(
 ) -> None:
     network = commands.load_model(run)
     image = photo(height, width)
-    expected = network(batch(ImageOps.fit(image, (32, 32), method=Image.Resampling.BICUBIC))).numpy()
-    found = load_exported(exported.path)(batch(*[image] * size))
+    expected = network(batch(ImageOps.fit(image, (32, 32), method=Image.Resampling.BICUBIC)))
+    found = load_exported(exported.path).run(batch(*[image] * size))
     assert found.shape == (size, 100)
     np.testing.assert_allclose(found, np.repeat(expected, size, axis=0), atol=1e-5)
 

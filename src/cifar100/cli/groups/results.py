@@ -1,18 +1,15 @@
-"""`evaluate`, `predict` and `report`."""
+"""`evaluate` and `report`."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from dataclasses import asdict
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.groups.robustness import add_robustness
-from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import is_terminal, say, show
 
@@ -21,16 +18,16 @@ if TYPE_CHECKING:
 
     from cifar100.results.calibration import Calibration
     from cifar100.results.evaluate import Evaluation, Measurement
-    from cifar100.results.predict import Prediction
 
 
-def _add_run_options(parser: ArgumentParser) -> None:
+def add_run_options(parser: ArgumentParser) -> None:
+    """Add what names a trained network."""
     parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
-    _add_run_options(parser)
+    add_run_options(parser)
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
     )
@@ -102,7 +99,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     """Print every figure with its 95 % interval, and the classes with the highest and the lowest accuracy."""
     from rich.text import Text
 
-    table = _plain_table()
+    table = plain_table()
     table.add_row("data", printable(evaluation.data))
     table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
     table.add_row(
@@ -114,7 +111,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
         table.add_row(title, ", ".join(shown))
     show(table)
     say()
-    figures = _plain_table()
+    figures = plain_table()
     figures.add_row("", "", Text("95 % interval", style="dim"))
     _add_metrics(figures, evaluation)
     _add_calibration(figures, evaluation.calibration)
@@ -153,45 +150,6 @@ def _whose(evaluation: Evaluation) -> str:
     return "fitted on these images" if evaluation.split == "validation" else "fitted on the validation images"
 
 
-def _add_predict_options(parser: ArgumentParser) -> None:
-    _add_run_options(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
-    parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image (default: 5)")
-    parser.add_argument(
-        "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def _predict(options: Namespace) -> None:
-    predictions = commands.predict(
-        options.run,
-        options.images,
-        top=options.top,
-        checkpoint=options.checkpoint,
-        calibrated=options.calibrated,
-    )
-    if options.json:
-        for line in json_text([asdict(prediction) for prediction in predictions]).splitlines():
-            say(line)
-    else:
-        show_predictions(predictions)
-
-
-def show_predictions(predictions: Sequence[Prediction]) -> None:
-    """Print a table for each image."""
-    from rich.text import Text
-
-    for prediction in predictions:
-        table = _plain_table()
-        for entry in prediction.classes:
-            bar = "█" * max(1, round(30 * entry.probability))
-            superclass = Text(printable(entry.superclass or ""), style="dim")
-            table.add_row(f"  {entry.probability:7.2%}", printable(entry.name, max_length=60), superclass, bar)
-        show(Text(printable(prediction.image), style="bold"))
-        show(table)
-
-
 def _add_report_options(parser: ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders or experiments' names")
     parser.add_argument(
@@ -207,7 +165,8 @@ def _report(options: Namespace) -> None:
     say(f"{shown} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _plain_table() -> Table:
+def plain_table() -> Table:
+    """Return an empty table without lines and header."""
     from rich.table import Table
 
     return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -215,6 +174,5 @@ def _plain_table() -> Table:
 
 COMMANDS = {
     "evaluate": Command(commands.evaluate, _evaluate, _add_evaluate_options),
-    "predict": Command(commands.predict, _predict, _add_predict_options),
     "report": Command(commands.report, _report, _add_report_options),
 }

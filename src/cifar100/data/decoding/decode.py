@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
-from cifar100.data.decoding.pictures import MANY_PIXELS, ROW_BYTES, Picture, open_picture
+from cifar100.data.decoding.pictures import MANY_PIXELS, ROW_BYTES, OpenedPicture, Picture, open_picture
 
 MAX_PIXELS = 250_000_000
 """A phone's largest picture has 200 million."""
@@ -44,15 +44,27 @@ def decode_image(content: bytes, memory: Memory, *, side: int) -> NDArray[np.uin
         Exception: the file is damaged; Pillow raises almost anything.
     """
     try:
-        return np.array(_decode(content, memory, side))
+        return np.array(_fitted(open_picture(content, least_side=_reduced_side(side)), memory, side))
     except Image.DecompressionBombError as error:  # TIFF and GIF have Pillow's own limit
         most = 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS // 2)
         raise ImageError(f"has more than {most:,} pixels; scale it down") from error
 
 
-def _decode(content: bytes, memory: Memory, side: int) -> Image.Image:
-    reduced_side = max(_REDUCED_SIDE, _REDUCED_TIMES * side)
-    picture = open_picture(content, least_side=reduced_side)
+def convert_image(image: Image.Image, memory: Memory, *, side: int) -> NDArray[np.uint8]:
+    """Return an image that Pillow has opened as `decode_image` returns that of a file.
+
+    Raises:
+        ImageError, Exception: as `decode_image`.
+    """
+    return np.array(_fitted(OpenedPicture(image), memory, side))
+
+
+def _reduced_side(side: int) -> int:
+    return max(_REDUCED_SIDE, _REDUCED_TIMES * side)
+
+
+def _fitted(picture: Picture, memory: Memory, side: int) -> Image.Image:
+    reduced_side = _reduced_side(side)
     needed = int(picture.memory) + _memory_of_conversion(*picture.size, reduced_side)
     if picture.num_pixels > MAX_PIXELS or needed > memory.total:
         raise ImageError(

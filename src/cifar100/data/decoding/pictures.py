@@ -139,7 +139,7 @@ class PillowPicture(Picture):
     def __init__(self, content: bytes, kind: str, integers: Integers | None = None) -> None:
         Image.init()
         factory = Image.OPEN[kind][0]  # `Image.open` would try the others and has a limit of its own
-        self.image = factory(io.BytesIO(content), "")
+        self.image: Image.Image = factory(io.BytesIO(content), "")
         self.kind = kind
         self.num_pixels = self.image.size[0] * self.image.size[1]
         self.memory: float = len(content) + _DECODER_BYTES.get(kind, 0) * self.num_pixels
@@ -177,6 +177,18 @@ class PillowPicture(Picture):
             white = Image.new("RGBA", coloured.size, "white")
             rows = Image.alpha_composite(white, coloured)
         return rows.convert("RGB")
+
+
+class OpenedPicture(PillowPicture):
+    """An image that a program has opened or made with Pillow."""
+
+    def __init__(self, image: Image.Image) -> None:
+        if image.mode == "F":
+            raise ImageError('has the mode F, whose range is not known; convert it to "L" or "RGB"')
+        self.image, self.kind, self.integers = image, image.format or "", Integers()
+        self.num_pixels = image.size[0] * image.size[1]
+        self.memory = self.image_bytes()
+        self.orientation = _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,14 +6,17 @@ import csv
 import io
 import os
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cifar100.data.decoding import png
-from cifar100.data.decoding.decode import decode_image
+from cifar100.data.decoding.decode import convert_image, decode_image
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
 from cifar100.data.folder.csv_labels import COLUMNS
@@ -58,20 +61,48 @@ def read_image(path: Path, *, side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _read(content: bytes, path: Path, memory: Memory, side: int) -> NDArray[np.uint8]:
+def read_content(content: bytes, name: str, *, side: int) -> NDArray[np.uint8]:
+    """Read the content of an image file as `read_image` reads the file. `name` is for messages.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    if len(content) <= _LARGE_FILE_BYTES:
+        return _read(content, name, _MEMORY, side)
+    with _MEMORY.reserved(_MEMORY.total):
+        return _read(content, name, Memory(), side)
+
+
+def read_opened(image: Image.Image, name: str, *, side: int) -> NDArray[np.uint8]:
+    """Read an image of Pillow as `read_image` reads a file. `name` is for messages.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    with _named(name, "an image of Pillow"):
+        return convert_image(image, _MEMORY, side=side)
+
+
+def _read(content: bytes, name: object, memory: Memory, side: int) -> NDArray[np.uint8]:
     if _is_plain_png(content, side):
         image = _decode_plain_png(content)
         if image is not None:
             return image
-    try:
+    with _named(name, f"{len(content)} bytes"):
         return decode_image(content, memory, side=side)
+
+
+@contextmanager
+def _named(name: object, what: str) -> Iterator[None]:
+    """Turn what decoding raises into a `UserError` that names the image."""
+    try:
+        yield
     except ImageError as error:
-        raise UserError(f"{path} {error}.") from error
+        raise UserError(f"{name} {error}.") from error
     except MemoryError as error:
-        raise UserError(f"{path} takes more memory to read than is free; scale it down.") from error
+        raise UserError(f"{name} takes more memory to read than is free; scale it down.") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        found = f"{path} is damaged or not an image ({len(content)} bytes)"
-        raise UserError(f"{found}; restore it or leave it out.") from error
+        raise UserError(f"{name} is damaged or not an image ({what}); restore it or leave it out.") from error
 
 
 def _is_plain_png(content: bytes, side: int) -> bool:

@@ -52,7 +52,7 @@ def visible(folder: Path) -> list[os.DirEntry[str]]:
         UserError: the folder cannot be read, or a name is not one line of UTF-8.
     """
     try:
-        entries = [entry for entry in os.scandir(folder) if not _is_ignored(entry.name)]
+        entries = [entry for entry in os.scandir(folder) if not is_ignored(entry.name)]
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); make it readable or leave it out.") from error
     for entry in entries:
@@ -87,7 +87,7 @@ def holds_image(folder: Path, *, budget: int = 1000) -> bool:
                 seen += 1
                 if seen > budget:
                     break
-                if _is_ignored(entry.name):
+                if is_ignored(entry.name):
                     continue
                 if entry.is_dir():
                     folders.append(entry.path)
@@ -125,5 +125,6 @@ def _is_image(folder: Path, file: str) -> bool:
     return True
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Return whether a file or folder is hidden, or one that operating systems add."""
     return name.startswith(".") or name.lower() in _SYSTEM

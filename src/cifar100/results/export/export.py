@@ -24,7 +24,6 @@ from cifar100.results.calibration import with_temperature
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.export import check
 from cifar100.results.export.card import facts_of, model_card
-from cifar100.results.export.check import Classifier, Images
 from cifar100.results.export.deployed import DeployedNetwork
 from cifar100.results.export.formats import (
     FORMATS,
@@ -196,7 +195,7 @@ def _checked(
 ) -> Export:
     """Run a file and compare it with the network; refuse one in float32 that differs."""
     exported = opened(content, trained, format)
-    network = _network(trained)
+    network = trained.probabilities
     difference = check.largest_difference(exported, network, images.images)
     if precision == "float32" and difference > MAX_DIFFERENCE:
         raise UserError(
@@ -221,14 +220,6 @@ def _checked(
         runtime=runtime(format),
         num_threads=usable_processors() if format == "onnx" else torch.get_num_threads(),
     )
-
-
-def _network(trained: TrainedNetwork) -> Classifier:
-    def classify(images: Images) -> check.Probabilities:
-        probabilities: check.Probabilities = trained(images).numpy()
-        return probabilities
-
-    return classify
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -49,6 +49,6 @@ def _logits(exported: ExportedNetwork, images: NDArray[np.uint8]) -> NDArray[np.
     target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
     shown = track(starts, "evaluating", console=target, transient=True, disable=not target.is_terminal)
-    probabilities = np.concatenate([exported(images[start : start + BATCH_SIZE]) for start in shown])
+    probabilities = np.concatenate([exported.probabilities(images[start : start + BATCH_SIZE]) for start in shown])
     logits: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     return logits

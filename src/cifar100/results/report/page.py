@@ -63,6 +63,7 @@ def write_report(
         if output is not None:
             _check_is_replaceable(output)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page.encode())
         except OSError as error:
             raise UserError(
