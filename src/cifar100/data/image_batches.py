@@ -19,13 +19,15 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, *, dtype: torch.dtype =
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Scale to side x side pixels with an antialiased triangle filter, like Pillow's BILINEAR.
+    """Scale to side x side pixels with a triangle filter, like Pillow's BILINEAR.
+
+    It is antialiased if it scales down. Scaling up, antialiasing changes nothing, and ONNX has no such operator.
 
     images: floating point (N, 3, H, W).
     """
     if images.shape[2:] == (side, side):
         return images
-    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return F.interpolate(images, size=(side, side), mode="bilinear", antialias=side < max(images.shape[2:]))
 
 
 def inside_boxes(images: Tensor, boxes: Tensor) -> Tensor:

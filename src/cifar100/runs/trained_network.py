@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import normalize, resize
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
@@ -54,6 +54,11 @@ class TrainedNetwork:
         """Mean and standard deviation of each channel in training, pixels in 0..1."""
         mean, std = self.info.normalization
         return self.config.data.mean or mean, self.config.data.std or std
+
+    @property
+    def side(self) -> int | None:
+        """Side in pixels to which images are scaled before they enter the network; None leaves them as they are."""
+        return self.config.model.image_size
 
     def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
@@ -106,7 +111,7 @@ class TrainedNetwork:
     def normalized(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
-        batch = normalize(images.to(self.device), mean, std)
+        batch = resize(normalize(images.to(self.device), mean, std), self.side or images.shape[-1])
         return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
 
 

@@ -23,10 +23,11 @@ from cifar100.data.folder.splits import (
     stratified_folds,
     stratified_split,
 )
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import normalize, resize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
+from cifar100.training.finetuning.initial_weights import Origin, load_initial_weights
 from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
@@ -50,6 +51,8 @@ class Experiment:
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
     """Channels, height and width of an image."""
+    origin: Origin | None = None
+    """Of the first weights; None if they are random, or those of a saved state."""
 
 
 def make_split(config: Config) -> Split:
@@ -98,6 +101,7 @@ def assemble(
     started: float | None = None,
     clock: RunClock | None = None,
     parts: CustomParts | None = None,
+    resumes: bool = False,
 ) -> Experiment:
     """Build data module, network and LightningModule. The same settings give the same first weights.
 
@@ -108,6 +112,7 @@ def assemble(
         started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts. None: now.
         clock: of the run; None: as the settings say.
         parts: custom parts.
+        resumes: whether a saved state will replace the first weights; then no other weights are looked for.
     """
     parts = parts or CustomParts()
     data, steps_per_epoch, image_shape = _data(config, info, split, parts)
@@ -122,14 +127,18 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
+        side = config.model.image_size
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, side=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
-    _prepare_network(network, config, data)
+    origin = None
+    if not resumes and parts.network is None:
+        origin = load_initial_weights(network, config.model, info.num_classes)
+    _prepare_network(network, config, data, computes=origin is None)
     module = ImageClassifier(
         config, info.num_classes, network=network, loss=parts.loss, clock=run_clock, teacher=teacher
     )
-    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape)
+    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape, origin)
 
 
 def _data(
@@ -139,7 +148,7 @@ def _data(
     if parts.datamodule is None:
         assert split is not None
         data = CifarDataModule(config, info, split)
-        return data, data.steps_per_epoch, (3, 32, 32)
+        return data, data.steps_per_epoch, (3, data.side, data.side)
     parts.datamodule.prepare_data()
     parts.datamodule.setup("fit")
     loader = parts.datamodule.train_dataloader()
@@ -148,9 +157,9 @@ def _data(
     return parts.datamodule, math.ceil(len(loader) / config.training.num_processes), (channels, height, width)
 
 
-def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
-    """Set the weights that depend on the data, and the memory layout, in place."""
-    init_from_images = getattr(network, "init_from_images", None)
+def _prepare_network(network: nn.Module, config: Config, data: Any, *, computes: bool) -> None:
+    """Set the memory layout, and if it `computes` any, the weights that depend on the data, in place."""
+    init_from_images = getattr(network, "init_from_images", None) if computes else None
     if init_from_images is not None and isinstance(data, CifarDataModule):
         init_from_images(_sample_images(data))
     elif init_from_images is not None:
@@ -160,8 +169,8 @@ def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
-    """Return evenly spaced training images, normalised: float32 (N, 3, 32, 32)."""
+    """Return evenly spaced training images as they enter the network: float32 (N, 3, side, side)."""
     every = max(1, len(data.split.train) // WHITENING_IMAGES)
     images, _ = data.folder.load("train")
     chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
-    return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
+    return resize(normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std)), data.side)

@@ -13,7 +13,7 @@ from torch import Tensor
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import IMAGE_SIDE, normalize
+from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
@@ -80,26 +80,34 @@ class CifarDataModule(LightningDataModule):
         self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise uint8 images; batches of the `packed` pipeline already are."""
+        """Normalise and scale uint8 images; batches of the `packed` pipeline already are."""
         images, labels = batch
         if images.dtype != torch.uint8:
             return batch
         self._statistics = self._statistics.to(images.device)  # moved once
-        images = normalize(images, *self._statistics)
+        images = resize(normalize(images, *self._statistics), self.side)
         if self.config.training.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images, labels
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of the images that enter the network, but for those of `training.resolutions`."""
+        return self.config.model.image_size or IMAGE_SIDE
+
     def resolution(self) -> int:
         """Return the side in pixels of the next training batch of the `packed` pipeline."""
         training = self.config.training
-        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
+        return resolution_at(self.progress(), training.resolutions or (self.side,), training.resolution_changes or ())
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
-        loader = build(indices, training=training)
+        loader = self._make_loader(indices, training=training)
         self._loaders.append(loader)
         return loader
+
+    def _make_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
+        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
+        return build(indices, training=training)
 
     def _packed_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         if self._on_device is None:
@@ -114,7 +122,7 @@ class CifarDataModule(LightningDataModule):
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self.resolution,
+            side=self.resolution if training else lambda: self.side,
             channels_last=self.config.training.channels_last,
         )
 

@@ -32,7 +32,7 @@ class DeviceLoader(EpochLoader):
         std: channel standard deviations of pixels in 0..1.
         augmentation: settings of the augmentations, such as `AugmentationConfig`; None leaves the images unchanged.
         num_classes: width of the label probabilities of blended batches.
-        side: returns the side in pixels of the next batch, for progressive resizing.
+        side: returns the side in pixels of the next batch.
         channels_last: yield images in the (N, H, W, C) memory layout.
     """
 
@@ -57,7 +57,7 @@ class DeviceLoader(EpochLoader):
         self.augmentations = build_augmentations(augmentation) if augmentation is not None else []
         self.mixings = build_mixings(augmentation) if augmentation is not None else []
         self.num_classes = num_classes
-        self.side = side if sampler.training else lambda: IMAGE_SIDE
+        self.side = side
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _batches(self) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cifar100.data.image_batches import IMAGE_SIDE, normalize
+from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
 from cifar100.runs.trained_network import TrainedNetwork
 
 
@@ -23,6 +23,7 @@ class DeployedNetwork(nn.Module):
         super().__init__()
         self.network = trained.network
         self.temperature = trained.temperature
+        self.side = trained.side or IMAGE_SIDE
         mean, std = trained.normalization
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -33,7 +34,7 @@ class DeployedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, H, W). Returns the probabilities."""
-        logits: Tensor = self.network(normalize(fit(images), self.mean, self.std))
+        logits: Tensor = self.network(resize(normalize(fit(images), self.mean, self.std), self.side))
         return (logits.float() / self.temperature).softmax(dim=1)
 
 

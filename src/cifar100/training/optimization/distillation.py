@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
+from cifar100.data.image_batches import IMAGE_SIDE, resize
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import open_regular
@@ -57,7 +58,20 @@ class _Renormalize(nn.Module):
         return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
 
 
-def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple) -> Teacher:
+class _Resize(nn.Module):
+    """Scales images to the side, in pixels, that a teacher takes."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        return resize(images, self.side)
+
+
+def load_teacher(
+    name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple, side: int | None = None
+) -> Teacher:
     """Load the best weights of a run.
 
     Args:
@@ -65,6 +79,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
         info: the data of the run that will learn.
         split: its training and validation images.
         mean: of its normalisation; std likewise.
+        side: its `model.image_size`.
 
     Raises:
         UserError: there is no such run, it was trained on other data, or it has learned from images that the new run
@@ -86,7 +101,10 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
         )
     with open_regular(trained.checkpoint) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    network = nn.Sequential(_Renormalize((mean, std), trained.normalization), trained.network)
+    first: list[nn.Module] = [_Renormalize((mean, std), trained.normalization)]
+    if trained.side != side:
+        first.append(_Resize(trained.side or IMAGE_SIDE))
+    network = nn.Sequential(*first, trained.network)
     return Teacher(
         run=run.name,
         checkpoint=trained.checkpoint,

@@ -81,8 +81,11 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(weights)} with their gradients and optimizer state, but this machine has "
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
+    if config.model.freeze == "backbone":  # no output is kept for the backward pass
+        return
     images = min(config.data.batch_size, num_train)
-    outputs = _outputs(network) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    side = config.model.image_size or IMAGE_SIDE
+    outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
     if available is not None and weights + outputs > available:
         raise UserError(
             f"--data.batch_size {images} needs at least {_gigabytes(weights + outputs)} for the outputs of "
@@ -124,8 +127,8 @@ def _copies(config: Config) -> int:
     return 2 + state + int(optimization.ema_decay is not None) + int(optimization.sam != "none")
 
 
-def _outputs(network: nn.Module) -> int:
-    """Return the number of outputs of all convolutions and linear layers for one image."""
+def _outputs(network: nn.Module, side: int) -> int:
+    """Return the number of outputs of all convolutions and linear layers for one image of side x side pixels."""
     total = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -135,7 +138,7 @@ def _outputs(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(add)
-    network.eval()(torch.empty(1, 3, IMAGE_SIDE, IMAGE_SIDE, device="meta"))
+    network.eval()(torch.empty(1, 3, side, side, device="meta"))
     return total
 
 
