@@ -20,7 +20,7 @@ from torch import Tensor
 from cifar100.data.folder.layout import Triple, read_info
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
-from cifar100.files.schema import fields, list_of, number
+from cifar100.files.schema import fields, list_of, nothing_or, number, whole
 from cifar100.foreign_text import reason
 from cifar100.process.packages import need
 from cifar100.runs.checkpoint_outline import outline
@@ -53,6 +53,9 @@ class WeightFile:
 
     normalization: tuple[Triple, Triple] | None
     """Mean and standard deviation of the channels in training, if the file says so; pixels in 0..1."""
+
+    image_size: int | None = None
+    """`model.image_size` of the run of this program that made the file."""
 
 
 def read_weights(path: Path, *, max_bytes: int) -> WeightFile:
@@ -92,11 +95,17 @@ def _of_torch(file: BufferedReader, path: Path, content: Any) -> WeightFile:
             f"--model.weights {path} holds no weights by name, expected a state dict, or one under "
             f"{', '.join(NESTED[3:-1])} or {NESTED[-1]}."
         )
-    normalization = _of_own_run(content, path)
+    saved = _config_of_run(content)
     file.seek(0)
     weights = _named_weights(torch.load(file, map_location="cpu", weights_only=True))
     assert weights is not None, "the outline has them"
-    return WeightFile(path=path, weights=_plainly_named(weights), is_ordered=True, normalization=normalization)
+    return WeightFile(
+        path=path,
+        weights=_plainly_named(weights),
+        is_ordered=True,
+        normalization=_of_run(saved, path),
+        image_size=saved.get("model", {}).get("image_size"),
+    )
 
 
 def _of_safetensors(file: BufferedReader, path: Path, *, num_bytes: int, max_bytes: int) -> WeightFile:
@@ -139,14 +148,25 @@ def _plainly_named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(names, weights.values(), strict=True))
 
 
-def _of_own_run(content: Mapping[str, Any], path: Path) -> tuple[Triple, Triple] | None:
-    """Return the normalisation of a run of this program from its checkpoint and its folder; None if it is another."""
+def _config_of_run(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a checkpoint of this program; empty for another one."""
     try:
-        data = content["hyper_parameters"]["config"]["data"]
-        if data["mean"] is not None:
-            return _triples(data)
+        config: dict[str, Any] = content["hyper_parameters"]["config"]
+        _CONFIG(config, "it")
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return config
+
+
+def _of_run(config: Mapping[str, Any], path: Path) -> tuple[Triple, Triple] | None:
+    """Return the normalisation of a run of this program from its settings, or from the data in its folder."""
+    if not config:
+        return None
+    if config["data"]["mean"] is not None:
+        return _triples(config["data"])
+    try:
         return read_info(RunFolder(path.absolute().parent.parent).dataset_info).normalization
-    except (KeyError, TypeError, ValueError, UserError):
+    except UserError:  # the checkpoint alone was copied
         return None
 
 
@@ -163,5 +183,12 @@ def _triples(content: Any) -> tuple[Triple, Triple]:
     mean, std = (tuple(map(float, content[name])) for name in ("mean", "std"))
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
+
+_CONFIG = fields(
+    {
+        "data": fields({"mean": nothing_or(list_of(number(0, 1), length=3)), "std": nothing_or(list_of(number(), length=3))}),
+        "model": fields({}, optional={"image_size": nothing_or(whole(16, 512))}),
+    }
+)
 
 _NORMALIZATION = fields({"mean": list_of(number(0, 1), length=3), "std": list_of(number(0.001, 1), length=3)})

@@ -66,7 +66,10 @@ def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
     model, data = config.model, config.data
     if not starts_from_weights(model):
         return config
-    normalization = _read(model, num_classes=2).normalization if model.weights is not None else None
+    file = None if model.weights is None else _read(model, num_classes=2)
+    normalization = None if file is None else file.normalization
+    if file is not None and scales_images and model.image_size is None:
+        model = replace(model, image_size=file.image_size)
     if model.name.startswith(FAMILY):
         native = native_input(model.name)
         normalization = normalization or (native.mean, native.std)
