@@ -7,8 +7,10 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from cifar100.commands.loading import loading
-from cifar100.config import Config
+from cifar100.config import Config, settings
 from cifar100.config.arguments import check_config
+from cifar100.config.checks import check_range
+from cifar100.config.conversion import convert
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -21,16 +23,21 @@ if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
 
 
-def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
+def prepare(
+    source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset", *, image_size: int = 32
+) -> DatasetInfo:
     """Fetch and verify the data, write images, labels and packed arrays.
 
     Args:
         source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
-        root: folder to write to.
+        root: folder to write to, or of custom data.
+        image_size: side in pixels to which custom images are scaled, as in `data.image_size`.
     """
     from cifar100.data.prepare import prepare
 
-    return prepare(source=str(user_path(source)), root=user_path(root))
+    allowed = settings()["data.image_size"].annotation
+    check_range("image-size", convert("image-size", image_size, allowed), allowed)
+    return prepare(source=str(user_path(source)), root=user_path(root), image_size=image_size)
 
 
 def audit(

@@ -25,7 +25,6 @@ ALIASES: Mapping[str, str] = {
         "model.name": "model network net arch architecture backbone model_name",
         "model.arguments": "model_kwargs kwargs model_args drop_rate drop_path_rate",
         "model.freeze": "frozen freeze_backbone linear_probe probe",
-        "model.image_size": "img_size input_size image_side",
         "model.stochastic_depth": "drop_path droppath",
         "model.weights": "checkpoint initial_checkpoint init_checkpoint pretrained_path load_from ckpt_path",
         "model.widths": "width channels",

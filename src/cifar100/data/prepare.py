@@ -16,7 +16,7 @@ from shlex import quote
 from cifar100.data.description import describe_release
 from cifar100.data.folder.changes import Changes, find_changes
 from cifar100.data.folder.custom_images import prepare_custom
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
 from cifar100.data.folder.ownership import check_kinds, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import write_record
 from cifar100.data.folder.release_images import prepare_release, read_originals
@@ -34,7 +34,7 @@ _ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
 _NAME_OF_SOURCE = {"download": "CIFAR-100", "generated": "Shapes-100"}
 
 
-def prepare(*, source: str, root: Path) -> DatasetInfo:
+def prepare(*, source: str, root: Path, image_size: int = IMAGE_SIDE) -> DatasetInfo:
     """Fetch and verify a data set and write it below `root`; prepare custom data in place.
 
     Running it again is safe: a complete folder is verified and kept, an incomplete one is written again.
@@ -42,14 +42,20 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
     Args:
         source: `download`, `generated`, or the path of a folder or archive in CIFAR-100's format.
         root: where to write; or a folder of custom data, with `train.csv` and images.
+        image_size: side in pixels to which custom images are scaled.
 
     Raises:
         UserError: the source is not usable, or `root` holds other things or cannot be written.
     """
     root = user_path(root)
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     check_ours(root)
     remove_leftovers(root)
+    if folder.image_size != image_size:
+        raise UserError(
+            f"--image-size {image_size} has no effect: {_NAME_OF_SOURCE.get(source, source)} is stored with its own "
+            f"{IMAGE_SIDE}x{IMAGE_SIDE} pixels; leave it out, and train with --data.image_size {image_size}."
+        )
     if folder.is_custom():
         _refuse_source_for_custom(source, root)
         return _say(_ensure_custom(folder, thorough=True), root)
@@ -66,10 +72,11 @@ def prepare(*, source: str, root: Path) -> DatasetInfo:
         return _say(_prepare_alone(source, folder, loaded), root)
 
 
-def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> DatasetInfo:
+def ensure_prepared(source: str, root: Path, *, needs_images: bool = True, image_size: int = IMAGE_SIDE) -> DatasetInfo:
     """Return the facts about the data in `root`; prepare them first if they are new or have changed.
 
     needs_images: whether the image files of a release are read; if not, they may be missing.
+    image_size: side in pixels to which custom images are scaled.
 
     Raises:
         UserError: `root` holds other data than `source` asks for, `prepare` fails, or files of a release were edited.
@@ -80,7 +87,7 @@ def ensure_prepared(source: str, root: Path, *, needs_images: bool = True) -> Da
     if folder.is_custom():
         if source not in _ORIGIN_OF_SOURCE:  # these two may come from the recipe; the root was given for this run
             _refuse_source_for_custom(source, root)
-        return ensure_unchanged(root)
+        return ensure_unchanged(root, image_size=image_size)
     if not folder.is_sound():
         return prepare(source=source, root=root)
     info = folder.info()
@@ -111,7 +118,9 @@ def refuse_moved(root: Path, trained_on: DatasetInfo) -> None:
     )
 
 
-def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool = True) -> DatasetInfo:
+def ensure_unchanged(
+    root: Path, *, needs_images: bool = False, needs_test: bool = True, image_size: int = IMAGE_SIDE
+) -> DatasetInfo:
     """Return the facts about the prepared data in `root`, after a check that its files still are what was prepared.
 
     Custom data that have changed are prepared again. So are the packed arrays of a release. A folder in which nothing
@@ -119,11 +128,12 @@ def ensure_unchanged(root: Path, *, needs_images: bool = False, needs_test: bool
 
     needs_images: whether the image files of a release must be there.
     needs_test: whether its test split must.
+    image_size: side in pixels to which custom images are scaled.
 
     Raises:
         UserError: the images, labels or originals of a release were edited; or preparation fails.
     """
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     check_ours(root)
     remove_leftovers(root)
     if folder.is_custom():
@@ -193,14 +203,14 @@ def _ensure_custom(folder: DataFolder, *, thorough: bool) -> DatasetInfo:
             return present
         if changes:
             say(f"{folder.root}: {changes.describe()} since preparation; preparing the data again")
-        return prepare_custom(folder.root)
+        return prepare_custom(folder.root, image_size=folder.image_size)
 
 
 def _renew_record(folder: DataFolder, changes: Changes) -> None:
     """Record new times of files whose content is the same, so that it is not read again. A read-only folder stays."""
     if changes.stamps is not None and os.access(folder.root, os.W_OK):
         with suppress(OSError):  # it only saves time
-            write_record(folder.root, changes.stamps)
+            write_record(folder.description_place, changes.stamps)
 
 
 def _how_to_use_edited(folder: DataFolder, info: DatasetInfo, changes: Changes) -> str:

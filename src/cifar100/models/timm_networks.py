@@ -34,7 +34,7 @@ def timm_network(
         name: `timm/` and a name of `timm.list_models()`, perhaps with the tag of its weights: `timm/resnet50.a1_in1k`.
         num_classes: width of the logits.
         pretrained: Start from the weights that timm publishes for a timm network, which are downloaded once. Images are
-            normalised and scaled as these weights expect, unless `data.mean`, `data.std` or `model.image_size` say
+            normalised and scaled as these weights expect, unless `data.mean`, `data.std` or `data.image_size` say
             otherwise.
         arguments: Arguments for a timm network, as in [drop_path_rate=0.1, global_pool=max].
     """

@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
-from cifar100.data.folder.layout import content_sha256
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.models import NetworkSource

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
-from cifar100.data.image_batches import normalize, resize
+from cifar100.data.image_batches import network_input
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
@@ -30,8 +30,9 @@ BATCH_SIZE = 256
 class TrainedNetwork:
     """A network with the weights of a checkpoint, in evaluation mode on the best device.
 
-    Call it with images, uint8 (N, 3, 32, 32), RGB, on any device. It returns the probabilities, float32
-    (N, num_classes), on the device of the images. Memory does not grow with N beyond the images and the result.
+    Call it with images, uint8 (N, 3, S, S), RGB, on any device, where S is `info.image_size`, 32 for CIFAR-100. It
+    returns the probabilities, float32 (N, num_classes), on the device of the images. Images of that size are scaled as
+    in training, to `data.image_size`; those of another size go into the network as they are. Memory does not grow with N beyond the images and the result.
     """
 
     network: nn.Module
@@ -54,11 +55,6 @@ class TrainedNetwork:
         """Mean and standard deviation of each channel in training, pixels in 0..1."""
         mean, std = self.info.normalization
         return self.config.data.mean or mean, self.config.data.std or std
-
-    @property
-    def side(self) -> int | None:
-        """Side in pixels to which images are scaled before they enter the network; None leaves them as they are."""
-        return self.config.model.image_size
 
     def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
         """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
@@ -111,8 +107,10 @@ class TrainedNetwork:
     def normalized(self, images: Tensor) -> Tensor:
         """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
-        batch = resize(normalize(images.to(self.device), mean, std), self.side or images.shape[-1])
-        return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
+        as_stored = images.shape[2:] == (self.info.image_size, self.info.image_size)
+        side = self.config.data.side if as_stored else None
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        return network_input(images.to(self.device), mean, std, side=side, memory_format=memory_format)
 
 
 def load_trained(

@@ -55,7 +55,7 @@ class WeightFile:
     """Mean and standard deviation of the channels in training, if the file says so; pixels in 0..1."""
 
     image_size: int | None = None
-    """`model.image_size` of the run of this program that made the file."""
+    """`data.image_size` of the run of this program that made the file."""
 
 
 def read_weights(path: Path, *, max_bytes: int) -> WeightFile:
@@ -104,7 +104,7 @@ def _of_torch(file: BufferedReader, path: Path, content: Any) -> WeightFile:
         weights=_plainly_named(weights),
         is_ordered=True,
         normalization=_of_run(saved, path),
-        image_size=saved.get("model", {}).get("image_size"),
+        image_size=saved.get("data", {}).get("image_size"),
     )
 
 
@@ -186,8 +186,10 @@ def _triples(content: Any) -> tuple[Triple, Triple]:
 
 _CONFIG = fields(
     {
-        "data": fields({"mean": nothing_or(list_of(number(0, 1), length=3)), "std": nothing_or(list_of(number(), length=3))}),
-        "model": fields({}, optional={"image_size": nothing_or(whole(16, 512))}),
+        "data": fields(
+            {"mean": nothing_or(list_of(number(0, 1), length=3)), "std": nothing_or(list_of(number(), length=3))},
+            optional={"image_size": nothing_or(whole(16, 256))},
+        )
     }
 )
 

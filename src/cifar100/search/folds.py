@@ -58,7 +58,7 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
         raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
-    images = every_image(config.data.root)
+    images = every_image(config.data.root, image_size=config.data.side)
     source = "generated" if images.info.origin == "generated" else config.data.source
     configs = [
         resolve(replace(config, data=replace(config.data, source=source, num_folds=num_folds, fold=fold)))

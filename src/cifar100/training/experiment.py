@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cifar100.config import Config, DataConfig
 from cifar100.data.audit.duplicates import duplicate_groups
 from cifar100.data.audit.table import rejected_images
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
 from cifar100.data.folder.splits import (
     Split,
     exclude,
@@ -23,7 +23,7 @@ from cifar100.data.folder.splits import (
     stratified_folds,
     stratified_split,
 )
-from cifar100.data.image_batches import normalize, resize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
@@ -34,7 +34,8 @@ from cifar100.training.optimization.distillation import load_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 
 WHITENING_IMAGES = 5000
-"""Number of training images from which `init_from_images` computes the first weights."""
+"""Number of training images from which `init_from_images` computes the first weights; of more than 32x32 pixels fewer,
+with as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,20 @@ def make_split(config: Config) -> Split:
         UserError: there is a `val.csv`, and a setting that it would make ineffective; or `data.exclude` cannot be read
             or does not fit the data.
     """
-    data, folder = config.data, DataFolder(config.data.root)
+    data, folder = config.data, DataFolder(config.data.root, config.data.side)
     info = folder.info()
     if info.num_validation and data.num_folds is None:
         _check_effects_beside_csv(data, info)
         split = split_off_last(info.num_train, info.num_validation)
     else:
-        images, labels = folder.load("train")
+        labels = folder.load_labels("train")
         if data.num_folds is not None:
             folds = stratified_folds(labels, num_folds=data.num_folds, seed=data.split_seed)
             split = hold_out(folds == data.fold)
         else:
             split = stratified_split(labels, fraction=data.validation_fraction, seed=data.split_seed)
         if data.group_duplicates:
-            split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
+            split = keep_together(split, duplicate_groups(folder.load("train")[0]), labels, seed=data.split_seed)
     return split if data.exclude is None else exclude(split, rejected_images(data.exclude, folder))
 
 
@@ -127,8 +128,8 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        side = config.model.image_size
-        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, side=side)
+        side = config.data.side
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
     origin = None
@@ -148,7 +149,7 @@ def _data(
     if parts.datamodule is None:
         assert split is not None
         data = CifarDataModule(config, info, split)
-        return data, data.steps_per_epoch, (3, data.side, data.side)
+        return data, data.steps_per_epoch, (3, config.data.side, config.data.side)
     parts.datamodule.prepare_data()
     parts.datamodule.setup("fit")
     loader = parts.datamodule.train_dataloader()
@@ -169,8 +170,10 @@ def _prepare_network(network: nn.Module, config: Config, data: Any, *, computes:
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
-    """Return evenly spaced training images as they enter the network: float32 (N, 3, side, side)."""
-    every = max(1, len(data.split.train) // WHITENING_IMAGES)
+    """Return evenly spaced training images as the network gets them: float32 (N, 3, side, side)."""
+    side = data.config.data.side
+    number = min(WHITENING_IMAGES, WHITENING_IMAGES * IMAGE_SIDE**2 // side**2)
+    every = max(1, len(data.split.train) // number)
     images, _ = data.folder.load("train")
-    chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
-    return resize(normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std)), data.side)
+    chosen = torch.from_numpy(images[data.split.train[::every][:number]])
+    return network_input(chosen, torch.tensor(data.mean), torch.tensor(data.std), side=side)

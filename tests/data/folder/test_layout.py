@@ -12,14 +12,8 @@ import pytest
 from ended_processes import partial_of_ended_process
 from small_folder import make_folder
 
-from cifar100.data.folder.layout import (
-    DataFolder,
-    DatasetInfo,
-    channel_statistics,
-    read_info,
-    write_info,
-    write_packed,
-)
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, read_info, write_info
+from cifar100.data.packed_arrays import write_packed
 from cifar100.errors import UserError
 
 
@@ -129,13 +123,3 @@ def test_custom_data_have_their_csv_files_in_the_root(tmp_path: Path) -> None:
     (tmp_path / "train.csv").touch()
     assert folder.is_custom()
     assert folder.csv("test") == tmp_path / "test.csv"
-
-
-def test_channel_statistics_are_those_of_numpy_in_double_precision() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (1500, 3, 8, 8), dtype=np.uint8)
-    images[:, 1] //= 4
-    mean, std = channel_statistics(images)
-    values = images.astype(np.float64) / 255
-    assert mean == pytest.approx(values.mean(axis=(0, 2, 3)), rel=1e-12)
-    assert std == pytest.approx(values.std(axis=(0, 2, 3)), rel=1e-9)
-    assert channel_statistics(np.full((2, 3, 4, 4), 51, np.uint8)) == ((0.2,) * 3, (0.0,) * 3)

@@ -17,6 +17,7 @@ from cifar100 import commands
 from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
 from cifar100.models import build_model
+from cifar100.models.timm_networks import native_input
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
 from cifar100.training.finetuning.initial_weights import (
@@ -117,8 +118,8 @@ def test_names_of_another_program_are_matched_by_order_and_shape(published: Path
         (lambda weights: weights | {"conv1.weight": torch.zeros(64, 3, 3, 3)},
          r"conv1.weight is \(64, 3, 3, 3\) in them and \(64, 3, 7, 7\) in the network"),
         (lambda weights: weights | {"layer9.weight": torch.zeros(3)}, "they have layer9.weight, which the network does"),
-        (lambda weights: weights | {"bn1.bias": torch.zeros(64, dtype=torch.int64)},
-         "bn1.bias is torch.int64 in them and torch.float32"),
+        (lambda weights: weights | {"bn1.bias": torch.zeros(64, dtype=torch.int64), "layer9.weight": torch.zeros(3)},
+         "bn1.bias is torch.int64 in them and torch.float32 in the network"),
         (lambda weights: {"a": torch.zeros(3)}, "conv1.weight is missing in them"),
         (lambda weights: weights | {"bn1.bias": torch.full((64,), torch.nan)}, r"are not finite \(bn1.bias\)"),
     ],
@@ -208,19 +209,20 @@ def timm_config(root: Path, **changes: Any) -> Config:
 
 def test_published_weights_bring_their_normalisation_and_size(tiny_data: Path) -> None:
     config = with_native_input(timm_config(tiny_data))
-    assert config.data.mean == pytest.approx((0.5, 0.5, 0.5))
-    assert config.model.image_size == 160
-    assert with_native_input(timm_config(tiny_data, **{"model.image_size": 64})).model.image_size == 64
+    native = native_input(TINY)
+    assert (config.data.mean, config.data.std) == (native.mean, native.std)
+    assert config.data.image_size == 160
+    assert with_native_input(timm_config(tiny_data, **{"data.image_size": 64})).data.image_size == 64
 
 
 def test_a_custom_data_module_keeps_the_size_of_its_images(tiny_data: Path) -> None:
     config = with_native_input(timm_config(tiny_data), scales_images=False)
-    assert config.model.image_size is None
+    assert config.data.image_size is None
     assert config.data.mean is not None
 
 
 def test_a_transformer_is_built_for_another_size(tiny_data: Path) -> None:
-    config = with_native_input(timm_config(tiny_data, **{"model.name": TINY_TRANSFORMER, "model.image_size": 64}))
+    config = with_native_input(timm_config(tiny_data, **{"model.name": TINY_TRANSFORMER, "data.image_size": 64}))
     assert config.model.arguments == ("img_size=64",)
     assert build_model(config.model, 10)(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
     again = with_native_input(config)
@@ -244,12 +246,12 @@ def test_a_run_of_a_tiny_timm_network_from_a_file(
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     torch.save(build_model(ModelConfig(name=TINY), 1000).state_dict(), tmp_path / "file.pt")
-    changes = {"model.pretrained": False, "model.weights": tmp_path / "file.pt", "model.image_size": 48}
+    changes = {"model.pretrained": False, "model.weights": tmp_path / "file.pt", "data.image_size": 48}
     config = timm_config(tiny_data, **changes, **{"training.max_epochs": 1, "training.limit_train_batches": 3})
     run = RunFolder(commands.train(config, experiment="a").path)
     text = run.config.read_text()
     assert "image_size: 48" in text
-    assert "mean:\n  - 0.5" in text
+    assert f"mean:\n  - {native_input(TINY).mean[0]}" in text
     assert "[1, 3, 48, 48]" in run.model_info.read_text()
     evaluation = commands.evaluate(run, split="validation")
     assert 0 <= evaluation.metrics["accuracy"].value <= 1

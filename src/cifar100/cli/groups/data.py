@@ -15,11 +15,18 @@ def _add_prepare_options(parser: ArgumentParser) -> None:
         default="download",
         help="`download`, `generated` (Shapes-100), or the path of an official folder or archive (default: download)",
     )
-    parser.add_argument("--root", default="dataset", help="folder to write to (default: dataset)")
+    parser.add_argument("--root", default="dataset", help="folder to write to, or of custom data (default: dataset)")
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=32,
+        metavar="PIXELS",
+        help="side to which custom images are scaled, as in --data.image_size (default: 32)",
+    )
 
 
 def _prepare(options: Namespace) -> None:
-    commands.prepare(options.source, options.root)
+    commands.prepare(options.source, options.root, image_size=options.image_size)
 
 
 def _add_info_options(parser: ArgumentParser) -> None:

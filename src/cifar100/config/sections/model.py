@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cifar100.config.declarations import with_settings_of
 from cifar100.config.sections.section import Section
-from cifar100.config.types import Needs, NeedsAny, Range
+from cifar100.config.types import Needs, NeedsAny
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,6 @@ class ModelConfig(Section):
     freeze: Annotated[Literal["none", "stages", "backbone"], NeedsAny("model.pretrained", "model.weights")] = "none"
     """Weights that are not trained. `backbone`: all but the classifier. `stages`: the earlier half of the network's
     stages. What is frozen computes as in evaluation: its batch normalisations keep their statistics."""
-
-    image_size: Annotated[int | None, Range(16, 512)] = None
-    """Side in pixels to which images are scaled on the device before they enter the network. null is the size of the
-    data; for a timm network with `pretrained` or `weights`, the size that it was trained with."""
 
     cache_features: Annotated[bool, Needs("model.freeze", "backbone")] = False
     """With `freeze backbone`: compute the input of the classifier once for each image and train on it. Every epoch then

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from cifar100.data.description import describe_release
 from cifar100.data.folder.custom_images import csv_files, read_tables
 from cifar100.data.folder.image_files import labels_csv, read_image
-from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split, channel_statistics, content_sha256
-from cifar100.data.folder.record import INFO, Stamp, read_record, stamp_of, stamps_of
+from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
+from cifar100.data.folder.record import Stamp, read_record, stamp_of, stamps_of
 from cifar100.data.folder.release_images import read_originals, release_csv, release_images, release_originals
+from cifar100.data.packed_arrays import channel_statistics, content_sha256
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
 from cifar100.foreign_text import printable
@@ -78,8 +79,8 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
         UserError: the CSV files of custom data were touched, and are wrong.
     """
     num_images = info.num_train + info.num_test
-    recorded = read_record(folder.root, max_files=num_images + _FILES_BESIDE_IMAGES)
-    is_recorded = len(recorded) > num_images and recorded.keys() >= {INFO, *_csv_files(folder)}
+    recorded = read_record(folder.description_place, max_files=num_images + _FILES_BESIDE_IMAGES)
+    is_recorded = len(recorded) > num_images and recorded.keys() >= {folder.info_name, *_csv_files(folder)}
     touched = {name for name, stamp in recorded.items() if stamp_of(folder.root, name) != stamp}
     has_test = info.num_test > 0 and (needs_test or folder.is_custom() or folder.packed_images("test").exists())
     arrays, damaged = _load_arrays(folder, info, SPLITS if has_test else ("train",))
@@ -88,7 +89,7 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
     if damaged:
         arrays = _arrays_of_originals(folder, info)
         if not arrays:
-            return replace(_sort(folder, sorted(touched - {INFO})), derived=damaged)
+            return replace(_sort(folder, sorted(touched - {folder.info_name})), derived=damaged)
     elif is_recorded and not touched and not thorough:
         return Changes()
     changes = _Comparison(folder, info, arrays, touched if is_recorded and not thorough else None).run(recorded)
@@ -109,9 +110,9 @@ class _Comparison:
         is_custom = self.folder.is_custom()
         images, checks = self._expect_custom() if is_custom else self._expect_release()
         names = [name for split in images for name in images[split]]
-        stamps = stamps_of(self.folder.root, [*checks, *names, INFO])  # before the content is read
-        if self._is_suspect(INFO) and not self._is_info_true():
-            return Changes(derived=(INFO,))
+        stamps = stamps_of(self.folder.root, [*checks, *names, self.folder.info_name])  # before the content is read
+        if self._is_suspect(self.folder.info_name) and not self._is_info_true():
+            return Changes(derived=(self.folder.info_name,))
         suspects = [name for name in checks if is_custom or self._is_suspect(name)]
         different = [name for name in suspects if not checks[name]()]
         if different and is_custom:  # its rows may be those of other images
@@ -189,7 +190,7 @@ class _Comparison:
 
         def differs(index: int) -> bool:
             try:
-                image = read_image(self.folder.root / files[index])
+                image = read_image(self.folder.root / files[index], side=self.folder.image_size)
             except UserError:  # missing or damaged
                 return True
             return not np.array_equal(image, images[index].transpose(1, 2, 0))
@@ -219,7 +220,7 @@ def _load_arrays(folder: DataFolder, info: DatasetInfo, splits: tuple[Split, ...
         except UserError:
             is_same = False
         if not is_same:
-            damaged.append(f"packed/{split}_images.npy")
+            damaged.append(folder.packed_images(split).relative_to(folder.root).as_posix())
     return arrays, tuple(damaged)
 
 

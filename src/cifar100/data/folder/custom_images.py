@@ -5,33 +5,32 @@ The images are not changed; the packed arrays and `dataset.json` are written nex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.decoding.decode import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import LabelRow, count_classes, read_rows
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.folder.layout import (
-    CHANNELS,
-    DataFolder,
-    DatasetInfo,
-    Split,
-    channel_statistics,
-    content_sha256,
-    remove_packed,
-    write_info,
-    write_packed,
-)
-from cifar100.data.folder.record import INFO, begin_record, stamps_of, write_record
+from cifar100.data.folder.layout import CHANNELS, IMAGE_SIDE, DataFolder, DatasetInfo, Split, write_info
+from cifar100.data.folder.record import begin_record, stamps_of, write_record
+from cifar100.data.packed_arrays import ContentSums, remove_packed, write_labels, writing_images
 from cifar100.errors import UserError
-from cifar100.files.atomic import writing_below
+from cifar100.files.atomic import remove_partial_files, writing_below
 from cifar100.long_steps import progress
+from cifar100.process.memory import bytes_text
 from cifar100.terminal import say
+
+_PART_BYTES = 2**26
+"""Of the images that are in memory at the same time."""
+
+_LARGE_BYTES = 10**8
+"""Of arrays about whose size a line is worth while."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,56 +86,119 @@ def read_tables(folder: DataFolder) -> Tables:
     )
 
 
-def prepare_custom(root: Path) -> DatasetInfo:
+def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE) -> DatasetInfo:
     """Read the CSV files and all images in `root`, and write packed arrays and `dataset.json`.
+
+    The images go to the disk part by part, so that memory does not grow with their number and size. The files get their
+    names when all are complete.
+
+    image_size: side in pixels to which the images are scaled.
 
     Raises:
         UserError: a CSV file or an image is wrong (the message names file and line), or `root` cannot be written.
     """
-    folder = DataFolder(root)
+    folder = DataFolder(root, image_size)
     names = csv_files(folder)
     tables = read_tables(folder)
     files = [file for split in tables.rows for file in tables.files(split)]
     stamps = stamps_of(root, [*names, *files])  # before the images are read
-    images = {split: _read_images(tables.rows[split], root, split=split) for split in tables.rows}
-    info = _describe(tables, images, name=root.resolve().name)
-    if info.constant_channels == CHANNELS:
-        raise UserError(
-            f"{root}: all training images have one and the same colour, from which nothing can be learned; check the "
-            "images that train.csv lists."
-        )
-    with writing_below(root):
-        begin_record(root)
+    _state_size(folder, len(files))
+    with writing_below(root), _made(folder.packed):
+        with ExitStack() as until_complete:
+            sums = {split: _write_images(tables, folder, until_complete, split=split) for split in tables.rows}
+            info = _describe(tables, sums, folder)
+            if info.constant_channels == CHANNELS:
+                raise UserError(
+                    f"{root}: all training images have one and the same colour, from which nothing can be learned; "
+                    "check the images that train.csv lists."
+                )
+            begin_record(folder.description_place)
         for split in tables.rows:
-            write_packed(images[split], tables.labels(split), folder, split=split)
+            write_labels(tables.labels(split), folder, split=split)
         if "test" not in tables.rows:
             remove_packed(folder, split="test")
         write_info(info, folder.info_file)
-        write_record(root, stamps | stamps_of(root, [INFO]))
+        write_record(folder.description_place, stamps | stamps_of(root, [folder.info_name]))
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
         if channels:
             say(f"{root}: {' and '.join(channels)} {found} over all training images, so normalised by 1")
     return info
 
 
-def _describe(tables: Tables, images: dict[Split, NDArray[np.uint8]], *, name: str) -> DatasetInfo:
-    num_train = len(images["train"])
-    mean, std = channel_statistics(images["train"][: num_train - tables.num_validation])
-    info = DatasetInfo(
-        name=name,
+def _state_size(folder: DataFolder, num_images: int) -> None:
+    """Say how much the arrays take, before they take it.
+
+    Raises:
+        UserError: the disk has less space.
+    """
+    side = folder.image_size
+    needed = num_images * 3 * side**2
+    free = shutil.disk_usage(folder.root).free
+    what = f"{num_images:,} images of {side}x{side} pixels take {bytes_text(needed)}"
+    if needed > free:
+        raise UserError(
+            f"{what} in {folder.packed}, but its disk has {bytes_text(free)} free; free some space, or give a smaller "
+            "--data.image_size."
+        )
+    if needed >= _LARGE_BYTES:
+        say(f"{folder.root}: {what} in {folder.packed}")
+
+
+@contextmanager
+def _made(place: Path) -> Iterator[None]:
+    """Create a folder. If the block fails, remove the folders that were created and are empty."""
+    created = [folder for folder in (place, *place.parents) if not folder.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(place)
+    try:
+        yield
+    except BaseException:
+        for folder in created:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+def _write_images(tables: Tables, folder: DataFolder, until_complete: ExitStack, *, split: Split) -> ContentSums:
+    """Write the images of a split; they get their name when `until_complete` is left. Return their sums."""
+    rows, side = tables.rows[split], folder.image_size
+    sums = ContentSums(len(rows) - tables.num_validation if split == "train" else 0)
+    append = until_complete.enter_context(writing_images(folder, split=split, number=len(rows)))
+    num_at_once = max(1, _PART_BYTES // (3 * side**2))
+
+    def read(row: LabelRow) -> NDArray[np.uint8]:
+        try:
+            return read_image(folder.root / row.file, side=side).transpose(2, 0, 1)
+        except UserError as error:
+            raise UserError(f"{row.place}: {error}") from error
+
+    with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
+        for start in range(0, len(rows), num_at_once):
+            images = np.empty((len(rows[start : start + num_at_once]), 3, side, side), dtype=np.uint8)
+            for place, image in enumerate(pool.map(read, rows[start : start + num_at_once])):
+                images[place] = image
+                advance(1)
+            sums.add(images)
+            append(images)
+    return sums
+
+
+def _describe(tables: Tables, sums: dict[Split, ContentSums], folder: DataFolder) -> DatasetInfo:
+    mean, std = sums["train"].statistics()
+    return DatasetInfo(
+        name=folder.root.resolve().name,
         origin="custom",
         class_names=tables.class_names,
         superclass_names=tables.superclass_names,
         class_to_superclass=tables.class_to_superclass,
-        num_train=num_train,
-        num_test=len(images.get("test", ())),
+        image_size=folder.image_size,
+        num_train=len(tables.rows["train"]),
+        num_test=len(tables.rows.get("test", ())),
         num_validation=tables.num_validation,
-        sha256={},
+        sha256={split: sums[split].sha256(tables.labels(split)) for split in sums},
         mean=mean,
         std=std,
     )
-    sha256: dict[str, str] = {split: content_sha256(images[split], tables.labels(split), info) for split in images}
-    return replace(info, sha256=sha256)
 
 
 def _check_rows(rows: dict[str, list[LabelRow]], num_classes: int) -> None:
@@ -205,19 +267,3 @@ def _names(entries: Iterable[tuple[str, int, str]], kind: str) -> tuple[str, ...
 
 def _shown(label: int | None) -> str:
     return "empty" if label is None else str(label)
-
-
-def _read_images(rows: list[LabelRow], root: Path, *, split: Split) -> NDArray[np.uint8]:
-    """Return uint8 (N, 3, 32, 32)."""
-    images = np.empty((len(rows), 3, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
-
-    def read(index: int) -> None:
-        try:
-            images[index] = read_image(root / rows[index].file).transpose(2, 0, 1)
-        except UserError as error:
-            raise UserError(f"{rows[index].place}: {error}") from error
-
-    with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
-        for _ in pool.map(read, range(len(rows))):
-            advance(1)
-    return images

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,13 +11,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.array_files import read_npy
+from cifar100.data.folder.array_files import map_npy, read_npy
 from cifar100.errors import UserError
 from cifar100.files import schema
-from cifar100.files.atomic import json_text, remove_partial_files, replacing, write_atomically
+from cifar100.files.atomic import json_text, write_atomically
 from cifar100.files.regular import read_json
 from cifar100.files.schema import list_of, map_of, number, one_of, text, whole
 from cifar100.foreign_text import reason
+from cifar100.process.memory import available_memory
+
+IMAGE_SIDE = 32
+"""Side in pixels of the images of a release, and of custom ones unless another is asked for."""
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -36,6 +39,8 @@ MIN_STD = 0.25 / 255
 than a quarter of a level only amplifies what hardly any image has."""
 
 CHANNELS = ("red", "green", "blue")
+
+INFO = "dataset.json"
 
 Origin = Literal["official", "altered", "generated", "custom"]
 
@@ -58,6 +63,9 @@ class DatasetInfo:
 
     class_to_superclass: tuple[int, ...]
     """Superclass label of each class; empty without superclasses."""
+
+    image_size: int = IMAGE_SIDE
+    """Side in pixels of the images in the arrays. Those of a release have 32."""
 
     num_train: int
     """Number of images in the training arrays, with those of `val.csv`."""
@@ -108,13 +116,46 @@ class DatasetInfo:
 
 
 class DataFolder:
-    """The paths inside a data folder. Reads nothing until asked."""
+    """The paths inside a data folder. Reads nothing until asked.
 
-    def __init__(self, root: Path) -> None:
+    Custom images can be prepared at several sizes, whose arrays and descriptions lie beside each other: those of 32x32
+    pixels in `packed/` and `root`, those of others in `packed/48/`. The images of a release are stored with 32x32
+    pixels only; what is asked for then has no effect.
+
+    Args:
+        root: the folder.
+        image_size: side in pixels at which custom images are or will be prepared.
+    """
+
+    def __init__(self, root: Path, image_size: int = IMAGE_SIDE) -> None:
         self.root = root
         self.originals = root / "cifar-100-python"
-        self.info_file = root / "dataset.json"
-        self.packed = root / "packed"
+        self._asked_size = image_size
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images in the arrays."""
+        return self._asked_size if self.is_custom() else IMAGE_SIDE
+
+    @property
+    def packed(self) -> Path:
+        """Folder of the arrays."""
+        return self.root / "packed" / ("" if self.image_size == IMAGE_SIDE else str(self.image_size))
+
+    @property
+    def description_place(self) -> Path:
+        """Folder of `dataset.json` and of the record of the preparation."""
+        return self.root if self.image_size == IMAGE_SIDE else self.packed
+
+    @property
+    def info_file(self) -> Path:
+        """The description of the data."""
+        return self.description_place / INFO
+
+    @property
+    def info_name(self) -> str:
+        """The same, relative to the root."""
+        return self.info_file.relative_to(self.root).as_posix()
 
     @property
     def images(self) -> Path:
@@ -126,7 +167,7 @@ class DataFolder:
         return self.images / f"{split}.csv"
 
     def packed_images(self, split: Split) -> Path:
-        """The .npy file with uint8 (N, 3, 32, 32)."""
+        """The .npy file with uint8 (N, 3, S, S), where S is `image_size`."""
         return self.packed / f"{split}_images.npy"
 
     def packed_labels(self, split: Split) -> Path:
@@ -172,35 +213,59 @@ class DataFolder:
     def how_to_prepare(self, info: DatasetInfo) -> str:
         """Return the command that prepares these data again."""
         sources = {"generated": "--source generated ", "altered": f"--source {quote(str(self.originals))} "}
-        return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}"
+        size = "" if self.image_size == IMAGE_SIDE else f" --image-size {self.image_size}"
+        return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}{size}"
 
-    def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return images uint8 (N, 3, 32, 32) and labels int64 (N,) of a split, in memory.
+    def load(self, split: Split, *, copies: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return images uint8 (N, 3, S, S) and labels int64 (N,) of a split.
+
+        Images that do not fit into half of the available memory are mapped: pages of the file are read when they are
+        used, and all processes share them.
+
+        copies: number of processes on this machine that load the images at the same time.
 
         Raises:
             UserError: the arrays are missing, damaged or do not match `dataset.json`.
+        """
+        labels = self.load_labels(split)
+        info = self.info()
+        expected = (len(labels), 3, info.image_size, info.image_size)
+        available = available_memory()
+        is_mapped = available is not None and copies * math.prod(expected) > available / 2
+        images = self._read(split, self.packed_images(split), mapped=is_mapped)
+        if images.shape != expected or images.dtype != np.uint8:
+            found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
+            raise UserError(f"{found}, expected uint8 {expected}; run: {self.how_to_prepare(info)}")
+        return images, labels
+
+    def load_labels(self, split: Split) -> NDArray[np.int64]:
+        """Return the labels of a split, int64 (N,), without its images.
+
+        Raises:
+            UserError: as `load`.
         """
         info = self.info()
         expected = info.num_train if split == "train" else info.num_test
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
         fix = f"run: {self.how_to_prepare(info)}"
-        try:
-            images, labels = read_npy(self.packed_images(split)), read_npy(self.packed_labels(split))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"the packed {split} arrays in {self.packed} cannot be read ({reason(error)}); {fix}"
-            ) from error
-        if images.shape != (expected, 3, 32, 32) or images.dtype != np.uint8:
-            found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
-            raise UserError(f"{found}, expected uint8 ({expected}, 3, 32, 32); {fix}")
+        labels = self._read(split, self.packed_labels(split))
         if labels.shape != (expected,) or labels.dtype != np.int64:
             found = f"{self.packed_labels(split)} holds {labels.dtype} {labels.shape}"
             raise UserError(f"{found}, expected int64 ({expected},); {fix}")
         if labels.min() < 0 or labels.max() >= info.num_classes:
             found = f"{self.packed_labels(split)} holds labels from {labels.min()} to {labels.max()}"
             raise UserError(f"{found}, expected 0 to {info.num_classes - 1}; {fix}")
-        return images, labels
+        return labels
+
+    def _read(self, split: Split, path: Path, *, mapped: bool = False) -> NDArray[Any]:
+        try:
+            return map_npy(path) if mapped else read_npy(path)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the packed {split} arrays in {self.packed} cannot be read ({reason(error)}); run: "
+                f"{self.how_to_prepare(self.info())}"
+            ) from error
 
 
 def write_info(info: DatasetInfo, path: Path) -> None:
@@ -250,7 +315,7 @@ _INFO = schema.fields(
         "mean": _TRIPLE,
         "std": _TRIPLE,
     },
-    optional={"num_validation": whole()},
+    optional={"num_validation": whole(), "image_size": whole(1)},
 )
 
 
@@ -265,65 +330,3 @@ def _check_counts(info: DatasetInfo) -> None:
         )
     if any(label >= len(info.superclass_names) for label in info.class_to_superclass):
         raise ValueError(f"a superclass label has none of the {len(info.superclass_names)} superclass_names")
-
-
-def write_packed(images: NDArray[np.uint8], labels: NDArray[np.int64], folder: DataFolder, *, split: Split) -> None:
-    """Write images (N, 3, 32, 32) and labels (N,) as `DataFolder.load` reads them."""
-    folder.packed.mkdir(parents=True, exist_ok=True)
-    remove_partial_files(folder.packed)
-    for path, array in ((folder.packed_images(split), images), (folder.packed_labels(split), labels)):
-        with replacing(path) as file:
-            np.save(file, array, allow_pickle=False)
-
-
-def remove_packed(folder: DataFolder, *, split: Split) -> None:
-    """Remove the arrays of a split that the data no longer have."""
-    for path in (folder.packed_images(split), folder.packed_labels(split)):
-        path.unlink(missing_ok=True)
-
-
-def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64], info: DatasetInfo) -> str:
-    """Return the identity of a split: the sha256 of its images and labels, whatever files they came from.
-
-    For a release it covers the official binary layout: superclass byte, class byte and 3072 pixel bytes of each image.
-    Custom data may have more classes than a byte can hold: all pixels, then the labels as 8 bytes each, little-endian.
-
-    images: uint8 (N, 3, 32, 32). labels: int64 (N,).
-    """
-    digest = hashlib.sha256()
-    if info.origin == "custom" or not info.class_to_superclass:
-        digest.update(np.ascontiguousarray(images).data)
-        digest.update(labels.astype("<i8").data)
-        return digest.hexdigest()
-    superclasses = np.array(info.class_to_superclass)[labels]
-    both = np.stack([superclasses, labels], axis=1).astype(np.uint8)
-    for start in range(0, len(images), 1000):  # in parts, because each is copied
-        part = slice(start, start + 1000)
-        digest.update(np.concatenate([both[part], images[part].reshape(-1, 3072)], axis=1).data)
-    return digest.hexdigest()
-
-
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[Triple, Triple]:
-    """Return mean and standard deviation of each channel over all of uint8 (N, 3, H, W), scaled to 0..1.
-
-    Both come from exact integer sums, so that rounding errors do not grow with the number of images.
-    """
-    channels = [_mean_and_std(_histogram(images[:, channel])) for channel in range(3)]
-    (r_mean, r_std), (g_mean, g_std), (b_mean, b_std) = channels
-    return (r_mean, g_mean, b_mean), (r_std, g_std, b_std)
-
-
-def _histogram(values: NDArray[np.uint8]) -> list[int]:
-    """Count each of the 256 values. In parts, because `bincount` converts every value to eight bytes."""
-    counts = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(values), 1000):
-        counts += np.bincount(values[start : start + 1000].ravel(), minlength=256)
-    return [int(count) for count in counts]
-
-
-def _mean_and_std(counts: list[int]) -> tuple[float, float]:
-    number = sum(counts)
-    total = sum(count * value for value, count in enumerate(counts))
-    total_of_squares = sum(count * value**2 for value, count in enumerate(counts))
-    variance = (number * total_of_squares - total**2) / number**2  # of values in 0..255; Python integers are exact
-    return total / number / 255, math.sqrt(variance) / 255

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from cifar100.data.folder.layout import CSV_FILES, SPLITS, DataFolder
-from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
+from cifar100.data.folder.layout import CSV_FILES, INFO, SPLITS, DataFolder
+from cifar100.data.folder.record import RECORD, has_record, read_record
 from cifar100.data.sources.download import ARCHIVE
 from cifar100.data.sources.published_lists import DUPLICATES, LABEL_ERRORS
 from cifar100.errors import UserError
@@ -146,7 +146,8 @@ def remove_leftovers(root: Path) -> None:
     """
     folder = DataFolder(root)
     images = [folder.images / split for split in SPLITS]
-    for place in (root, folder.originals, folder.packed, folder.images, *images):
+    other_sizes = folder.packed.glob("[0-9]*")
+    for place in (root, folder.originals, folder.packed, *other_sizes, folder.images, *images):
         if place.is_dir():
             remove_partial_files(place)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
@@ -40,7 +40,7 @@ class CifarDataModule(LightningDataModule):
         self.config = config
         self.info = info
         self.split = split
-        self.folder = DataFolder(config.data.root)
+        self.folder = DataFolder(config.data.root, config.data.side)
         mean, std = info.normalization
         self.mean = config.data.mean or mean
         self.std = config.data.std or std
@@ -80,25 +80,19 @@ class CifarDataModule(LightningDataModule):
         self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise and scale uint8 images; batches of the `packed` pipeline already are."""
+        """Scale and normalise uint8 images; batches of the `packed` pipeline already are."""
         images, labels = batch
         if images.dtype != torch.uint8:
             return batch
         self._statistics = self._statistics.to(images.device)  # moved once
-        images = resize(normalize(images, *self._statistics), self.side)
-        if self.config.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, labels
-
-    @property
-    def side(self) -> int:
-        """Side in pixels of the images that enter the network, but for those of `training.resolutions`."""
-        return self.config.model.image_size or IMAGE_SIDE
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        side = self.config.data.side
+        return network_input(images, *self._statistics, side=side, memory_format=memory_format), labels
 
     def resolution(self) -> int:
         """Return the side in pixels of the next training batch of the `packed` pipeline."""
-        training = self.config.training
-        return resolution_at(self.progress(), training.resolutions or (self.side,), training.resolution_changes or ())
+        training, side = self.config.training, self.config.data.side
+        return resolution_at(self.progress(), training.resolutions or (side,), training.resolution_changes or ())
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         loader = self._make_loader(indices, training=training)
@@ -122,7 +116,8 @@ class CifarDataModule(LightningDataModule):
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self.resolution if training else lambda: self.side,
+            side=self.config.data.side,
+            resolution=self.resolution,
             channels_last=self.config.training.channels_last,
         )
 
@@ -135,7 +130,7 @@ class CifarDataModule(LightningDataModule):
         dataset = CsvImageDataset(
             self.folder.csv("train"),
             self.folder.images,
-            transform=build_transform(self.config.augmentation) if training else None,
+            transform=build_transform(self.config.augmentation, side=self.info.image_size) if training else None,
             seed=self.config.training.seed,
             num_classes=self.info.num_classes,
             validation_csv=self.folder.validation_csv() if self.info.num_validation else None,

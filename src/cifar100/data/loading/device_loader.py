@@ -13,7 +13,7 @@ from torch import Tensor
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.base import BatchRandom, choose_mixing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings
-from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
+from cifar100.data.image_batches import network_input, resize
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
 
@@ -25,14 +25,15 @@ class DeviceLoader(EpochLoader):
     random parameters are functions of (seed, epoch, step). Nothing here waits for the device.
 
     Args:
-        images: uint8 (all, 3, 32, 32), 154 MB for CIFAR-100, on the device; loaders of several splits share them.
+        images: uint8 (all, 3, S, S), 154 MB for CIFAR-100, on the device; loaders of several splits share them.
         labels: int64 (all,), on the same device.
         sampler: chooses the images of this loader.
         mean: channel means of pixels in 0..1.
         std: channel standard deviations of pixels in 0..1.
         augmentation: settings of the augmentations, such as `AugmentationConfig`; None leaves the images unchanged.
         num_classes: width of the label probabilities of blended batches.
-        side: returns the side in pixels of the next batch.
+        side: side in pixels of the images that are yielded; None: as they are.
+        resolution: returns the side of the next training batch, for progressive resizing; None: always `side`.
         channels_last: yield images in the (N, H, W, C) memory layout.
     """
 
@@ -46,7 +47,8 @@ class DeviceLoader(EpochLoader):
         std: tuple[float, float, float],
         augmentation: AugmentationConfig | None = None,
         num_classes: int = 100,
-        side: Callable[[], int] = lambda: IMAGE_SIDE,
+        side: int | None = None,
+        resolution: Callable[[], int] | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__(sampler)
@@ -57,7 +59,8 @@ class DeviceLoader(EpochLoader):
         self.augmentations = build_augmentations(augmentation) if augmentation is not None else []
         self.mixings = build_mixings(augmentation) if augmentation is not None else []
         self.num_classes = num_classes
-        self.side = side
+        self.side = side or images.shape[3]
+        self.resolution = resolution if sampler.training else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _batches(self) -> Iterator[Batch]:
@@ -73,14 +76,17 @@ class DeviceLoader(EpochLoader):
         """Augment, normalise, resize and mix a batch, as far as the settings say so."""
 
         def random(augmentation: object) -> BatchRandom:
-            return BatchRandom(type(augmentation).__name__, batch, sampler=self.sampler, step=step)
+            name, side = type(augmentation).__name__, self.images.shape[3]
+            return BatchRandom(name, batch, sampler=self.sampler, step=step, side=side)
 
         mixed = choose_mixing(self.mixings, random)
         for augmentation in self.augmentations:
             if mixed is None or augmentation.applies_to_mixed:
                 images = augmentation.apply(images, augmentation.draw(random(augmentation)))
-        images = normalize(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
-        images = resize(images, self.side())
+        side = self.side if self.resolution is None else self.resolution()
+        scaled = None if images.shape[3] == self.side else side
+        images = network_input(images, self.mean, self.std, side=scaled, memory_format=self.memory_format)
+        images = resize(images, side)
         if mixed is None:
             return images, labels
         mixing, parameters = mixed

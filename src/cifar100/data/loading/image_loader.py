@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from cifar100.data.image_batches import IMAGE_SIDE
+from cifar100.data.folder.layout import IMAGE_SIDE
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER, affordable_workers
 from cifar100.data.sampler import EpochSampler, Key

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cifar100.data.image_batches import IMAGE_SIDE
+from cifar100.data.folder.layout import IMAGE_SIDE
 from cifar100.errors import UserError
 from cifar100.results.evaluation_data import images_of
 from cifar100.runs.folder import RunFolder

@@ -22,7 +22,7 @@ from cifar100.data.augmentation.registry import build_augmentations, build_mixin
 from cifar100.data.folder.array_files import read_npy
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import normalize, resize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
@@ -157,7 +157,7 @@ def _classifier(experiment: Experiment) -> tuple[str, nn.Module]:
 def _path(experiment: Experiment, run: RunFolder) -> Path:
     """Return the file of the features; its name has a hash of what they depend on."""
     data = _data(experiment)
-    digest = hashlib.sha256(f"{data.info.sha256.get('train')} {data.mean} {data.std} {data.side}".encode())
+    digest = hashlib.sha256(f"{data.info.sha256.get('train')} {data.mean} {data.std} {data.config.data.side}".encode())
     prefix = f"{_classifier(experiment)[0]}."
     for name, value in experiment.module.network.state_dict().items():
         if not name.startswith(prefix):
@@ -174,6 +174,7 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     precision = torch.autocast(accelerator, torch.bfloat16) if is_half else nullcontext()
     memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
     mean, std = (torch.tensor(values, device=accelerator) for values in (data.mean, data.std))
+    side = experiment.config.data.side
     images = torch.from_numpy(data.folder.load("train")[0])
     _, classifier = _classifier(experiment)
     inputs: list[Tensor] = []
@@ -183,8 +184,8 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     try:
         with precision, progress("features of the training images", total=len(images)) as advance:
             for chosen in torch.split(images, BATCH_SIZE):
-                batch = resize(normalize(chosen.to(accelerator), mean, std), data.side)
-                logits = network(batch.contiguous(memory_format=memory_format))
+                chosen = chosen.to(accelerator)
+                logits = network(network_input(chosen, mean, std, side=side, memory_format=memory_format))
                 parts.append(_checked(inputs, classifier, logits))
                 inputs.clear()
                 advance(len(chosen))

@@ -20,6 +20,9 @@ from cifar100.models.timm_networks import FAMILY, native_input, published_weight
 from cifar100.runs.checkpoints import max_checkpoint_bytes
 from cifar100.runs.weight_files import WeightFile, read_weights
 
+MAX_SIDE = 256
+"""Maximum of `data.image_size`."""
+
 _COUNTER = "num_batches_tracked"
 """Of a batch normalisation; older programs do not save it, and it has no effect."""
 
@@ -68,18 +71,18 @@ def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
         return config
     file = None if model.weights is None else _read(model, num_classes=2)
     normalization = None if file is None else file.normalization
-    if file is not None and scales_images and model.image_size is None:
-        model = replace(model, image_size=file.image_size)
+    side = None if file is None else file.image_size
     if model.name.startswith(FAMILY):
         native = native_input(model.name)
         normalization = normalization or (native.mean, native.std)
-        if scales_images and model.image_size is None:
-            model = replace(model, image_size=native.side)
+        side = data.image_size or side or min(native.side // 8 * 8, MAX_SIDE)
         sized = any(argument.startswith("img_size") for argument in model.arguments)
-        if scales_images and native.is_fixed and model.image_size != native.side and not sized:
-            model = replace(model, arguments=(*model.arguments, f"img_size={model.image_size}"))
+        if native.is_fixed and side != native.side and not sized:
+            model = replace(model, arguments=(*model.arguments, f"img_size={side}"))
     if data.mean is None and normalization is not None:
         data = replace(data, mean=normalization[0], std=normalization[1])
+    if data.image_size is None and scales_images:
+        data = replace(data, image_size=side)
     return replace(config, model=model, data=data)
 
 

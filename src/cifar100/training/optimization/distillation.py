@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
-from cifar100.data.image_batches import IMAGE_SIDE, resize
+from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import open_regular
@@ -58,19 +58,24 @@ class _Renormalize(nn.Module):
         return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
 
 
-class _Resize(nn.Module):
-    """Scales images to the side, in pixels, that a teacher takes."""
+class _Rescale(nn.Module):
+    """From one normalisation and size of the images to another."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, given: tuple[Triple, Triple], wanted: tuple[Triple, Triple], *, side: int) -> None:
         super().__init__()
         self.side = side
+        self.register_buffer("given", torch.tensor(given).view(2, 3, 1, 1) * 255)
+        self.register_buffer("wanted", torch.tensor(wanted))
 
     def forward(self, images: Tensor) -> Tensor:
-        return resize(images, self.side)
+        mean, std = self.get_buffer("given")
+        return normalize(
+            fit(torch.addcmul(mean, images.float(), std), self.side, rounded=False), *self.get_buffer("wanted")
+        )
 
 
 def load_teacher(
-    name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple, side: int | None = None
+    name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple, image_size: int = IMAGE_SIDE
 ) -> Teacher:
     """Load the best weights of a run.
 
@@ -79,7 +84,7 @@ def load_teacher(
         info: the data of the run that will learn.
         split: its training and validation images.
         mean: of its normalisation; std likewise.
-        side: its `model.image_size`.
+        image_size: side in pixels of its images. A teacher with another one gets them scaled.
 
     Raises:
         UserError: there is no such run, it was trained on other data, or it has learned from images that the new run
@@ -87,6 +92,11 @@ def load_teacher(
     """
     run = find_run_folder(name)
     trained = load_trained(run, "best", device=torch.device("cpu"))
+    if trained.info.image_size != info.image_size:
+        raise UserError(
+            f"--optimization.teacher {name} was trained on images of {trained.info.image_size} pixels a side, but those "
+            f"of this run have {info.image_size}; give both runs the same --data.image_size."
+        )
     if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
@@ -101,10 +111,13 @@ def load_teacher(
         )
     with open_regular(trained.checkpoint) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    first: list[nn.Module] = [_Renormalize((mean, std), trained.normalization)]
-    if trained.side != side:
-        first.append(_Resize(trained.side or IMAGE_SIDE))
-    network = nn.Sequential(*first, trained.network)
+    given, side = (mean, std), trained.config.data.side
+    first = (
+        _Renormalize(given, trained.normalization)
+        if side == image_size
+        else _Rescale(given, trained.normalization, side=side)
+    )
+    network = nn.Sequential(first, trained.network)
     return Teacher(
         run=run.name,
         checkpoint=trained.checkpoint,

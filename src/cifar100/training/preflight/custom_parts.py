@@ -142,7 +142,7 @@ class CustomParts:
         if self.loggers is not None:
             yield "training.loggers", "loggers"
         if self.datamodule is not None:
-            replaced = ("data.", "augmentation.", "training.resolution", "model.image_size", "model.cache_features")
+            replaced = ("data.", "augmentation.", "training.resolution", "model.cache_features")
             for name in settings():
                 if name.startswith(replaced) and name not in USED_WITH_CUSTOM_DATA:
                     yield name, "datamodule"

@@ -34,8 +34,6 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     if config.model.freeze != "none":
         trained = sum(weight.numel() for weight in experiment.module.network.parameters() if weight.requires_grad)
         run_log.tell(f"frozen   {config.model.freeze}; {trained:,} parameters are trained")
-    if config.model.image_size is not None:
-        run_log.tell(f"size     {config.model.image_size} pixels, to which images are scaled")
     if "loss" in custom:
         run_log.tell(f"loss     {custom['loss']}")
     if experiment.module.teacher is not None:
