@@ -12,9 +12,12 @@ def classifier_of(network: nn.Module) -> tuple[str, nn.Module] | None:
     """
     own = getattr(network, "get_classifier", None)
     chosen = own() if callable(own) else None
-    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    if isinstance(chosen, nn.Module) and any(True for _ in chosen.parameters()):
-        layers = [(name, layer) for name, layer in network.named_modules() if layer is chosen]
+    named = isinstance(chosen, nn.Module) and any(True for _ in chosen.parameters())
+    layers = [
+        (name, layer)
+        for name, layer in network.named_modules()
+        if (layer is chosen if named else isinstance(layer, nn.Linear))
+    ]
     return layers[-1] if layers else None
 
 

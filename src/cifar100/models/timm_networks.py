@@ -65,10 +65,10 @@ def native_input(name: str) -> NativeInput:
     timm = _imported()
     _check_name(name)
     known = timm.get_pretrained_cfg(name.removeprefix(FAMILY))
-    mean, std = (tuple(float(value) for value in values) for values in (known.mean, known.std))
+    (red, green, blue), (std_red, std_green, std_blue) = (map(float, values) for values in (known.mean, known.std))
     return NativeInput(
-        mean=mean,
-        std=std,
+        mean=(red, green, blue),
+        std=(std_red, std_green, std_blue),
         side=int(known.input_size[-1]),
         is_fixed=bool(known.fixed_input_size),
         is_published=timm.models.is_model_pretrained(name.removeprefix(FAMILY)),

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,9 +51,10 @@ def check_cacheable(config: Config) -> None:
     if not config.model.cache_features:
         return
     augmentation = config.augmentation
+    enabled: list[Any] = [*build_augmentations(augmentation), *build_mixings(augmentation)]
     on = [
         f"augmentation.{field.name} {getattr(augmentation, field.name)}"
-        for one in (*build_augmentations(augmentation), *build_mixings(augmentation))
+        for one in enabled
         for field in fields(one)
         if getattr(augmentation, field.name) not in (0, None, "none")
     ]

@@ -29,7 +29,7 @@ def freeze(network: nn.Module, what: Freeze) -> list[nn.Module]:
     frozen = _frozen_parameters(network, what)
     for name, parameter in network.named_parameters():
         if name in frozen:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad = False
     return _outermost(network)
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
         side = data.image_size or side or min(native.side // 8 * 8, MAX_SIDE)
         sized = any(argument.startswith("img_size") for argument in model.arguments)
         if native.is_fixed and side != native.side and not sized:
-            model = replace(model, arguments=(*model.arguments, f"img_size={side}"))
+            arguments: dict[str, Any] = {"arguments": (*model.arguments, f"img_size={side}")}  # timm's file declares it
+            model = replace(model, **arguments)
     if data.mean is None and normalization is not None:
         data = replace(data, mean=normalization[0], std=normalization[1])
     if data.image_size is None and scales_images:
