@@ -49,9 +49,9 @@ RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 PRETRAINED, WEIGHTS = "model.pretrained", "model.weights"
 
 ADDED_LATER = (
-    *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds"),
-    *("model.arguments", "model.cache_features", "model.freeze", "model.pretrained"),
-    *("model.weights", "optimization.layer_decay"),
+    *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds", "data.sampler"),
+    *("model.arguments", "model.cache_features", "model.freeze", "model.pretrained", "model.weights"),
+    *("optimization.class_weights", "optimization.layer_decay"),
 )
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 

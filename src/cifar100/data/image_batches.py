@@ -10,7 +10,8 @@ from torch import Tensor
 def normalize(images: Tensor, mean: Tensor, std: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Scale pixels to 0..1, subtract the channel's mean and divide by its standard deviation.
 
-    images: uint8 (N, 3, H, W), or floating point with levels of 0..255. mean, std: float32 (3,), of pixels in 0..1, on the images' device.
+    images: uint8 (N, 3, H, W), or floating point with levels of 0..255. mean, std: float32 (3,), of pixels in 0..1, on
+    the images' device.
     """
     normalized = images.float().sub_(mean.view(3, 1, 1) * 255).div_(std.view(3, 1, 1) * 255)
     return normalized.to(dtype)

@@ -29,6 +29,7 @@ from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
 from cifar100.training.finetuning.initial_weights import Origin, load_initial_weights
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.loss import class_weights
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
@@ -136,8 +137,18 @@ def assemble(
     if not resumes and parts.network is None:
         origin = load_initial_weights(network, config.model, info.num_classes)
     _prepare_network(network, config, data, computes=origin is None)
+    weights = None
+    if config.optimization.class_weights == "balanced":
+        assert split is not None, "checked by CustomParts.check_settings"
+        weights = class_weights(data.folder.load_labels("train")[split.train], info.num_classes)
     module = ImageClassifier(
-        config, info.num_classes, network=network, loss=parts.loss, clock=run_clock, teacher=teacher
+        config,
+        info.num_classes,
+        network=network,
+        loss=parts.loss,
+        clock=run_clock,
+        teacher=teacher,
+        class_weights=weights,
     )
     return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape, origin)
 
@@ -174,6 +185,6 @@ def _sample_images(data: CifarDataModule) -> Tensor:
     side = data.config.data.side
     number = min(WHITENING_IMAGES, WHITENING_IMAGES * IMAGE_SIDE**2 // side**2)
     every = max(1, len(data.split.train) // number)
-    images, _ = data.folder.load("train")
+    images = data.folder.map_images("train")
     chosen = torch.from_numpy(images[data.split.train[::every][:number]])
     return network_input(chosen, torch.tensor(data.mean), torch.tensor(data.std), side=side)

@@ -46,6 +46,7 @@ class ImageClassifier(L.LightningModule):
         loss: maps logits and labels to a scalar. Default: the one that `config.optimization` names.
         clock: measures the progress of the run for the schedule. Default: counts the steps of the Trainer.
         teacher: a trained network for knowledge distillation.
+        class_weights: float (num_classes,), if `optimization.class_weights` asks for them; see `loss.class_weights`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ImageClassifier(L.LightningModule):
         loss: Loss | None = None,
         clock: RunClock | None = None,
         teacher: Teacher | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.config = config if isinstance(config, Config) else config_from_dict(config)
@@ -69,6 +71,7 @@ class ImageClassifier(L.LightningModule):
         self.clock = clock
         self._makes_clock = clock is None
         self.teacher = teacher
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.sam = build_sam(self.network, self.config.optimization)
         self.train_sums = MetricSums(["loss", "accuracy"])
         self.val_sums = MetricSums(list(METRICS))
@@ -86,6 +89,8 @@ class ImageClassifier(L.LightningModule):
     def _freeze_modes(self) -> None:
         for module in self.frozen:
             module.eval()
+
+    class_weights: Tensor | None
 
     def forward(self, images: Tensor) -> Tensor:
         """images: float (N, 3, H, W), normalised, or features (N, D). Returns logits (N, num_classes)."""
@@ -122,7 +127,7 @@ class ImageClassifier(L.LightningModule):
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Return the mean loss over the images, a scalar."""
         self._check(logits, len(labels))
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, labels, *([] if self.class_weights is None else [self.class_weights]))
         if teacher_logits is None:
             return loss
         settings = self.config.optimization
@@ -182,6 +187,11 @@ class ImageClassifier(L.LightningModule):
         settings = self.config.optimization
         if settings.learning_rate == "auto":
             raise UserError("optimization.learning_rate is auto, which only train() resolves; give it a number.")
+        if settings.class_weights != "none" and self.class_weights is None:
+            raise UserError(
+                f"optimization.class_weights is {settings.class_weights}, which only train() computes; give "
+                "ImageClassifier the weights: class_weights=class_weights(labels, num_classes)."
+            )
         clock = self.clock
         if clock is None or self._makes_clock:  # a new one for each fit
             clock = self.clock = RunClock(self._total_steps())

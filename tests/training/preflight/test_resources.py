@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from cifar100.training.preflight.resources import (
     check_memory,
     check_processes,
     check_workers,
-    device_memory,
     memory_errors_as_user_errors,
 )
 
@@ -43,14 +41,13 @@ def test_every_network_can_be_counted_without_values(name: str) -> None:
     check_memory(load_config("baseline", overrides={"model.name": name}), 100, num_train=10, accelerator="cpu")
 
 
-def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(resources, "CGROUP_LIMITS", (str(limit), str(tmp_path / "missing")))
-    limit.write_text("max\n")
-    whole = device_memory("cpu")
-    limit.write_text("1000000\n")
-    assert device_memory("cpu") == 1_000_000
-    assert whole is None or whole > 1_000_000
+def test_larger_images_need_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: 16 * 10**9)
+    for changes in ({"data.image_size": 256}, {"training.resolutions": [256]}):
+        config = load_config("baseline", overrides={"data.batch_size": 512, **changes})
+        with pytest.raises(UserError, match="batch_size 512 needs at least"):
+            check_memory(config, 100, num_train=10_000, accelerator="cpu")
+    check_memory(load_config("baseline", overrides={"data.batch_size": 512}), 100, num_train=10_000, accelerator="cpu")
 
 
 def test_many_more_processes_than_processors_are_refused() -> None:

@@ -35,6 +35,10 @@ class DataConfig(Section):
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
     scaled."""
 
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """Choice of the training images of an epoch. `shuffled`: each once. `balanced`: as many as that, but each class
+    equally often, so that images of rare classes come several times and some of frequent ones not at all."""
+
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
 

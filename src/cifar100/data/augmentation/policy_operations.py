@@ -65,8 +65,8 @@ def _by_operation(images: Tensor, operations: Tensor, values: Tensor, known: dic
     return torch.cat([known[name](part, part_values) for part, part_values, name in parts if len(part)])
 
 
-# Warps: the source of each pixel of the result. Values (n,), on the CPU; side of the image. Each returns (n, 6): a, b, c, d, e, f of
-# x' = a x + b y + c, y' = d x + e y + f; the centre of the first pixel is (0.5, 0.5).
+# Warps: the source of each pixel of the result. Values (n,), on the CPU; the side of the images. Each returns (n, 6):
+# a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f; the centre of the first pixel is (0.5, 0.5).
 
 
 def _shear_x(values: Tensor, side: int) -> Tensor:

@@ -36,8 +36,8 @@ _TRANSPOSES = {
 def decode_image(content: bytes, memory: Memory, *, side: int) -> NDArray[np.uint8]:
     """Return the first image of a file as uint8 (side, side, 3) RGB.
 
-    Applies the orientation that a camera noted and lays transparency on white. Scales the shorter side to `side` pixels
-    with Pillow's antialiased cubic filter, and crops the centre. Waits while other threads use the memory that it needs.
+    Applies the orientation that a camera noted and lays transparency on white. Scales the shorter side to `side` with
+    Pillow's antialiased cubic filter, and crops the centre. Waits while other threads use the memory that it needs.
 
     Raises:
         ImageError: the format or the kind of pixels is not supported, or the image is too large.
@@ -80,7 +80,7 @@ def _memory_of_conversion(width: int, height: int, reduced_side: int) -> int:
 
 
 def _fitted_in_parts(picture: Picture, side: int, reduced_side: int) -> Image.Image:
-    """Return the centre of an image of many pixels, side x side. Averages over squares in parts, so that no copy is made."""
+    """Return the centre of an image of many pixels, side x side. Averages over squares in parts, without a copy."""
     width, height = picture.size
     factor = _factor(width, height, reduced_side)
     step = factor * max(1, _PART_PIXELS // (width * factor))

@@ -39,7 +39,8 @@ _CHUNK = 500
 def read_image(path: Path, *, side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
     """Read an image file of any supported format, mode and size as uint8 (side, side, 3) RGB; see `decode_image`.
 
-    The pixels of a plain RGB image of that size stay as they are. Training, evaluation and predict read every image here.
+    The pixels of a plain RGB image of that size stay as they are. Every image is read here: in preparation, in the
+    `images` pipeline and in predict.
 
     Raises:
         UserError: the file is missing, damaged, too large or not an image of a supported format.

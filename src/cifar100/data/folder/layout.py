@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from shlex import quote
@@ -216,27 +216,49 @@ class DataFolder:
         size = "" if self.image_size == IMAGE_SIDE else f" --image-size {self.image_size}"
         return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}{size}"
 
-    def load(self, split: Split, *, copies: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Return images uint8 (N, 3, S, S) and labels int64 (N,) of a split.
-
-        Images that do not fit into half of the available memory are mapped: pages of the file are read when they are
-        used, and all processes share them.
-
-        copies: number of processes on this machine that load the images at the same time.
+    def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return images uint8 (N, 3, S, S) and labels int64 (N,) of a split, in memory if they fit; see `fits`.
 
         Raises:
             UserError: the arrays are missing, damaged or do not match `dataset.json`.
         """
         labels = self.load_labels(split)
-        info = self.info()
-        expected = (len(labels), 3, info.image_size, info.image_size)
+        if self.fits(split):
+            return self._checked_images(split, read_npy), labels
+        return self.map_images(split), labels
+
+    def fits(self, split: Split, *, copies: int = 1) -> bool:
+        """Return whether the images of a split take at most half of the memory that is available.
+
+        copies: number of processes on this machine that hold them at the same time.
+        """
         available = available_memory()
-        is_mapped = available is not None and copies * math.prod(expected) > available / 2
-        images = self._read(split, self.packed_images(split), mapped=is_mapped)
+        return available is None or copies * self.image_bytes(split) <= available / 2
+
+    def image_bytes(self, split: Split) -> int:
+        """Return the size of the images of a split in memory."""
+        info = self.info()
+        return (info.num_train if split == "train" else info.num_test) * 3 * info.image_size**2
+
+    def map_images(self, split: Split) -> NDArray[np.uint8]:
+        """Return the images of a split as a map of their file, uint8 (N, 3, S, S).
+
+        Pages of the file are read when they are used, and all processes share them.
+
+        Raises:
+            UserError: as `load`.
+        """
+        return self._checked_images(split, map_npy)
+
+    def _checked_images(self, split: Split, read: Callable[[Path], NDArray[Any]]) -> NDArray[np.uint8]:
+        info = self.info()
+        number = info.num_train if split == "train" else info.num_test
+        images = self._read(split, self.packed_images(split), read)
+        expected = (number, 3, info.image_size, info.image_size)
         if images.shape != expected or images.dtype != np.uint8:
             found = f"{self.packed_images(split)} holds {images.dtype} {images.shape}"
             raise UserError(f"{found}, expected uint8 {expected}; run: {self.how_to_prepare(info)}")
-        return images, labels
+        return images
 
     def load_labels(self, split: Split) -> NDArray[np.int64]:
         """Return the labels of a split, int64 (N,), without its images.
@@ -249,7 +271,7 @@ class DataFolder:
         if expected == 0:
             raise UserError(f"{self.root} has no {split} split.")
         fix = f"run: {self.how_to_prepare(info)}"
-        labels = self._read(split, self.packed_labels(split))
+        labels = self._read(split, self.packed_labels(split), read_npy)
         if labels.shape != (expected,) or labels.dtype != np.int64:
             found = f"{self.packed_labels(split)} holds {labels.dtype} {labels.shape}"
             raise UserError(f"{found}, expected int64 ({expected},); {fix}")
@@ -258,9 +280,9 @@ class DataFolder:
             raise UserError(f"{found}, expected 0 to {info.num_classes - 1}; {fix}")
         return labels
 
-    def _read(self, split: Split, path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    def _read(self, split: Split, path: Path, read: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
         try:
-            return map_npy(path) if mapped else read_npy(path)
+            return read(path)
         except (OSError, ValueError) as error:
             raise UserError(
                 f"the packed {split} arrays in {self.packed} cannot be read ({reason(error)}); run: "

@@ -1,4 +1,4 @@
-"""All images of a data set in device memory; batches are selected, augmented and normalised there."""
+"""All images of a data set in memory; batches are selected, and augmented and normalised on the device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torch import Tensor
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.base import BatchRandom, choose_mixing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings
-from cifar100.data.image_batches import network_input, resize
+from cifar100.data.image_batches import network_input, resize, to_device
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
 
 
 class DeviceLoader(EpochLoader):
-    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device that holds them.
+    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device that holds the labels.
 
     Labels are int64 (N,), or float32 (N, num_classes) in batches that mixup or CutMix has blended. The order and the
     random parameters are functions of (seed, epoch, step). Nothing here waits for the device.
 
     Args:
-        images: uint8 (all, 3, S, S), 154 MB for CIFAR-100, on the device; loaders of several splits share them.
-        labels: int64 (all,), on the same device.
+        images: uint8 (all, 3, S, S), 3 S^2 bytes each: 154 MB for the 50,000 of CIFAR-100. On the device; or on the
+            host, from where each batch is sent. Loaders of several splits share them.
+        labels: int64 (all,), on the device.
         sampler: chooses the images of this loader.
         mean: channel means of pixels in 0..1.
         std: channel standard deviations of pixels in 0..1.
@@ -54,8 +55,8 @@ class DeviceLoader(EpochLoader):
         super().__init__(sampler)
         self.images = images
         self.labels = labels
-        self.mean = torch.tensor(mean, device=images.device)
-        self.std = torch.tensor(std, device=images.device)
+        self.mean = torch.tensor(mean, device=labels.device)
+        self.std = torch.tensor(std, device=labels.device)
         self.augmentations = build_augmentations(augmentation) if augmentation is not None else []
         self.mixings = build_mixings(augmentation) if augmentation is not None else []
         self.num_classes = num_classes
@@ -67,10 +68,16 @@ class DeviceLoader(EpochLoader):
         first_step = self.sampler.first_step
         batches = self.sampler.batches()[first_step:]
         # One transfer for the whole epoch; its batches are views of it.
-        indices = torch.from_numpy(np.concatenate(batches)).to(self.images.device)
+        indices = torch.from_numpy(np.concatenate(batches)).to(self.labels.device)
         chosen = torch.split(indices, [len(batch) for batch in batches])
         for step, (batch, rows) in enumerate(zip(batches, chosen, strict=True), start=first_step):
-            yield self._augment(self.images.index_select(0, rows), self.labels.index_select(0, rows), batch, step)
+            yield self._augment(self._images(batch, rows), self.labels.index_select(0, rows), batch, step)
+
+    def _images(self, batch: NDArray[np.int64], rows: Tensor) -> Tensor:
+        """Return the images of a batch on the device. rows: the batch, on the device."""
+        if self.images.device == self.labels.device:
+            return self.images.index_select(0, rows)
+        return to_device(self.images.index_select(0, torch.from_numpy(batch)), self.labels.device)
 
     def _augment(self, images: Tensor, labels: Tensor, batch: NDArray[np.int64], step: int) -> Batch:
         """Augment, normalise, resize and mix a batch, as far as the settings say so."""

@@ -120,7 +120,7 @@ class FeatureDataModule(CifarDataModule):
         self.features = features
 
     def _make_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        labels = torch.from_numpy(self.folder.load("train")[1]).to(self._device)
+        labels = torch.from_numpy(self.folder.load_labels("train")).to(self._device)
         self.features = self.features.to(self._device)
         return FeatureLoader(self.features, labels, self._sampler(indices, training=training))
 
@@ -177,7 +177,7 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
     mean, std = (torch.tensor(values, device=accelerator) for values in (data.mean, data.std))
     side = experiment.config.data.side
-    images = torch.from_numpy(data.folder.load("train")[0])
+    images = data.folder.map_images("train")
     _, classifier = _classifier(experiment)
     inputs: list[Tensor] = []
     parts: list[NDArray[np.float16]] = []
@@ -185,8 +185,8 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     network.eval().to(accelerator)
     try:
         with precision, progress("features of the training images", total=len(images)) as advance:
-            for chosen in torch.split(images, BATCH_SIZE):
-                chosen = chosen.to(accelerator)
+            for start in range(0, len(images), BATCH_SIZE):
+                chosen = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(accelerator)
                 logits = network(network_input(chosen, mean, std, side=side, memory_format=memory_format))
                 parts.append(_checked(inputs, classifier, logits))
                 inputs.clear()

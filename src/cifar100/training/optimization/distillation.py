@@ -94,8 +94,8 @@ def load_teacher(
     trained = load_trained(run, "best", device=torch.device("cpu"))
     if trained.info.image_size != info.image_size:
         raise UserError(
-            f"--optimization.teacher {name} was trained on images of {trained.info.image_size} pixels a side, but those "
-            f"of this run have {info.image_size}; give both runs the same --data.image_size."
+            f"--optimization.teacher {name} has learned from {_shown(trained.info)} pixels, but this run's have "
+            f"{_shown(info)}; give both runs the same --data.image_size."
         )
     if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
@@ -124,6 +124,10 @@ def load_teacher(
         sha256=sha256,
         network=network.eval().requires_grad_(requires_grad=False),
     )
+
+
+def _shown(info: DatasetInfo) -> str:
+    return f"{info.image_size}x{info.image_size}"
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
