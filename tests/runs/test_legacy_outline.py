@@ -44,6 +44,8 @@ def altered(old: bytes, new: bytes) -> bytes:
     return file.replace(old, new)
 
 
+BEGINNING = pickle.dumps(MAGIC, 2) + pickle.dumps(VERSION, 2)
+
 SIZE = struct.pack("<q", 12)
 """The count before the numbers of the storage."""
 
@@ -61,7 +63,7 @@ SIZE = struct.pack("<q", 12)
         (written({"a": torch.zeros(1).expand(10**12)}), "has only 1 elements"),
         (written({"a": torch.eye(3).to_sparse()}), "expected plain values and dense tensors"),
         (written({"a": Path("a")}), "pathlib"),
-        (pickle.dumps(MAGIC, 2) + pickle.dumps(VERSION, 2) + pickle.dumps({"little_endian": False}, 2), "little-endian"),
+        (BEGINNING + pickle.dumps({"little_endian": False}, 2), "not little-endian"),
         (pickle.dumps(MAGIC, 2) + pickle.dumps(VERSION + 1, 2), "does not begin as a file of torch"),
         (b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.", "'os.system'"),
     ],

@@ -118,7 +118,7 @@ def test_names_of_another_program_are_matched_by_order_and_shape(published: Path
         (lambda weights: dict(sorted((renamed(name), value) for name, value in weights.items())), "is missing in them"),
         (lambda weights: weights | {"conv1.weight": torch.zeros(64, 3, 3, 3)},
          r"conv1.weight is \(64, 3, 3, 3\) in them and \(64, 3, 7, 7\) in the network"),
-        (lambda weights: weights | {"layer9.weight": torch.zeros(3)}, "they have layer9.weight, which the network does"),
+        (lambda weights: weights | {"layer9.weight": torch.zeros(3)}, "have layer9.weight, which the network does not"),
         (lambda weights: weights | {"bn1.bias": torch.zeros(64, dtype=torch.int64), "layer9.weight": torch.zeros(3)},
          "bn1.bias is torch.int64 in them and torch.float32 in the network"),
         (lambda weights: {"a": torch.zeros(3)}, "conv1.weight is missing in them"),
