@@ -26,7 +26,7 @@ from cifar100.training.finetuning.initial_weights import (
     load_initial_weights,
     starts_from_weights,
     with_native_input,
-)
+)from cifar100.training.preflight.resources import check_memory
 
 RESNET = {"name": "resnet18", "stem": "imagenet"}
 
@@ -199,7 +199,7 @@ def test_the_normalisation_of_a_run_stays_with_its_weights(
 def test_random_parameters_change_no_setting(tiny_data: Path) -> None:
     config = small_config(tiny_data)
     assert not starts_from_weights(config.model)
-    assert with_native_input(config) is config
+    assert with_native_input(config) == config
 
 
 def timm_config(root: Path, **changes: Any) -> Config:
@@ -228,6 +228,19 @@ def test_a_transformer_is_built_for_another_size(tiny_data: Path) -> None:
     assert build_model(config.model, 10)(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
     again = with_native_input(config)
     assert again.model.arguments == ("img_size=64",)
+
+
+def test_a_transformer_with_random_parameters_is_built_for_the_images(tiny_data: Path) -> None:
+    config = with_native_input(timm_config(tiny_data, **{"model.name": TINY_TRANSFORMER, "model.pretrained": False}))
+    assert config.model.arguments == ("img_size=32",)
+    assert (config.data.mean, config.data.image_size) == (None, None)
+
+
+def test_a_network_that_does_not_take_small_images_is_one_line(tiny_data: Path) -> None:
+    given = {"model.name": TINY_TRANSFORMER, "model.pretrained": False, "model.arguments": ["img_size=48"]}
+    config = with_native_input(timm_config(tiny_data, **given))
+    with pytest.raises(UserError, match=r"timm/test_vit does not take images of 32 pixels a side \(.*--data.image_size"):
+        check_memory(config, 100, num_train=10, accelerator="cpu")
 
 
 def test_weights_and_pretrained_contradict_each_other(tiny_data: Path) -> None:

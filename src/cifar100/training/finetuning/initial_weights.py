@@ -17,7 +17,7 @@ from cifar100.files.atomic import write_json
 from cifar100.files.regular import open_regular
 from cifar100.models import build_model
 from cifar100.models.classifier import classifier_parameters
-from cifar100.models.timm_networks import FAMILY, native_input, published_weights
+from cifar100.models.timm_networks import FAMILY, NativeInput, native_input, published_weights
 from cifar100.runs.checkpoints import max_checkpoint_bytes
 from cifar100.runs.weight_files import WeightFile, read_weights
 
@@ -62,30 +62,38 @@ def starts_from_weights(config: ModelConfig) -> bool:
 def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
     """Set the normalisation and the size of the images to those of the weights, unless the settings give others.
 
+    A network of timm that is built for one size of images, such as a vision transformer, is built for that of the run.
+
     scales_images: False with a custom data module, whose images are taken as they are.
 
     Raises:
         UserError: timm is not installed, or has no such network; or the file cannot be read.
     """
     model, data = config.model, config.data
-    if not starts_from_weights(model):
-        return config
-    file = None if model.weights is None else _read(model, num_classes=2)
-    normalization = None if file is None else file.normalization
-    side = None if file is None else file.image_size
+    normalization, side = None, data.image_size
+    if model.weights is not None:
+        file = _read(model, num_classes=2)
+        normalization, side = file.normalization, side or file.image_size
     if model.name.startswith(FAMILY):
         native = native_input(model.name)
-        normalization = normalization or (native.mean, native.std)
-        side = data.image_size or side or min(native.side // 8 * 8, MAX_SIDE)
-        sized = any(argument.startswith("img_size") for argument in model.arguments)
-        if native.is_fixed and side != native.side and not sized:
-            arguments: dict[str, Any] = {"arguments": (*model.arguments, f"img_size={side}")}  # timm's file declares it
-            model = replace(model, **arguments)
+        if starts_from_weights(model):
+            normalization = normalization or (native.mean, native.std)
+            side = side or min(native.side // 8 * 8, MAX_SIDE)
+        if native.is_fixed and scales_images:
+            model = _built_for(model, side or data.side, native)
     if data.mean is None and normalization is not None:
         data = replace(data, mean=normalization[0], std=normalization[1])
-    if data.image_size is None and scales_images:
+    if scales_images:
         data = replace(data, image_size=side)
     return replace(config, model=model, data=data)
+
+
+def _built_for(model: ModelConfig, side: int, native: NativeInput) -> ModelConfig:
+    """Return the settings of a network that is built for images of one size, unless they name it."""
+    if side == native.side or any(argument.startswith("img_size") for argument in model.arguments):
+        return model
+    arguments: dict[str, Any] = {"arguments": (*model.arguments, f"img_size={side}")}  # declared in timm_networks
+    return replace(model, **arguments)
 
 
 def load_initial_weights(network: nn.Module, config: ModelConfig, num_classes: int) -> Origin | None:
