@@ -50,8 +50,8 @@ PRETRAINED, WEIGHTS = "model.pretrained", "model.weights"
 
 ADDED_LATER = (
     *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds", "data.sampler"),
-    *("model.arguments", "model.cache_features", "model.freeze", "model.pretrained", "model.weights"),
-    *("optimization.class_weights", "optimization.layer_decay"),
+    *("data.skip_damaged", "model.arguments", "model.cache_features", "model.freeze", "model.pretrained"),
+    *("model.weights", "optimization.class_weights", "optimization.layer_decay"),
 )
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 

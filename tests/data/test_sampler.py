@@ -116,7 +116,7 @@ def test_balanced_classes_are_drawn_equally_often():
 def test_images_of_a_class_are_drawn_equally_often_over_the_epochs():
     drawn = np.bincount(np.concatenate([seen(make(labels=UNEQUAL, batch_size=103), e) for e in range(7)]) - 100)
     for label in (3, 5, 9):
-        times = drawn[UNEQUAL == label]
+        times = drawn[label == UNEQUAL]
         assert times.max() - times.min() <= 1
     assert drawn[-1] > 100
 

@@ -31,6 +31,6 @@ def test_available_memory_is_what_linux_says(tmp_path: Path, monkeypatch: pytest
     assert available_memory() == 40 * 1024
 
 
-@pytest.mark.parametrize(("number", "text"), [(10, "1 MB"), (153_600_000, "154 MB"), (7_526_400_000, "7.53 GB")])
+@pytest.mark.parametrize(("number", "text"), [(184_320, "0.2 MB"), (153_600_000, "154 MB"), (7_526_400_000, "7.53 GB")])
 def test_bytes_are_shown_in_decimal_units(number: int, text: str) -> None:
     assert bytes_text(number) == text

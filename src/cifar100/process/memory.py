@@ -38,8 +38,10 @@ def available_memory() -> int | None:
 
 
 def bytes_text(number: float) -> str:
-    """Return a number of bytes as `332 MB` or `1.24 GB`."""
-    return f"{number / 1e9:,.2f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB" if number >= 1e6 else "1 MB"
+    """Return a number of bytes as `0.6 MB`, `332 MB` or `1.24 GB`."""
+    if number >= 1e9:
+        return f"{number / 1e9:,.2f} GB"
+    return f"{number / 1e6:,.0f} MB" if number >= 1e7 else f"{number / 1e6:,.1f} MB"
 
 
 def _number_in(file: str) -> int | None:

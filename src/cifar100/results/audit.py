@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -229,6 +230,12 @@ def find_all(images: AuditedImages, view: NetworkView | None) -> list[Finding]:
         *suspects,
         *oddity_findings(oddities),
     ]
+
+
+def audit_name(root: Path) -> str:
+    """Return `audit-` and the name of a data folder: the default folder of an audit, and how its runs' names begin."""
+    name = re.sub(r"[^\w.-]", "_", root.resolve().name)
+    return f"audit-{name[:60] or 'data'}"
 
 
 def check_out(out: Path) -> None:

@@ -40,14 +40,18 @@ def images_of(
     *,
     split: Literal["test", "validation", "train"],
     data_root: Path | None = None,
+    most: int | None = None,
+    instead: str = "",
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
-    """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
+    """Return images uint8 (N, 3, S, S), labels int64 (N,), and the description of the data that hold them.
 
     Args:
         trained: the network, or what is known of it.
         run: its run folder.
         split: `test`, or the run's own `validation` images, or the others of its training images: `train`.
         data_root: see `evaluate`.
+        most: maximum number of images; of more, as many random ones, always the same, are returned. None: all.
+        instead: end of the message if the run has no validation images; the default is to measure the test images.
 
     Raises:
         UserError: the data are missing, have other classes, or differ from those of the run without `data_root`.
@@ -87,8 +91,12 @@ def images_of(
         return *folder.load("test"), present
     indices = getattr(load_split(run.split), split)
     if len(indices) == 0:
-        instead = "; measure the test images with --split test" if present.num_test else ""
-        raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
+        measure_test = "; measure the test images with --split test" if present.num_test else ""
+        raise UserError(
+            f"{run.path} was trained on all training images; it has no validation images{instead or measure_test}."
+        )
+    if most is not None and most < len(indices):
+        indices = np.random.Generator(np.random.PCG64(0)).permutation(indices)[:most]
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
 

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
 from cifar100.errors import UserError
-from cifar100.metrics import METRICS, accuracy
+from cifar100.metrics import METRICS, accuracy, says_something
 from cifar100.models import NetworkSource, make_network
 from cifar100.settings import config_from_dict, to_dict
 from cifar100.training.finetuning.freezing import freeze
@@ -267,4 +267,5 @@ class ImageClassifier(L.LightningModule):
 
     def _means(self, sums: MetricSums, prefix: str) -> dict[str, float]:
         *totals, count = sums.reduced(self.trainer.strategy).tolist()
-        return {f"{prefix}{name}": total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
+        means = {name: total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
+        return {f"{prefix}{name}": mean for name, mean in means.items() if says_something(name, self.num_classes)}

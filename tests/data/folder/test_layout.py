@@ -29,6 +29,27 @@ def test_a_description_is_read_back_as_it_was_written(tmp_path: Path, info: Data
     assert info.num_classes == 5
 
 
+def test_a_description_of_an_earlier_version_is_of_32_pixels(tmp_path: Path, info: DatasetInfo) -> None:
+    content = asdict(replace(info, image_size=48))
+    del content["image_size"]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    assert read_info(tmp_path / "other.json") == info
+    assert info.image_size == 32
+
+
+def test_custom_images_lie_beside_each_other_at_several_sizes(tmp_path: Path, info: DatasetInfo) -> None:
+    large, plain = DataFolder(tmp_path, 48), DataFolder(tmp_path)
+    assert large.packed_images("test") == tmp_path / "packed/48/test_images.npy"
+    assert plain.packed_images("test") == tmp_path / "packed/test_images.npy"
+    assert (large.info_name, plain.info_name) == ("packed/48/dataset.json", "dataset.json")
+    assert large.prepared_sizes() == [32]
+    large.packed.mkdir()
+    write_info(info, large.info_file)
+    assert plain.prepared_sizes() == [32, 48]
+    (tmp_path / "train.csv").unlink()  # a release
+    assert DataFolder(tmp_path, 48).packed == tmp_path / "packed"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -40,6 +61,7 @@ def test_a_description_is_read_back_as_it_was_written(tmp_path: Path, info: Data
         {"superclass_names": ["x"], "class_to_superclass": [0, 0, 0, 0, 1]},
         {"superclass_names": ["x"], "class_to_superclass": [0]},
         {"num_train": -1},
+        {"image_size": 0},
         {"num_test": True},
         {"mean": [0.5, 0.5]},
         {"std": [1, 1, "1"]},

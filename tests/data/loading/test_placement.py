@@ -43,11 +43,11 @@ def test_the_place_is_stated_with_its_size(folder: DataFolder) -> None:
         placement = Placement(folder=folder, device=torch.device(device), place=place, copies=copies)  # type: ignore[arg-type]
         return placement.describe()
 
-    assert text("cpu", "memory") == "1 MB in the memory of cpu"
-    assert text("cpu", "memory", 2) == "1 MB in the memory of cpu in each of 2 processes"
-    assert text("cuda", "device") == "1 MB in the memory of cuda"
-    assert text("cuda:1", "memory") == "1 MB in the memory of the host, more than half of that of cuda:1"
-    assert text("cpu", "mapped") == f"1 MB, more than half of the available memory: mapped from {folder.packed}"
+    assert text("cpu", "memory") == "0.2 MB in the memory of cpu"
+    assert text("cpu", "memory", 2) == "0.2 MB in the memory of cpu in each of 2 processes"
+    assert text("cuda", "device") == "0.2 MB in the memory of cuda"
+    assert text("cuda:1", "memory") == "0.2 MB in the memory of the host, more than half of that of cuda:1"
+    assert text("cpu", "mapped") == f"0.2 MB, more than half of the available memory: mapped from {folder.packed}"
 
 
 @pytest.mark.gpu

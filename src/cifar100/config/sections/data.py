@@ -15,11 +15,17 @@ class DataConfig(Section):
     """Source of the images and the input pipeline."""
 
     root: Path = Path("dataset")
-    """Folder of the prepared data, or of a custom `train.csv` and its images."""
+    """Folder of the prepared data; or of custom images in class folders (`train/cat/1.jpg` or `cat/1.jpg`), or beside a
+    `train.csv`."""
 
     source: str = "download"
     """Source of the data if `root` holds none: `download` (the official archive), `generated` (Shapes-100, drawn by
-    this program) or the path of an official folder or archive."""
+    this program), or the path of labelled images: class folders, a folder with a `train.csv`, parquet, .npz, or an
+    official folder or archive."""
+
+    skip_damaged: bool = False
+    """Leave out custom images that cannot be read, instead of refusing the data. `skipped_images.csv` in `root` lists
+    them."""
 
     pipeline: Literal["images", "packed"] = "packed"
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented

@@ -9,10 +9,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.folder.csv_labels import read_labels
-from cifar100.data.folder.custom_images import read_tables
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
 from cifar100.data.folder.splits import load_split
+from cifar100.data.layouts.reading import list_images
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -71,10 +70,7 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
 
 def _files(facts: RunFacts, measured: Measured, folder: DataFolder) -> list[str]:
     part: Split = "test" if measured.split == "test" else "train"
-    if folder.is_custom():
-        files = read_tables(folder).files(part)
-    else:
-        files, _ = read_labels(folder.csv(part))
+    files, _ = list_images(folder, part, num_classes=facts.info.num_classes)
     if measured.split == "validation":
         return [files[position] for position in load_split(facts.run.split).validation]
     return files
