@@ -155,7 +155,7 @@ def _corrupted_images(place: Path, measured: Measured) -> CorruptedImages:
 
         return GeneratedCorruptions(measured.images)
     _refuse_validation("--corruptions DIR", measured)
-    if measured.data.side != IMAGE_SIDE:
+    if measured.data.image_size != IMAGE_SIDE:
         raise UserError(
             f"--corruptions {place}: the files hold images of {IMAGE_SIDE}x{IMAGE_SIDE} pixels, but the network was "
             f"trained on {measured.data.image_size}x{measured.data.image_size}; give --corruptions {GENERATED}."
