@@ -104,12 +104,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def networks() -> dict[str, ModelConfig]:
-    """Return label to settings: every network, then those of the recipes that are none of them."""
+    """Return label to settings: every network, then those of the recipes that are none of them.
+
+    Without networks of timm, whose images are larger.
+    """
     known = {name: Config(model=ModelConfig(name=name)).model for name in registered_networks()}
     known["resnet18, imagenet stem"] = Config(model=ModelConfig(name="resnet18", stem="imagenet")).model
     for recipe in recipe_names():
         config = load_config(recipe).model
-        if config not in known.values():
+        if config.name in registered_networks() and config not in known.values():
             known[f"{config.name} of {recipe}"] = config
     return known
 

@@ -120,6 +120,8 @@ MAY_OPEN = {
     "data/packed_arrays.py": "writes through `replacing`",
     "process/memory.py": "files of the kernel, which have no size",
     "process/processors.py": "/proc/cpuinfo, which is no file",
+    "runs/weight_files.py": "reads through `open_regular`",
+    "training/finetuning/features.py": "writes through `replacing`",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
     "results/report/rendering/inline.py": "writes figures and images into memory",
     "results/export/quantize.py": "onnxruntime quantizes from file to file, in a temporary folder",

@@ -26,6 +26,7 @@ __all__ = [
     "NonNegative",
     "Path",
     "Positive",
+    "Prefix",
     "Probability",
     "Range",
 ]
@@ -67,6 +68,17 @@ class Range:
         limits = lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:,}"
         limits = limits if self.multiple_of == 1 else f"a multiple of {self.multiple_of}, {limits}"
         return f"{limits} ({self.why})" if self.why else limits
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A text must begin with this: the names of a family of components, such as `timm/`."""
+
+    text: str
+
+    def fits(self, value: Any) -> bool:
+        """Return whether a value is a name of the family."""
+        return isinstance(value, str) and value.startswith(self.text) and value != self.text
 
 
 class Needs:

@@ -41,6 +41,7 @@ class RunFolder:
         self.dataset_info = path / "dataset.json"
         self.split = path / "split.npz"
         self.teacher = path / "teacher.json"
+        self.initial_weights = path / "initial_weights.json"
         self.custom_parts = path / "custom_parts.json"
         self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"

@@ -120,7 +120,7 @@ class TrainedNetwork:
         """images: uint8 (N, 3, S, S), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
         as_stored = images.shape[2:] == (self.info.image_size, self.info.image_size)
-        side = self.config.data.image_size if as_stored else None
+        side = self.config.data.side if as_stored else None
         memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
         return network_input(images.to(self.device), mean, std, side=side, memory_format=memory_format)
 

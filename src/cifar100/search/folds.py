@@ -29,6 +29,7 @@ from cifar100.runs.status import FINISHED, read_status
 from cifar100.runs.trained_network import load_trained
 from cifar100.settings import load_complete_config
 from cifar100.terminal import say
+from cifar100.training.finetuning.initial_weights import with_native_input
 from cifar100.training.recovery.resuming import CHANGEABLE
 from cifar100.training.train import resume_run, start_run
 
@@ -59,7 +60,8 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
         raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
-    images = every_image(config.data.root, image_size=config.data.image_size)
+    config = with_native_input(config)
+    images = every_image(config.data.root, image_size=config.data.side)
     source = "generated" if images.info.origin == "generated" else config.data.source
     configs = [
         resolve(replace(config, data=replace(config.data, source=source, num_folds=num_folds, fold=fold)))

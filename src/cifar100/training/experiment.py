@@ -27,6 +27,7 @@ from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
+from cifar100.training.finetuning.initial_weights import Origin, load_initial_weights
 from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.loss import class_weights
 from cifar100.training.optimization.clock import RunClock, steps_of
@@ -52,6 +53,8 @@ class Experiment:
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
     """Channels, height and width of an image."""
+    origin: Origin | None = None
+    """Of the first weights; None if they are random, or those of a saved state."""
 
 
 def make_split(config: Config) -> Split:
@@ -63,7 +66,7 @@ def make_split(config: Config) -> Split:
         UserError: there is a `val.csv`, and a setting that it would make ineffective; or `data.exclude` cannot be read
             or does not fit the data.
     """
-    data, folder = config.data, DataFolder(config.data.root, config.data.image_size)
+    data, folder = config.data, DataFolder(config.data.root, config.data.side)
     info = folder.info()
     if info.num_validation and data.num_folds is None:
         _check_effects_beside_csv(data, info)
@@ -100,6 +103,7 @@ def assemble(
     started: float | None = None,
     clock: RunClock | None = None,
     parts: CustomParts | None = None,
+    resumes: bool = False,
 ) -> Experiment:
     """Build data module, network and LightningModule. The same settings give the same first weights.
 
@@ -110,6 +114,7 @@ def assemble(
         started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts. None: now.
         clock: of the run; None: as the settings say.
         parts: custom parts.
+        resumes: whether a saved state will replace the first weights; then no other weights are looked for.
     """
     parts = parts or CustomParts()
     data, steps_per_epoch, image_shape = _data(config, info, split, parts)
@@ -124,11 +129,14 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        side = config.data.image_size
+        side = config.data.side
         teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
-    _prepare_network(network, config, data)
+    origin = None
+    if not resumes and parts.network is None:
+        origin = load_initial_weights(network, config.model, info.num_classes)
+    _prepare_network(network, config, data, computes=origin is None)
     weights = None
     if config.optimization.class_weights == "balanced":
         assert split is not None, "checked by CustomParts.check_settings"
@@ -142,7 +150,7 @@ def assemble(
         teacher=teacher,
         class_weights=weights,
     )
-    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape)
+    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape, origin)
 
 
 def _data(
@@ -152,7 +160,7 @@ def _data(
     if parts.datamodule is None:
         assert split is not None
         data = CifarDataModule(config, info, split)
-        return data, data.steps_per_epoch, (3, config.data.image_size, config.data.image_size)
+        return data, data.steps_per_epoch, (3, config.data.side, config.data.side)
     parts.datamodule.prepare_data()
     parts.datamodule.setup("fit")
     loader = parts.datamodule.train_dataloader()
@@ -161,9 +169,9 @@ def _data(
     return parts.datamodule, math.ceil(len(loader) / config.training.num_processes), (channels, height, width)
 
 
-def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
-    """Set the weights that depend on the data, and the memory layout, in place."""
-    init_from_images = getattr(network, "init_from_images", None)
+def _prepare_network(network: nn.Module, config: Config, data: Any, *, computes: bool) -> None:
+    """Set the memory layout, and if it `computes` any, the weights that depend on the data, in place."""
+    init_from_images = getattr(network, "init_from_images", None) if computes else None
     if init_from_images is not None and isinstance(data, CifarDataModule):
         init_from_images(_sample_images(data))
     elif init_from_images is not None:
@@ -174,7 +182,7 @@ def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
 
 def _sample_images(data: CifarDataModule) -> Tensor:
     """Return evenly spaced training images as the network gets them: float32 (N, 3, side, side)."""
-    side = data.config.data.image_size
+    side = data.config.data.side
     number = min(WHITENING_IMAGES, WHITENING_IMAGES * IMAGE_SIDE**2 // side**2)
     every = max(1, len(data.split.train) // number)
     images = data.folder.map_images("train")

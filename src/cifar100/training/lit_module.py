@@ -21,6 +21,7 @@ from cifar100.errors import UserError
 from cifar100.metrics import METRICS, accuracy, says_something
 from cifar100.models import NetworkSource, make_network
 from cifar100.settings import config_from_dict, to_dict
+from cifar100.training.finetuning.freezing import freeze
 from cifar100.training.loss import Loss, build_loss
 from cifar100.training.metric_sums import MetricSums
 from cifar100.training.optimization.clock import RunClock
@@ -63,6 +64,9 @@ class ImageClassifier(L.LightningModule):
         self.config = config if isinstance(config, Config) else config_from_dict(config)
         self.num_classes = num_classes
         self.network = make_network(network, self.config.model, num_classes)
+        self.frozen = freeze(self.network, self.config.model.freeze)
+        self.classifier: str | None = None
+        """Name of the network's classifier, if the batches are features that only it takes."""
         self.loss = loss or build_loss(self.config.optimization)
         self.clock = clock
         self._makes_clock = clock is None
@@ -74,12 +78,24 @@ class ImageClassifier(L.LightningModule):
         self.step_loss = torch.tensor(math.nan)
         """Loss of the last training step on its device, without a gradient; with SAM, at the unperturbed weights."""
         self.save_hyperparameters({"config": to_dict(self.config), "num_classes": num_classes}, logger=False)
+        self._freeze_modes()
+
+    def train(self, mode: bool = True) -> ImageClassifier:
+        """Set the mode of all layers; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_modes()
+        return self
+
+    def _freeze_modes(self) -> None:
+        for module in self.frozen:
+            module.eval()
 
     class_weights: Tensor | None
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: float (N, 3, H, W), normalised. Returns logits (N, num_classes)."""
-        logits: Tensor = self.network(images)
+        """images: float (N, 3, H, W), normalised, or features (N, D). Returns logits (N, num_classes)."""
+        layer = self.network if self.classifier is None else self.network.get_submodule(self.classifier)
+        logits: Tensor = layer(images)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -31,6 +31,8 @@ from cifar100.settings import write_config
 from cifar100.terminal import say, warn
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.experiment import Experiment, assemble, make_split
+from cifar100.training.finetuning.features import compute_features, on_features, remove_features
+from cifar100.training.finetuning.initial_weights import remember_origin, with_native_input
 from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
@@ -92,9 +94,10 @@ def start_run(
             if not processes.do_once(lambda: skip_finished(requeued)):
                 _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
             return requeued
-        info = parts.describe_data() or prepare_data(config, processes)
-        split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
-        check(config, info, split, parts)
+        settings = _with_native_input(config, parts)
+        info = parts.describe_data() or prepare_data(settings, processes)
+        split = processes.do_once(lambda: make_split(settings)) if parts.datamodule is None else None
+        check(settings, info, split, parts)
 
         def fill(folder: RunFolder, name: str) -> None:
             if split is not None:
@@ -103,13 +106,13 @@ def start_run(
             remember_parts(parts.names(), folder)
             remember_request(request, folder)
             write_status(folder, RUNNING)
-            _write_config(config, folder, info, name=name)
+            _write_config(settings, folder, info, name=name)
 
         with created(experiment, fill, processes, signal) as run:
             session = Session(
                 run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
             )
-            _begin(session, config)
+            _begin(session, settings)
     return run
 
 
@@ -155,7 +158,7 @@ def _continue(
     info = parts.describe_data() or prepare_data(config, processes, resumed=run)
     processes.do_once(lambda: check_data_and_length(run, config, info))
     split = load_split(run.split) if parts.datamodule is None else None
-    check(config, info, split, parts)
+    check(config, info, split, parts, starts=not has_saved_state(run))
     with holding_run(run, processes):
         checkpoint = processes.do_once(lambda: _newest_state(run))
         if processes.is_rank_zero:
@@ -166,7 +169,7 @@ def _continue(
         if checkpoint is None:
             _begin(session, config)
         else:
-            _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
+            _fit(session, assemble(config, info, split, parts=parts, resumes=True), checkpoint=checkpoint)
 
 
 @in_every_process
@@ -188,12 +191,13 @@ def find_learning_rate(
             remember_request(request, folder)
             write_status(folder, RUNNING)
 
-        info = parts.describe_data() or prepare_data(config, processes)
-        split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
-        check(config, info, split, parts)
+        settings = _with_native_input(config, parts)
+        info = parts.describe_data() or prepare_data(settings, processes)
+        split = processes.do_once(lambda: make_split(settings)) if parts.datamodule is None else None
+        check(settings, info, split, parts)
         opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
         with opened as run:
-            suggestion = find_rate(config, info, split, run, processes, parts)
+            suggestion = find_rate(settings, info, split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
             say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
@@ -219,10 +223,15 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
     teacher = experiment.module.teacher
     if teacher is not None:
         processes.do_once(lambda: remember_teacher(teacher, run.teacher))
+    origin = experiment.origin
+    if origin is not None:
+        processes.do_once(lambda: remember_origin(origin, run.initial_weights))
     state: dict[str, Any] = {}
     if checkpoint is not None:
         state = read_checkpoint(checkpoint, max_bytes=max_checkpoint_bytes(experiment.module))
         check_resumable(state, checkpoint, experiment, is_custom_network=parts.network is not None)
+    if experiment.config.model.cache_features:
+        experiment = _on_features(experiment, run, processes, state)
     finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
     if processes.is_rank_zero and run.training_log.is_file():
         remove_epochs_after(run.training_log, finished_epochs)
@@ -269,6 +278,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written
+            remove_features(run)
     except StopTraining as stop:
         run_log.write(f"stopped. {stop}")
         # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
@@ -285,6 +295,21 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         run_log.close()
         for logger in loggers:
             logger.finalize("success")
+
+
+def _with_native_input(config: Config, parts: CustomParts) -> Config:
+    """Return the settings with the normalisation and the size of images that the first weights expect."""
+    if parts.network is not None:
+        return config
+    return with_native_input(config, scales_images=parts.datamodule is None)
+
+
+def _on_features(experiment: Experiment, run: RunFolder, processes: Processes, state: Mapping[str, Any]) -> Experiment:
+    """Return the experiment that trains only the classifier, on features of the frozen network."""
+    if state:
+        experiment.module.load_state_dict(state["state_dict"])  # the features depend on the weights
+    processes.do_once(lambda: compute_features(experiment, run))
+    return on_features(experiment, run)
 
 
 def _write_config(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:

@@ -101,3 +101,12 @@ def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: py
     log_graph([logger], Odd(), (3, 32, 32))
     assert "TensorBoard gets no graph of the network (" in capsys.readouterr().err
     logger.finalize("success")
+
+
+def test_the_graph_leaves_the_mode_of_every_layer_as_it_was(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.BatchNorm1d(8))
+    network[2].eval()  # frozen
+    (logger,) = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
+    log_graph([logger], network, (3, 4, 4))
+    assert [layer.training for layer in network] == [True, True, False]
+    logger.finalize("success")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
@@ -13,6 +14,9 @@ from cifar100.foreign_text import printable
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, show
+
+if TYPE_CHECKING:
+    from cifar100.models.facts import ModelFacts
 
 
 def _add_training_options(parser: ArgumentParser) -> None:
@@ -95,10 +99,19 @@ def _recipes(options: Namespace) -> None:
     say("Use one: cifar100 train --recipe NAME")
 
 
+def _add_models_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pattern", nargs="?", metavar="PATTERN", help="networks of timm that match, such as 'timm/*lite*'"
+    )
+
+
 def _models(options: Namespace) -> None:
     from rich.table import Table
 
-    models = commands.list_models()
+    models = commands.list_models(options.pattern)
+    if options.pattern is not None:
+        _show_timm(models)
+        return
     table = Table("network", "paper", box=None, header_style="bold", pad_edge=False)
     for title in ("parameters", "mult-adds", "images/s"):
         table.add_column(title, justify="right")
@@ -115,6 +128,23 @@ def _models(options: Namespace) -> None:
     for measured_on in sorted({model.measured_on for model in models} - {""}):
         say(f"images/s: training steps, {measured_on}.")
     say("Use one: cifar100 train --model.name NAME")
+    say("More than a thousand others, with weights, are timm's: cifar100 models 'timm/*lite*'")
+
+
+def _show_timm(models: list[ModelFacts]) -> None:
+    from rich.table import Table
+
+    table = Table("network", box=None, header_style="bold", pad_edge=False)
+    for title in ("parameters", "mult-adds", "image"):
+        table.add_column(title, justify="right")
+    table.add_column("weights")
+    for model in models:
+        sizes = format_size(model.parameters), format_size(model.mult_adds), f"{model.image_side}"
+        table.add_row(model.name, *sizes, "published" if model.is_pretrained else "none")
+    show(table)
+    say()
+    say("parameters: with 100 classes. mult-adds: of a forward pass of one image of the side given in pixels.")
+    say("Use one: cifar100 train --recipe finetune --model.name NAME")
 
 
 def format_size(number: int | None) -> str:
@@ -136,5 +166,5 @@ COMMANDS = {
     "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
-    "models": Command(commands.list_models, _models),
+    "models": Command(commands.list_models, _models, _add_models_options),
 }

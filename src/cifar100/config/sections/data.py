@@ -31,9 +31,11 @@ class DataConfig(Section):
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
-    image_size: Annotated[int, Range(16, 256, multiple_of=8)] = 32
+    image_size: Annotated[int | None, Range(16, 256, multiple_of=8)] = None
     """Side in pixels of the images that the network gets. Custom images are scaled to it once, at preparation. Those of
-    CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation."""
+    CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation. null is 32, or the
+    size that the weights were trained with if the run starts from those of a timm network (`model.pretrained`,
+    `model.weights`)."""
 
     batch_size: Annotated[int, Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
@@ -74,3 +76,8 @@ class DataConfig(Section):
     std: Annotated[tuple[float, float, float] | None, Range(0.001, 1, why="images are divided by it")] = None
     """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
     channel."""
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the images that the network gets. A run sets `image_size` before it begins."""
+        return 32 if self.image_size is None else self.image_size

@@ -41,6 +41,10 @@ class OptimizationConfig(Section):
     nesterov: Annotated[bool, Needs("optimization.optimizer", "sgd", "muon")] = True
     """Nesterov momentum (`sgd`)."""
 
+    layer_decay: Annotated[float, Range(0.01, 1), Needs("optimization.optimizer", "sgd", "adamw")] = 1.0
+    """Layer-wise decay of the learning rate, for fine-tuning: the classifier has `learning_rate`, and each block of
+    layers this factor times that of the block after it, such as 0.75. 1 is the same rate for all."""
+
     weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
 

@@ -41,7 +41,7 @@ class CifarDataModule(LightningDataModule):
         self.config = config
         self.info = info
         self.split = split
-        self.folder = DataFolder(config.data.root, config.data.image_size)
+        self.folder = DataFolder(config.data.root, config.data.side)
         mean, std = info.normalization
         self.mean = config.data.mean or mean
         self.std = config.data.std or std
@@ -88,23 +88,26 @@ class CifarDataModule(LightningDataModule):
             return batch
         self._statistics = self._statistics.to(images.device)  # moved once
         memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
-        side = self.config.data.image_size
+        side = self.config.data.side
         return network_input(images, *self._statistics, side=side, memory_format=memory_format), labels
 
     def resolution(self) -> int:
         """Return the side in pixels of the next training batch of the `packed` pipeline."""
-        training, side = self.config.training, self.config.data.image_size
+        training, side = self.config.training, self.config.data.side
         return resolution_at(self.progress(), training.resolutions or (side,), training.resolution_changes or ())
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
-        loader = build(indices, training=training)
+        loader = self._make_loader(indices, training=training)
         self._loaders.append(loader)
         return loader
 
+    def _make_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
+        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
+        return build(indices, training=training)
+
     def describe_images(self, device: torch.device) -> str:
         """Return the size of the images, where they are held, and how much memory that takes."""
-        side, size = self.info.image_size, self.config.data.image_size
+        side, size = self.info.image_size, self.config.data.side
         scaled = f", scaled to {size}x{size} in each batch" if size != side else ""
         if self.config.data.pipeline == "images":
             held = f"mapped from {self.folder.packed}" if self.folder.is_custom() else "read from files"
@@ -131,7 +134,7 @@ class CifarDataModule(LightningDataModule):
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self.config.data.image_size,
+            side=self.config.data.side,
             resolution=self.resolution,
             channels_last=self.config.training.channels_last,
         )

@@ -9,7 +9,7 @@ from typing import Any
 from cifar100 import __version__
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.models import networks
+from cifar100.models import network_named
 from cifar100.models.summary import count_parameters
 from cifar100.results.exported.facts import Facts, Precision
 from cifar100.results.saved_evaluation import load_evaluation
@@ -24,7 +24,8 @@ def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -
     """Return what an export says about a network. It names no path of this machine."""
     custom = read_parts(run).get("network")
     model = trained.config.model
-    settings = {} if custom else {entry.name: getattr(model, entry.name) for entry in networks()[model.name].settings}
+    known = () if custom else network_named(model.name).settings
+    settings = {entry.name: getattr(model, entry.name) for entry in known}
     mean, std = trained.normalization
     return Facts(
         info=trained.info,
@@ -35,7 +36,7 @@ def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -
         checkpoint=trained.checkpoint.name,
         epoch=trained.epoch,
         averaged=trained.averaged,
-        image_size=trained.config.data.image_size,
+        image_size=trained.config.data.side,
         mean=mean,
         std=std,
         temperature=trained.temperature,

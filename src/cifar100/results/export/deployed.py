@@ -23,7 +23,7 @@ class DeployedNetwork(nn.Module):
         self.network = trained.network
         self.temperature = trained.temperature
         self.stored_side = trained.info.image_size
-        self.side = trained.config.data.image_size
+        self.side = trained.config.data.side
         mean, std = trained.normalization
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))

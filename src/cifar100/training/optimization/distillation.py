@@ -111,7 +111,7 @@ def load_teacher(
         )
     with open_regular(trained.checkpoint) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    given, side = (mean, std), trained.config.data.image_size
+    given, side = (mean, std), trained.config.data.side
     first = (
         _Renormalize(given, trained.normalization)
         if side == image_size

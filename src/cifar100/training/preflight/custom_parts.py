@@ -142,7 +142,10 @@ class CustomParts:
         if self.loggers is not None:
             yield "training.loggers", "loggers"
         if self.datamodule is not None:
-            replaced = ("data.", "augmentation.", "training.resolution", "optimization.class_weights")
+            replaced = (
+                *("data.", "augmentation.", "training.resolution", "optimization.class_weights"),
+                "model.cache_features",
+            )
             for name in settings():
                 if name.startswith(replaced) and name not in USED_WITH_CUSTOM_DATA:
                     yield name, "datamodule"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.errors import UserError
+from cifar100.foreign_text import reason
 from cifar100.models import build_model
 from cifar100.process.memory import total_memory
 from cifar100.process.processors import usable_processors
@@ -77,13 +78,30 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
     images = min(config.data.batch_size, num_train)
-    side = max(config.training.resolutions or (config.data.image_size,))
-    outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    side = max(config.training.resolutions or (config.data.side,))
+    with _naming_the_size(config, side):
+        outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    if config.model.freeze == "backbone":  # no output is kept for the backward pass
+        return
     if available is not None and weights + outputs > available:
         raise UserError(
             f"--data.batch_size {images} needs at least {_gigabytes(weights + outputs)} for the outputs of "
             f"all layers, but this machine has {_gigabytes(available)} ({accelerator}); give a smaller one."
         )
+
+
+@contextlib.contextmanager
+def _naming_the_size(config: Config, side: int) -> Iterator[None]:
+    """Turn the failure of a network of timm, which may not take small images, into a `UserError`."""
+    try:
+        yield
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if not config.model.name.startswith("timm/"):
+            raise
+        raise UserError(
+            f"{config.model.name} does not take images of {side} pixels a side ({reason(error)}); give another "
+            "--data.image_size."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from cifar100.devices import check_device, choose_accelerator
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
 from cifar100.runs.status import occupied
+from cifar100.training.finetuning.features import check_cacheable
+from cifar100.training.finetuning.initial_weights import check_initial_weights
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
@@ -46,14 +48,17 @@ def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
             yield processes, signal
 
 
-def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
-    """Refuse what cannot work before there is a run folder."""
+def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts, *, starts: bool = True) -> None:
+    """Refuse what cannot work before there is a run folder. starts: whether the run needs its first weights."""
     parts.check_settings(config)
     if split is not None:
         check_workers(config)
     if split is not None and parts.network is None:
         accelerator = choose_accelerator(config.training.accelerator)
         check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
+        check_cacheable(config)
+    if starts and parts.network is None:
+        check_initial_weights(config.model, info.num_classes)
 
 
 def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | None = None) -> DatasetInfo:
@@ -70,7 +75,7 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
             data.source,
             data.root,
             needs_images=data.pipeline == "images",
-            image_size=data.image_size,
+            image_size=data.side,
             skip_damaged=data.skip_damaged,
         )
 

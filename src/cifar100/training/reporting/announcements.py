@@ -30,6 +30,11 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     custom = read_parts(run)
     name = custom.get("network", f"{config.model.name}{stem}")
     run_log.tell(f"network  {name}, {parameters:,} parameters")
+    if experiment.origin is not None:
+        run_log.tell(f"weights  {printable(experiment.origin.describe())}")
+    if config.model.freeze != "none":
+        trained = sum(weight.numel() for weight in experiment.module.network.parameters() if weight.requires_grad)
+        run_log.tell(f"frozen   {config.model.freeze}; {trained:,} parameters are trained")
     if "loss" in custom:
         run_log.tell(f"loss     {custom['loss']}")
     if experiment.module.teacher is not None:

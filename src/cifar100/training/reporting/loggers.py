@@ -112,7 +112,7 @@ def _reason(error: Exception) -> str:
 
 def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequence[int]) -> None:
     """Log the graph of the network to TensorBoard; the network is left unchanged."""
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]  # frozen layers differ from the others
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             try:
@@ -120,7 +120,8 @@ def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequen
                     logger.experiment.add_graph(network.eval(), torch.zeros(1, *image_shape))
             except Exception as error:  # torch cannot trace every network, and the disk may be full
                 warn(f"TensorBoard gets no graph of the network ({_reason(error)}).")
-    network.train(was_training)
+    for module, is_training in modes:
+        module.training = is_training
 
 
 def log_image(loggers: Sequence[Logger], name: str, pixels: NDArray[np.uint8], *, step: int) -> None:
