@@ -104,9 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contestants[name] = Steps(config, count=options.steps)
     interleaved(contestants, repeats=1)  # warm
     seconds = interleaved(contestants, repeats=options.repeats)
-    images = options.steps * config.data.batch_size
+    images = options.steps * config.data.images_per_step
     show_table(
-        f"Training steps of recipe {options.recipe} with one ingredient each, batch {config.data.batch_size}, "
+        f"Training steps of recipe {options.recipe} with one ingredient each, batch {config.data.images_per_step}, "
         f"{this_device().type}",
         ["ingredient", "ms a step", "images/s", "time ratio"],
         [

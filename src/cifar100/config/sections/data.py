@@ -25,9 +25,10 @@ class DataConfig(Section):
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
-    batch_size: Annotated[int, Range(1, 100_000)] = 128
+    batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
-    scaled."""
+    scaled. `auto`: the largest power of two that fits into the memory and leaves at least 20 steps in an epoch; the
+    learning rate of the recipe is scaled to it, one given by hand is not. The run keeps both numbers."""
 
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
@@ -60,3 +61,9 @@ class DataConfig(Section):
     std: Annotated[tuple[float, float, float] | None, Range(0.001, 1, why="images are divided by it")] = None
     """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
     channel."""
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size as a number, which `training.cost.batch_size` decides on before a run begins if it is auto."""
+        assert self.batch_size != "auto", "resolved before it is used"
+        return self.batch_size

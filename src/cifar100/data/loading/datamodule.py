@@ -142,7 +142,7 @@ class CifarDataModule(LightningDataModule):
         )
 
     def _sampler(self, indices: NDArray[np.int64], *, training: bool) -> EpochSampler:
-        batch_size = self.config.data.batch_size
+        batch_size = self.config.data.images_per_step
         return EpochSampler(
             indices,
             batch_size=batch_size if training else max(batch_size, VALIDATION_BATCH_SIZE),

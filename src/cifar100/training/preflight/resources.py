@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
@@ -14,14 +9,12 @@ from cifar100.config import Config
 from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.errors import UserError
 from cifar100.models import build_model
+from cifar100.process.memory import memory_limit
 from cifar100.process.processors import usable_processors
 from cifar100.training.preflight.main_guard import require_main_guard
 
 FEW_PROCESSES = 8
 """This many worker processes or CPU processes are allowed on any machine."""
-
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Files with the memory limit of a container, version 2 and 1."""
 
 
 def check_workers(config: Config) -> None:
@@ -81,7 +74,7 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(weights)} with their gradients and optimizer state, but this machine has "
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
-    images = min(config.data.batch_size, num_train)
+    images = min(config.data.images_per_step, num_train)
     outputs = _outputs(network) * images * (2 if config.training.precision.endswith("mixed") else 4)
     if available is not None and weights + outputs > available:
         raise UserError(
@@ -90,31 +83,11 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
         )
 
 
-@contextlib.contextmanager
-def memory_errors_as_user_errors() -> Iterator[None]:
-    """Turn the errors of torch that mean "no memory left" into a `UserError`: the bounds of `check_memory` are low."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"the memory of the device ran out ({reason}); give a smaller --data.batch_size or network."
-        ) from error
-
-
 def device_memory(accelerator: str) -> int | None:
     """Return the memory of the device in bytes, within the limit of a container; None if it is unknown."""
     if accelerator == "cuda":
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    known = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
-        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for file in CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # `max`: no limit
-            known.append(int(Path(file).read_text(encoding="ascii")))
-    return min(known, default=None)
+    return memory_limit()
 
 
 def _copies(config: Config) -> int:

@@ -14,6 +14,9 @@ from cifar100.devices import check_device, choose_accelerator
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
 from cifar100.runs.status import occupied
+from cifar100.training.cost.batch_size import resolve_batch_size
+from cifar100.training.cost.trial import Subject
+from cifar100.training.experiment import make_split
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
@@ -69,6 +72,19 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
         return ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
 
     return processes.do_once_on_each_machine(prepare)
+
+
+def prepared(config: Config, parts: CustomParts, processes: Processes) -> Subject:
+    """Return what a new run trains: the data are prepared and split, the batch size is a number, all is checked.
+
+    Raises:
+        UserError: something cannot work; there is no run folder yet.
+    """
+    info = parts.describe_data() or prepare_data(config, processes)
+    split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
+    config = processes.do_once(lambda: resolve_batch_size(Subject(config, info, split, parts)))
+    check(config, info, split, parts)
+    return Subject(config, info, split, parts)
 
 
 @contextmanager
