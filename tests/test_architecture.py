@@ -103,6 +103,7 @@ MAY_OPEN = {
     "data/folder/image_files.py": "images have their own rules",
     "data/folder/splits.py": "writes through `replacing`",
     "data/folder/layout.py": "writes through `replacing`",
+    "process/memory.py": "files of the kernel, which have no size",
     "process/processors.py": "/proc/cpuinfo, which is no file",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
     "results/report/rendering/inline.py": "writes figures and images into memory",
@@ -114,7 +115,6 @@ MAY_OPEN = {
     "settings.py": "the package's own recipes",
     "terminal.py": "/dev/null",
     "training/preflight/main_guard.py": "the script that runs",
-    "training/preflight/resources.py": "files of the kernel, which have no size",
     "plots/style.py": "writes through `replacing`",
 }
 """The only modules outside of `files/` that open a file themselves, and why they may. Others use `files.regular`, which

@@ -11,6 +11,7 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
+from cifar100.environment import this_program
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
 from cifar100.runs.status import occupied
@@ -104,5 +105,6 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
+        resume = f"{this_program()} train --resume {run.argument}"
+        with stops_explained(run), processes.failing_together(resume=resume), write_failures_as_user_errors(run):
             yield run
