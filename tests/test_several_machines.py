@@ -128,12 +128,13 @@ def settings(**changes: Any) -> list[str]:
 
 def start_both(hosts: tuple[Host, Host], program: Path, arguments: list[str]) -> list[subprocess.Popen[str]]:
     """Start a command with torchrun on both hosts."""
-    both = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
-    both += ["--rdzv-endpoint", f"{hosts[0].address}:29500", "--rdzv-id", "run"]
-    return [
-        host.start(["-m", "torch.distributed.run", *both, "--local-addr", host.address, str(program), *arguments])
-        for host in hosts
-    ]
+    started = []
+    for host in hosts:
+        options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+        options += ["--rdzv-endpoint", f"{hosts[0].address}:29500", "--local-addr", host.address]
+        options += ["--rdzv-conf", f"is_host={int(host is hosts[0])}"]  # both have the name of this machine
+        started.append(host.start(["-m", "torch.distributed.run", *options, str(program), *arguments]))
+    return started
 
 
 def train_on_both(hosts: tuple[Host, Host], program: Path, arguments: list[str]) -> list[str]:

@@ -127,7 +127,7 @@ def test_a_real_limit_of_the_memory_is_kept(tiny_data: Path, tmp_path: Path) -> 
         "from test_batch_size import subject\n"
         "from cifar100.training.cost import batch_size, trial\n"
         "batch_size.MIN_STEPS_PER_EPOCH = 1\n"
-        "what = subject(Path(sys.argv[1]), **{'model.widths': [128, 128, 128]})\n"
+        "what = subject(Path(sys.argv[1]), **{'model.widths': [512, 512, 512]})\n"
         "config, lines = batch_size.with_batch_size(what)\n"
         "print(config.data.batch_size, lines[0])\n"
         "t = trial.Trial(what.with_batch_size(config.data.batch_size), device=torch.device('cpu'))\n"

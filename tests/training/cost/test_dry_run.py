@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def files(*folders: Path) -> dict[str, int]:
 def test_every_recipe_can_be_estimated_and_nothing_is_left(recipe: str, folder: Path, tiny_data: Path) -> None:
     small: dict[str, Any] = {"data.root": tiny_data, "data.source": "generated", "data.batch_size": 8}
     small |= {"training.devices": 1, "training.accelerator": "cpu"}
+    if load_config(recipe).data.pipeline == "images":
+        small["data.num_workers"] = 0  # their server needs a short path for its socket
     if load_config(recipe).model.name == "fast_net":
         small["model.widths"] = [8, 8, 8]
     elif recipe in ("best", "strong", "baseline"):
@@ -51,11 +54,13 @@ def test_the_estimate_is_that_of_the_run(tiny_data: Path) -> None:
     config = small_config(tiny_data, **{"optimization.ema_decay": 0.9})
     estimate = commands.dry_run(config)
     run = commands.train(config)
-    sizes = [(run.checkpoints / name).stat().st_size for name in ("last.ckpt", "previous.ckpt", "best.ckpt")]
+    sizes = [(run.checkpoints / name).stat().st_size for name in ("last.ckpt", "best.ckpt")]
     assert estimate.parts.steps == 3 * 15
     assert estimate.parts.validations == 3
-    assert estimate.checkpoint_bytes >= 0.9 * sum(sizes[:1] * 2)
-    assert estimate.checkpoint_bytes == pytest.approx(2 * sizes[0] + sizes[2], rel=0.1)
+    assert not (run.checkpoints / "previous.ckpt").exists()  # the run is so short that it saves only once
+    assert estimate.checkpoint_bytes == pytest.approx(sum(sizes), rel=0.1)
+    often = commands.dry_run(replace(config, training=replace(config.training, save_every_minutes=0)))
+    assert often.checkpoint_bytes == pytest.approx(2 * sizes[0] + sizes[1], rel=0.1)
     assert estimate.memory is None or estimate.memory > 100e6
     assert estimate.free_disk > 0
 

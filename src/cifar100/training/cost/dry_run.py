@@ -62,7 +62,7 @@ class Estimate:
     """Peak of a process: of its GPU, else of its physical memory, worker processes not included."""
     memory_limit: int | None
     checkpoint_bytes: int
-    """The two newest states and the best weights."""
+    """The two newest states, or the only one of a short run, and the best weights."""
     saving_bytes: int
     """In addition, while a state is written."""
     free_disk: int
@@ -159,6 +159,7 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
     # All ranks reach this point, but only rank 0 has written the state.
     state = (folder / LAST).stat().st_size if (folder / LAST).is_file() else 0
     best = _weights(experiment) if validation else 0
+    saves = _saves(config, length)
     return Estimate(
         config=config,
         parameters=count_parameters(experiment.module.network),
@@ -168,10 +169,10 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
         images_per_step=_images_per_step(subject),
         parts=length,
         start_seconds=timer.began - started + range_test,
-        saving_seconds=timer.seconds_per_save * _saves(config, length),
+        saving_seconds=timer.seconds_per_save * saves,
         memory=_peak(trainer.strategy.root_device),
         memory_limit=device_memory(trainer.strategy.root_device.type),
-        checkpoint_bytes=2 * state + best,
+        checkpoint_bytes=min(2, saves) * state + best,
         saving_bytes=state,
         free_disk=shutil.disk_usage(LOGS if LOGS.is_dir() else Path()).free,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +23,7 @@ ENOUGH_BYTES = 128 * 2**20
 """Trials end when the peak has grown by this much: the noise of the allocator is below a tenth of it."""
 
 ENOUGH_SECONDS = 2.0
-"""Trials end when a step takes this long."""
+"""If a step takes this long, a quarter of that growth is enough."""
 
 STEPS = 2
 """The second step of a trial has the optimizer's state as well."""
@@ -76,18 +75,22 @@ def measure_step_memory(subject: Subject, device: torch.device, *, largest: int)
     optimization = subject.config.optimization
     first = SMALLEST_TRIAL if optimization.sam == "none" else max(SMALLEST_TRIAL, optimization.sam_batch_size)
     images = min(first, max(1, largest // 2))
+    before = _present(device)
     peaks: dict[int, float] = {}
     while True:
         started = time.monotonic()
-        peaks[images] = _peak_of(lambda size=images: _take_steps(subject.with_batch_size(size), device), device)  # type: ignore[misc]
+        _reset_peak(device)
+        _take_steps(subject.with_batch_size(images), device)
+        peaks[images] = _peak(device) - before  # of the whole process: freed blocks of earlier trials are used again
         seconds = (time.monotonic() - started) / STEPS
         smallest = min(peaks)
-        is_enough = peaks[images] - peaks[smallest] >= ENOUGH_BYTES or seconds >= ENOUGH_SECONDS
+        grown = peaks[images] - peaks[smallest]
+        is_enough = grown >= (ENOUGH_BYTES if seconds < ENOUGH_SECONDS else ENOUGH_BYTES / 4)
         if len(peaks) > 1 and (is_enough or 2 * images > largest):
             break
         images *= 2
-    per_image = max(0.0, peaks[images] - peaks[smallest]) / (images - smallest)
-    return StepMemory(fixed=max(0.0, peaks[smallest] - smallest * per_image), per_image=per_image)
+    per_image = max(0.0, grown) / (images - smallest)
+    return StepMemory(fixed=max(0.0, peaks[images] - images * per_image), per_image=per_image)
 
 
 def _take_steps(subject: Subject, device: torch.device) -> None:
@@ -96,23 +99,31 @@ def _take_steps(subject: Subject, device: torch.device) -> None:
         trial.step()
 
 
-def _peak_of(action: Callable[[], None], device: torch.device) -> float:
-    """Return the most memory that the action takes beyond what was there."""
+def _present(device: torch.device) -> float:
+    """Return the memory of this process now."""
     gc.collect()
     if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-        before: float | None = torch.cuda.memory_allocated(device)
-        action()
-        after: float | None = torch.cuda.max_memory_allocated(device)
-    else:
-        before = resident_memory() if device.type == "cpu" else None
-        reset_peak()
-        action()
-        after = peak_memory()
-    if before is None or after is None:
+        return torch.cuda.memory_allocated(device)
+    present = resident_memory() if device.type == "cpu" else None
+    if present is None:
         raise UserError(
             f"the memory of a training step can be measured on CUDA and on Linux only, not here ({device.type}); give "
             "--data.batch_size a number."
         )
-    return after - before
+    return present
+
+
+def _reset_peak(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        reset_peak()
+
+
+def _peak(device: torch.device) -> float:
+    """Return the most memory of this process since the reset."""
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
+    assert peak is not None, "it was measured before"
+    return peak

@@ -52,10 +52,8 @@ class StepTrace(Callback):
     ) -> None:
         """Write the trace after the last of the steps."""
         self._steps += 1
-        if self._profile is not None:
-            self._profile.step()
-            if self._steps >= self.first_step + self.num_steps:
-                self._finish()
+        if self._steps >= self.first_step + self.num_steps:
+            self._finish()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what there is of a run that ends before."""
