@@ -109,8 +109,12 @@ class Processes:
             yield
         except KeyboardInterrupt as stopped:
             if self._store is not None:
-                with suppress(RuntimeError):  # the process that holds the store has ended
+                try:
                     self._store.set(_STOPPED, str(int(getattr(stopped, "signum", signal.SIGINT))))
+                    self._store.check([_STOPPED])  # waits for an answer
+                except RuntimeError:  # the process that holds the store has ended
+                    if self._num_machines > 1:  # and torchrun here has noticed it first
+                        raise self._gone(resume) from stopped
             raise
         except RuntimeError as error:  # torch's, if a connection broke
             signum = self._signal_of_another()
@@ -142,6 +146,8 @@ class Processes:
         reason = self._lost or "the connection to another machine broke; its own output may say why"
         error = UserError(f"{reason}; resume the run: {resume or 'cifar100 train --resume RUN'}")
         error.only_here = True
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends, and torchrun's signal would hide why
         return error
 
     def _signal_of_another(self) -> int | None:

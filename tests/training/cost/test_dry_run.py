@@ -51,16 +51,17 @@ def test_every_recipe_can_be_estimated_and_nothing_is_left(recipe: str, folder: 
 
 
 def test_the_estimate_is_that_of_the_run(tiny_data: Path) -> None:
-    config = small_config(tiny_data, **{"optimization.ema_decay": 0.9})
+    config = small_config(tiny_data, **{"optimization.ema_decay": 0.9, "model.widths": [32, 32, 32]})
     estimate = commands.dry_run(config)
     run = commands.train(config)
     sizes = [(run.checkpoints / name).stat().st_size for name in ("last.ckpt", "best.ckpt")]
     assert estimate.parts.steps == 3 * 15
     assert estimate.parts.validations == 3
     assert not (run.checkpoints / "previous.ckpt").exists()  # the run is so short that it saves only once
-    assert estimate.checkpoint_bytes == pytest.approx(sum(sizes), rel=0.1)
+    few = 50_000  # the random state and the settings, which the trial's save does not hold
+    assert estimate.checkpoint_bytes == pytest.approx(sum(sizes), abs=few)
     often = commands.dry_run(replace(config, training=replace(config.training, save_every_minutes=0)))
-    assert often.checkpoint_bytes == pytest.approx(2 * sizes[0] + sizes[1], rel=0.1)
+    assert often.checkpoint_bytes == pytest.approx(2 * sizes[0] + sizes[1], abs=few)
     assert estimate.memory is None or estimate.memory > 100e6
     assert estimate.free_disk > 0
 
