@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,10 +51,16 @@ def memory_errors_as_user_errors(subject: Subject, run: RunFolder) -> Iterator[N
         if not is_out_of_memory(error):
             raise
         device = torch.device(choose_accelerator(subject.config.training.accelerator))
-        reason = " ".join(str(error).split()).rstrip(".")[:160] or type(error).__name__
+        reason = _reason(error)
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
         advice = _advice(subject, run, _fitting_batch(subject, device))
         raise UserError(f"out of memory ({device.type}: {reason}); {advice}") from None
+
+
+def _reason(error: BaseException) -> str:
+    """Return what torch said, in one short line without its source code."""
+    said = re.sub(r"\[enforce fail at .*?\] err == 0\. |\. Error code.*", "", " ".join(str(error).split()))
+    return textwrap.shorten(said, 120, placeholder=" ...").rstrip(".") or type(error).__name__
 
 
 def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
