@@ -39,7 +39,7 @@ _STOPPED = "cifar100/stopped"
 _SIGNS_OF_A_CONNECTION = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """Parts of the messages of torch's errors when a connection between processes breaks."""
 
-SECONDS_TO_END = 10.0
+SECONDS_TO_END = 5.0
 """How long a process may take to end after another machine has gone, before it exits without cleaning up."""
 
 SECONDS_FOR_RANK_ZERO = 1.0
@@ -64,6 +64,8 @@ class Processes:
         self.is_rank_zero = self.rank == 0
         self._lost = ""
         """Why another machine counts as gone; empty as long as none does."""
+        self._resume = "cifar100 train --resume RUN"
+        self._record: Callable[[str], None] = lambda reason: None
 
     def do_once(self, action: Callable[[], Result]) -> Result:
         """Call `action` in rank 0 while the others wait. All return its result or end with its `UserError`."""
@@ -97,14 +99,19 @@ class Processes:
         return result
 
     @contextmanager
-    def failing_together(self, *, resume: str = "") -> Iterator[None]:
+    def failing_together(
+        self, *, resume: str = "", record: Callable[[str], None] = lambda reason: None
+    ) -> Iterator[None]:
         """Tell the other processes if a signal ends the block, and raise `Stopped` if it fails because theirs was.
 
-        resume: the command that resumes the run.
+        Args:
+            resume: the command that resumes the run.
+            record: records in rank 0 why the run has failed, if this process cannot leave the block: see `lose`.
 
         Raises:
             UserError: another machine has gone.
         """
+        self._resume, self._record = resume or self._resume, record
         try:
             yield
         except KeyboardInterrupt as stopped:
@@ -114,7 +121,7 @@ class Processes:
                     self._store.check([_STOPPED])  # waits for an answer
                 except RuntimeError:  # the process that holds the store has ended
                     if self._num_machines > 1:  # and torchrun here has noticed it first
-                        raise self._gone(resume) from stopped
+                        raise self._gone() from stopped
             raise
         except RuntimeError as error:  # torch's, if a connection broke
             signum = self._signal_of_another()
@@ -122,7 +129,7 @@ class Processes:
                 raise Stopped("", signum) from error
             if not self._is_of_another_machine(error):
                 raise
-            raise self._gone(resume) from error
+            raise self._gone() from error
 
     def lose(self, reason: str) -> None:
         """End this process because another machine has gone: what waits for it fails, or the process exits."""
@@ -133,7 +140,11 @@ class Processes:
         abort_collectives()
 
     def _exit(self) -> None:
-        warn(str(self._gone("")))
+        """Exit although the main thread still waits for the other machine."""
+        error = self._gone()
+        if self.is_rank_zero:
+            self._record(str(error))
+        warn(str(error))
         os._exit(UserError.exit_status)
 
     def _is_of_another_machine(self, error: RuntimeError) -> bool:
@@ -142,9 +153,9 @@ class Processes:
             return False
         return bool(self._lost) or any(sign in str(error) for sign in _SIGNS_OF_A_CONNECTION)
 
-    def _gone(self, resume: str) -> UserError:
+    def _gone(self) -> UserError:
         reason = self._lost or "the connection to another machine broke; its own output may say why"
-        error = UserError(f"{reason}; resume the run: {resume or 'cifar100 train --resume RUN'}")
+        error = UserError(f"{reason}; resume the run: {self._resume}")
         error.only_here = True
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # this process ends, and torchrun's signal would hide why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from cifar100.config import Config
@@ -12,9 +12,10 @@ from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
 from cifar100.environment import this_program
+from cifar100.errors import UserError
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
-from cifar100.runs.status import occupied
+from cifar100.runs.status import FAILED, occupied, write_status
 from cifar100.training.cost.batch_size import resolve_batch_size
 from cifar100.training.cost.trial import Subject
 from cifar100.training.experiment import make_split
@@ -106,5 +107,11 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
         resume = f"{this_program()} train --resume {run.argument}"
-        with stops_explained(run), processes.failing_together(resume=resume), write_failures_as_user_errors(run):
+        together = processes.failing_together(resume=resume, record=lambda reason: _record_failure(run, reason))
+        with stops_explained(run), together, write_failures_as_user_errors(run):
             yield run
+
+
+def _record_failure(run: RunFolder, reason: str) -> None:
+    with suppress(UserError):  # the folder cannot be written, perhaps because it was on the other machine
+        write_status(run, FAILED, message=reason)
