@@ -174,7 +174,7 @@ def _assemble(config: Config) -> Experiment:
 def _loader(experiment: Experiment, device: torch.device) -> EpochLoader:
     if experiment.config.data.pipeline == "packed":
         loader = packed_loader(experiment.config, experiment.info, _data(experiment).split, device)
-        loader.side = _data(experiment).resolution
+        loader.resolution = _data(experiment).resolution
         return loader
     return _data(experiment).train_dataloader()
 

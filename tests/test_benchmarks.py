@@ -16,6 +16,7 @@ import pytest
 
 from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
+from cifar100.settings import load_config, write_config
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(file.stem for file in FOLDER.glob("*.py") if "if __name__ ==" in file.read_text(encoding="utf-8"))
@@ -287,6 +288,42 @@ def test_a_trial_in_a_process_of_its_own_opens_the_test_images(
 
 
 @pytest.mark.slow
+def test_accuracy_over_time(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("accuracy_over_time")
+    monkeypatch.setattr(module, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(module, "PLOT", tmp_path / "plot.png")
+    for seed, accuracy in enumerate((0.70, 0.72)):
+        run = tmp_path / f"laptop_{seed}"
+        run.mkdir()
+        write_config(load_config("laptop"), run / "config.yaml", comment="test")
+        status = {"status": "finished", "started": "2026-11-27T05:00:00+00:00", "updated": "2026-11-27T05:10:00+00:00"}
+        (run / "status.json").write_text(json.dumps(status))
+        (run / "evaluation_test.json").write_text(json.dumps({"metrics": {"accuracy": {"value": accuracy}}}))
+    (tmp_path / "table.csv").write_text(
+        "recipe,minutes,accuracy,deviation,num_runs,machine,date\n"
+        "laptop,9.9,0.1,,1,here,2026-01-01\noriginal,90.0,0.56,,1,elsewhere,2026-01-01\n"
+    )
+    runs = [str(tmp_path / f"laptop_{seed}") for seed in range(2)]
+    assert module.main([*runs, "--machine", "here"]) == 0
+    rows = module.read_rows(tmp_path / "table.csv")
+    assert [(row.recipe, row.machine, row.num_runs) for row in rows] == [
+        ("original", "elsewhere", 1),
+        ("laptop", "here", 2),
+    ]
+    assert (rows[1].minutes, rows[1].accuracy) == (10.0, 0.71)
+    assert rows[1].deviation == pytest.approx(0.02 / 2**0.5)
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_accuracy_over_time_refuses_an_unfinished_run(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    module = benchmark("accuracy_over_time")
+    (tmp_path / "status.json").write_text(json.dumps({"status": "running"}))
+    with pytest.raises(UserError, match="is running, or not evaluated"):
+        module.rows_of_runs([tmp_path], "here")
+
+
 def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("startup").main(["--data.root", str(tiny_data), "--repeats", "1"]) == 0
     table = capsys.readouterr().out

@@ -22,6 +22,7 @@ from cifar100.cli.main import COMMANDS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
 EXTRAS = {
@@ -87,8 +88,8 @@ def test_the_lock_holds_every_dependency_in_its_range_with_hashes(name: str) -> 
 
 
 def renewal_command() -> list[str]:
-    """Return the command of the README that writes the lock to its standard output."""
-    found = re.search(r"^(uv export .*) > requirements\.lock$", README, re.MULTILINE)
+    """Return the command of CONTRIBUTING.md that writes the lock to its standard output."""
+    found = re.search(r"^(uv export .*) > requirements\.lock$", CONTRIBUTING, re.MULTILINE)
     assert found
     return shlex.split(found[1])
 
@@ -103,7 +104,7 @@ def test_the_lock_holds_what_uv_sync_resolves(tmp_path: Path) -> None:
     ):
         pytest.skip("the package index cannot be reached")
     assert exported.returncode == 0, exported.stderr
-    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as the README says"
+    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as CONTRIBUTING.md says"
 
 
 def test_the_lock_names_no_host() -> None:

@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from cifar100 import __version__
-from cifar100.data.folder.layout import DataFolder
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
 
@@ -44,8 +44,9 @@ def describe_devices() -> dict[str, str]:
 
 def describe_data(root: Path) -> dict[str, str]:
     """Return facts about a data folder, or that it is missing or damaged."""
-    folder = DataFolder(root)
-    if not folder.is_prepared():
+    sizes = DataFolder(root).prepared_sizes()
+    folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
+    if not sizes:
         return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
     try:
         info = folder.info()
@@ -56,6 +57,7 @@ def describe_data(root: Path) -> dict[str, str]:
         str(root): info.describe(),
         "images": f"{info.num_train - info.num_validation:,} training, {validation}{info.num_test:,} test, "
         f"{info.num_classes} classes",
+        "pixels": ", ".join(f"{size}x{size}" for size in sizes),
         "mean": ", ".join(f"{value:.7f}" for value in info.mean),
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},

@@ -47,7 +47,17 @@ PathLike = str | os.PathLike[str]
 LENGTHS = ("training.max_epochs", "training.max_minutes")
 RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 
-ADDED_LATER = ("data.exclude", "data.fold", "data.group_duplicates", "data.num_folds", "training.profile")
+ADDED_LATER = (
+    "data.exclude",
+    "data.fold",
+    "data.group_duplicates",
+    "data.image_size",
+    "data.num_folds",
+    "data.sampler",
+    "data.skip_damaged",
+    "optimization.class_weights",
+    "training.profile",
+)
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from cifar100 import __version__
 from cifar100.cli.command import Command, Parser
+from cifar100.cli.completion import INSTALLATION, completion_script
 from cifar100.cli.groups import audit, comparison, data, export, results, training
 from cifar100.config import settings
 from cifar100.errors import UserError
@@ -15,6 +17,16 @@ from cifar100.process.launchers import is_rank_zero
 from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
+
+
+def _add_completion_options(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=INSTALLATION, help="shell that you use")
+
+
+def _completion(options: Namespace) -> None:
+    for line in completion_script(options.shell, {name: build_parser(name) for name in COMMANDS}).splitlines():
+        say(line)
+
 
 _BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS | export.COMMANDS
 
@@ -24,7 +36,7 @@ COMMANDS: dict[str, Command] = {
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
         *("export", "runs", "recipes", "models", "info"),
     )
-}
+} | {"completion": Command(completion_script, _completion, _add_completion_options)}
 """Command name -> command, in the order of `cifar100 --help`."""
 
 

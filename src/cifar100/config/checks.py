@@ -87,6 +87,11 @@ def check_combinations(config: Config) -> None:
         )
     if (data.mean is None) != (data.std is None):
         raise UserError("--data.mean and --data.std belong together; give both or neither.")
+    if data.sampler == "balanced" and config.optimization.class_weights == "balanced":
+        raise UserError(
+            "--data.sampler balanced and --optimization.class_weights balanced each make up for unequal classes, and "
+            "both together for twice as much; give one of them."
+        )
     _check_folds(data)
     _check_length(training)
     _check_optimizer(config.optimization)

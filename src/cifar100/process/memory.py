@@ -29,7 +29,7 @@ class _Group:
     """Without the part of the page cache that the kernel drops first."""
 
 
-def memory_limit() -> int | None:
+def total_memory() -> int | None:
     """Return the most that this process can ever have; None if that is unknown."""
     known = [group.limit for group in _groups()]
     with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
@@ -38,7 +38,7 @@ def memory_limit() -> int | None:
     return min([*known, *([] if address_space is None else [address_space])], default=None)
 
 
-def free_memory() -> int | None:
+def available_memory() -> int | None:
     """Return what this process can still take before the system runs out or ends it; None if that is unknown."""
     known = [max(0, group.limit - group.used) for group in _groups()]
     fields = _fields(PROC / "meminfo")
@@ -47,7 +47,14 @@ def free_memory() -> int | None:
     limit, taken = _address_space_limit(), _fields(PROC / "self" / "status").get("VmSize")
     if limit is not None and taken is not None:
         known.append(max(0, limit - taken))
-    return min(known) if known else memory_limit()
+    return min(known) if known else total_memory()
+
+
+def bytes_text(number: float) -> str:
+    """Return a number of bytes as `0.6 MB`, `332 MB` or `1.24 GB`."""
+    if number >= 1e9:
+        return f"{number / 1e9:,.2f} GB"
+    return f"{number / 1e6:,.0f} MB" if number >= 1e7 else f"{number / 1e6:,.1f} MB"
 
 
 def resident_memory() -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -26,6 +27,7 @@ from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
 from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
 from cifar100.data.folder.csv_labels import records
+from cifar100.data.folder.layout import IMAGE_SIDE, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
@@ -115,7 +117,8 @@ def audit_folder(
         UserError: the data or the run cannot be used, the run has seen all images, or `out` holds verdicts.
     """
     check_out(out)
-    images = every_image(root)
+    size = IMAGE_SIDE if run is None else read_info(run.dataset_info).image_size
+    images = every_image(root, image_size=size)
     view = None if run is None else view_of_run(run, images, checkpoint=checkpoint, network=network)
     return write_audit(images, view, root=root, out=out)
 
@@ -227,6 +230,12 @@ def find_all(images: AuditedImages, view: NetworkView | None) -> list[Finding]:
         *suspects,
         *oddity_findings(oddities),
     ]
+
+
+def audit_name(root: Path) -> str:
+    """Return `audit-` and the name of a data folder: the default folder of an audit, and how its runs' names begin."""
+    name = re.sub(r"[^\w.-]", "_", root.resolve().name)
+    return f"audit-{name[:60] or 'data'}"
 
 
 def check_out(out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +30,10 @@ class Classifier(Protocol):
 
     @property
     def info(self) -> DatasetInfo:
-        """The description of the training data."""
+        """The description of the training data; S is its `image_size`."""
 
     def __call__(self, images: NDArray[np.uint8]) -> Any:
-        """images: uint8 (N, 3, 32, 32). Returns the probabilities (N, num_classes), as numpy can read them."""
+        """images: uint8 (N, 3, S, S). Returns the probabilities (N, num_classes), as numpy can read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,11 @@ def classify(classifier: Classifier, images: Sequence[Path], *, top: int) -> Ite
     """
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
         raise UserError(f"--top is {shown(top)}, but it must be a whole number of at least 1.")
+    read = partial(read_image, side=classifier.info.image_size)
     with ThreadPoolExecutor(min(MAX_THREADS, usable_processors())) as pool:
         for start in range(0, len(images), BATCH_SIZE):
             files = images[start : start + BATCH_SIZE]
-            pixels = np.stack(list(pool.map(read_image, files)))  # (N, 32, 32, 3)
+            pixels = np.stack(list(pool.map(read, files)))  # (N, S, S, 3)
             probabilities = np.asarray(classifier(pixels.transpose(0, 3, 1, 2)))
             for file, row in zip(files, probabilities, strict=True):
                 yield Prediction(image=str(file), classes=_most_probable(row, classifier.info, top))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import network_input
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
@@ -30,8 +30,10 @@ BATCH_SIZE = 256
 class TrainedNetwork:
     """A network with the weights of a checkpoint, in evaluation mode on the best device.
 
-    Call it with images, uint8 (N, 3, 32, 32), RGB, on any device. It returns the probabilities, float32
-    (N, num_classes), on the device of the images. Memory does not grow with N beyond the images and the result.
+    Call it with images, uint8 (N, 3, S, S), RGB, on any device, where S is `info.image_size`, 32 for CIFAR-100. It
+    returns the probabilities, float32 (N, num_classes), on the device of the images. Images of that size are scaled as
+    in training, to `data.image_size`; those of another size go into the network as they are. Memory does not grow with
+    N beyond the images and the result.
     """
 
     network: nn.Module
@@ -55,18 +57,22 @@ class TrainedNetwork:
         mean, std = self.info.normalization
         return self.config.data.mean or mean, self.config.data.std or std
 
+    @property
+    def _expected(self) -> str:
+        return f"(N, 3, {self.info.image_size}, {self.info.image_size})"
+
     def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
+        """images: uint8 (N, 3, S, S). Returns the probabilities; see the class."""
         if isinstance(images, np.ndarray):
             images = torch.from_numpy(np.ascontiguousarray(images))
         if not isinstance(images, Tensor):
             raise UserError(
                 f"the images are a value of type {type(images).__name__}, expected a tensor or an array, uint8 "
-                "(N, 3, 32, 32); for image files call predict(RUN, FILES)."
+                f"{self._expected}; for image files call predict(RUN, FILES)."
             )
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
+            raise UserError(f"the images are {found}, expected uint8 {self._expected}; convert them, pixels in 0..255.")
         batches = (self.logits(batch) / self.temperature for batch in torch.split(images, BATCH_SIZE))
         return torch.cat([logits.softmax(dim=1).to(images.device) for logits in batches])
 
@@ -99,15 +105,17 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns float32 (N, num_classes) on the network's device."""
         logits: Tensor = self.network(self.normalized(images))
         return logits.float()
 
     def normalized(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
-        batch = normalize(images.to(self.device), mean, std)
-        return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
+        as_stored = images.shape[2:] == (self.info.image_size, self.info.image_size)
+        side = self.config.data.image_size if as_stored else None
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        return network_input(images.to(self.device), mean, std, side=side, memory_format=memory_format)
 
 
 def load_trained(

@@ -1,6 +1,7 @@
 """Out-of-sample probabilities of every training image: K networks, each trained without one fold.
 
-Each fold is an ordinary run, `logs/audit-fold<k>`: a finished one is used again, an interrupted one is resumed.
+Each fold is an ordinary run, `logs/audit-<data folder>-fold<k>`: a finished one is used again, an interrupted one is
+resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from cifar100.devices import resolve
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically, writing_below
 from cifar100.process.launchers import launcher
-from cifar100.results.audit import AuditReport, NetworkView, check_out, look, write_audit
+from cifar100.results.audit import AuditReport, NetworkView, audit_name, check_out, look, write_audit
 from cifar100.results.evaluation_data import every_image
 from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.runs.status import FINISHED, read_status
@@ -58,14 +59,14 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
         raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
-    images = every_image(config.data.root)
+    images = every_image(config.data.root, image_size=config.data.image_size)
     source = "generated" if images.info.origin == "generated" else config.data.source
     configs = [
         resolve(replace(config, data=replace(config.data, source=source, num_folds=num_folds, fold=fold)))
         for fold in range(num_folds)
     ]
     for fold, of_fold in enumerate(configs):
-        _check_earlier(RunFolder(LOGS / _name(fold)), of_fold, images)
+        _check_earlier(RunFolder(LOGS / _name(of_fold, fold)), of_fold, images)
     runs = [train_fold(of_fold, fold) for fold, of_fold in enumerate(configs)]
     view = view_of_folds(runs, images)
     arrays = io.BytesIO()
@@ -78,7 +79,7 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
 
 def train_fold(config: Config, fold: int) -> RunFolder:
     """Train without one fold, unless an earlier audit has; resume what it has begun. Returns the finished run."""
-    run = RunFolder(LOGS / _name(fold))
+    run = RunFolder(LOGS / _name(config, fold))
     if not run.config.is_file():
         say(f"fold {fold + 1} of {config.data.num_folds}")
         return start_run(config, experiment=run.name)
@@ -120,15 +121,15 @@ def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
     )
 
 
-def _name(fold: int) -> str:
-    return f"audit-fold{fold}"
+def _name(config: Config, fold: int) -> str:
+    return f"{audit_name(config.data.root)}-fold{fold}"
 
 
 def _check_earlier(run: RunFolder, config: Config, images: AuditedImages) -> None:
     """Refuse a run of an earlier audit that was trained otherwise, before anything is trained."""
     if not run.config.is_file():
         return
-    move = f"rename or remove {LOGS}/audit-fold*"
+    move = f"rename or remove {LOGS}/{audit_name(config.data.root)}-fold*"
     if read_info(run.dataset_info).sha256.get("train") != images.info.sha256.get("train"):
         raise UserError(f"{run.path} was trained on other images than those to be audited; {move}.")
     before = load_complete_config(run.config)

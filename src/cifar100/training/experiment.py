@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cifar100.config import Config, DataConfig
 from cifar100.data.audit.duplicates import duplicate_groups
 from cifar100.data.audit.table import rejected_images
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
 from cifar100.data.folder.splits import (
     Split,
     exclude,
@@ -23,17 +23,19 @@ from cifar100.data.folder.splits import (
     stratified_folds,
     stratified_split,
 )
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.loss import class_weights
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 
 WHITENING_IMAGES = 5000
-"""Number of training images from which `init_from_images` computes the first weights."""
+"""Number of training images from which `init_from_images` computes the first weights; of more than 32x32 pixels fewer,
+with as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +63,20 @@ def make_split(config: Config) -> Split:
         UserError: there is a `val.csv`, and a setting that it would make ineffective; or `data.exclude` cannot be read
             or does not fit the data.
     """
-    data, folder = config.data, DataFolder(config.data.root)
+    data, folder = config.data, DataFolder(config.data.root, config.data.image_size)
     info = folder.info()
     if info.num_validation and data.num_folds is None:
         _check_effects_beside_csv(data, info)
         split = split_off_last(info.num_train, info.num_validation)
     else:
-        images, labels = folder.load("train")
+        labels = folder.load_labels("train")
         if data.num_folds is not None:
             folds = stratified_folds(labels, num_folds=data.num_folds, seed=data.split_seed)
             split = hold_out(folds == data.fold)
         else:
             split = stratified_split(labels, fraction=data.validation_fraction, seed=data.split_seed)
         if data.group_duplicates:
-            split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
+            split = keep_together(split, duplicate_groups(folder.load("train")[0]), labels, seed=data.split_seed)
     return split if data.exclude is None else exclude(split, rejected_images(data.exclude, folder))
 
 
@@ -122,12 +124,23 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
+        side = config.data.image_size
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
     _prepare_network(network, config, data)
+    weights = None
+    if config.optimization.class_weights == "balanced":
+        assert split is not None, "checked by CustomParts.check_settings"
+        weights = class_weights(data.folder.load_labels("train")[split.train], info.num_classes)
     module = ImageClassifier(
-        config, info.num_classes, network=network, loss=parts.loss, clock=run_clock, teacher=teacher
+        config,
+        info.num_classes,
+        network=network,
+        loss=parts.loss,
+        clock=run_clock,
+        teacher=teacher,
+        class_weights=weights,
     )
     return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape)
 
@@ -139,7 +152,7 @@ def _data(
     if parts.datamodule is None:
         assert split is not None
         data = CifarDataModule(config, info, split)
-        return data, data.steps_per_epoch, (3, 32, 32)
+        return data, data.steps_per_epoch, (3, config.data.image_size, config.data.image_size)
     parts.datamodule.prepare_data()
     parts.datamodule.setup("fit")
     loader = parts.datamodule.train_dataloader()
@@ -160,8 +173,10 @@ def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
-    """Return evenly spaced training images, normalised: float32 (N, 3, 32, 32)."""
-    every = max(1, len(data.split.train) // WHITENING_IMAGES)
-    images, _ = data.folder.load("train")
-    chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
-    return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
+    """Return evenly spaced training images as the network gets them: float32 (N, 3, side, side)."""
+    side = data.config.data.image_size
+    number = min(WHITENING_IMAGES, WHITENING_IMAGES * IMAGE_SIDE**2 // side**2)
+    every = max(1, len(data.split.train) // number)
+    images = data.folder.map_images("train")
+    chosen = torch.from_numpy(images[data.split.train[::every][:number]])
+    return network_input(chosen, torch.tensor(data.mean), torch.tensor(data.std), side=side)

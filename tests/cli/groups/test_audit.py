@@ -46,9 +46,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], (None, {"run": None, "out": "audit"})),
+        ([], (None, {"run": None, "out": None})),
         (["data", "--run", "x", "--out", "y"], ("data", {"run": "x", "out": "y"})),
-        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "out": "audit"})),
+        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "out": None})),
     ],
 )
 def test_audit_passes_its_options(arguments: list[str], expected: Any, calls: list[Any]) -> None:

@@ -330,7 +330,7 @@ def test_a_fifo_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(content: bytes, memory: object) -> None:
+    def decode(content: bytes, memory: object, *, side: int) -> None:
         raise MemoryError
 
     saved(picture(64, 64, "RGB"), tmp_path / "image.png")

@@ -32,14 +32,14 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with 100 MB for a network that takes 20 and 8 more for each image."""
     model = StepMemory(fixed=20 * MEGABYTE, per_image=8 * MEGABYTE)
     monkeypatch.setattr(batch_size, "measure_step_memory", lambda subject, device, largest: model)
-    monkeypatch.setattr(batch_size, "available_memory", lambda device, processes: 100 * MEGABYTE / processes)
+    monkeypatch.setattr(batch_size, "usable_memory", lambda device, processes: 100 * MEGABYTE / processes)
 
 
 @pytest.mark.usefixtures("memory")
 def test_the_largest_power_of_two_that_fits(tiny_data: Path) -> None:
     config, lines = with_batch_size(subject(tiny_data))
     assert config.data.batch_size == 8
-    assert "8 images (the largest power of two that fits, 0.08 GB of 0.10 GB that it may take)" in lines[0]
+    assert "8 images (the largest power of two that fits, 84 MB of 100 MB that it may take)" in lines[0]
 
 
 @pytest.mark.usefixtures("memory")
@@ -50,7 +50,7 @@ def test_the_processes_of_a_machine_share_its_memory(tiny_data: Path) -> None:
 
 @pytest.mark.usefixtures("memory")
 def test_an_epoch_keeps_twenty_steps(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_size, "available_memory", lambda device, processes: 10**12)
+    monkeypatch.setattr(batch_size, "usable_memory", lambda device, processes: 10**12)
     config, lines = with_batch_size(subject(tiny_data))
     assert config.data.batch_size == 16  # 500 training images
     assert "an epoch keeps 20 steps" in lines[0]
@@ -58,8 +58,8 @@ def test_an_epoch_keeps_twenty_steps(tiny_data: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("memory")
 def test_no_memory_at_all_is_one_line(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batch_size, "available_memory", lambda device, processes: 30 * MEGABYTE)
-    with pytest.raises(UserError, match=r"a step of 2 images needs 0.04 GB, but 0.03 GB are free \(cpu\); choose a"):
+    monkeypatch.setattr(batch_size, "usable_memory", lambda device, processes: 30 * MEGABYTE)
+    with pytest.raises(UserError, match=r"a step of 2 images needs 36 MB, but 30 MB are free \(cpu\); choose a"):
         with_batch_size(subject(tiny_data))
 
 

@@ -33,7 +33,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = StepMemory(fixed=0, per_image=1)
     monkeypatch.setattr(out_of_memory, "measure_step_memory", lambda subject, device, largest: model)
-    monkeypatch.setattr(out_of_memory, "available_memory", lambda device, processes: 20)
+    monkeypatch.setattr(out_of_memory, "usable_memory", lambda device, processes: 20)
 
 
 def fail_with(error: BaseException, step: int) -> AtStep:
@@ -83,7 +83,7 @@ def test_a_trained_run_keeps_its_steps(tiny_data: Path) -> None:
 
 
 def test_nothing_that_fits_is_said(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(out_of_memory, "available_memory", lambda device, processes: 1)
+    monkeypatch.setattr(out_of_memory, "usable_memory", lambda device, processes: 1)
     with pytest.raises(UserError, match="no batch of 2 images or more fits; choose a smaller network"):
         commands.train(small_config(tiny_data), callbacks=[fail_with(ERRORS[0], 1)])
 

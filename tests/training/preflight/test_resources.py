@@ -39,6 +39,15 @@ def test_every_network_can_be_counted_without_values(name: str) -> None:
     check_memory(load_config("baseline", overrides={"model.name": name}), 100, num_train=10, accelerator="cpu")
 
 
+def test_larger_images_need_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: 16 * 10**9)
+    for changes in ({"data.image_size": 256}, {"training.resolutions": [256]}):
+        config = load_config("baseline", overrides={"data.batch_size": 512, **changes})
+        with pytest.raises(UserError, match="batch_size 512 needs at least"):
+            check_memory(config, 100, num_train=10_000, accelerator="cpu")
+    check_memory(load_config("baseline", overrides={"data.batch_size": 512}), 100, num_train=10_000, accelerator="cpu")
+
+
 def test_many_more_processes_than_processors_are_refused() -> None:
     images = {"data.pipeline": "images", "augmentation.flip": "random"}
     check_workers(load_config("original", overrides={**images, "data.num_workers": 0}))

@@ -36,7 +36,9 @@ def _add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--folds", type=int, metavar="K", help="train K networks, each without one fold: label errors of all images"
     )
-    parser.add_argument("--out", default="audit", metavar="DIR", help="folder to write to (default: audit)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder to write to (default: audit-NAME, with the name of the data folder)"
+    )
     parser.add_argument(
         "--apply", metavar="FILE", help="check an edited audit.csv, and show how to train without what it rejects"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cifar100.process.memory import bytes_text
 from cifar100.terminal import say, warn
 
 if TYPE_CHECKING:
@@ -29,19 +30,14 @@ def show_estimate(estimate: Estimate) -> None:
     listed = ", ".join(f"{name} {format_seconds(seconds)}" for name, seconds in of.items())
     say(f"time        about {format_seconds(estimate.seconds)} ({listed})")
     if estimate.memory is not None:
-        limit = "" if estimate.memory_limit is None else f" of {size(estimate.memory_limit)}"
+        limit = "" if estimate.memory_limit is None else f" of {bytes_text(estimate.memory_limit)}"
         each = " in each process" if processes > 1 else ""
         workers = ", without its worker processes" if estimate.config.data.pipeline == "images" else ""
-        say(f"memory      {size(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
-    disk = f"{size(estimate.checkpoint_bytes)} of checkpoints, {size(estimate.saving_bytes)} more while one is written"
-    say(f"disk        {disk}; {size(estimate.free_disk)} are free")
+        say(f"memory      {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
+    disk = f"{bytes_text(estimate.checkpoint_bytes)} of checkpoints, {bytes_text(estimate.saving_bytes)} more while one is written"
+    say(f"disk        {disk}; {bytes_text(estimate.free_disk)} are free")
     needed = estimate.checkpoint_bytes + estimate.saving_bytes
     if needed > estimate.free_disk:
         warn(
-            f"the checkpoints need {size(needed)}, but {size(estimate.free_disk)} are free; make room before training."
+            f"the checkpoints need {bytes_text(needed)}, but {bytes_text(estimate.free_disk)} are free; make room before training."
         )
-
-
-def size(number: int) -> str:
-    """Return a size in MB or GB, such as `1.3 GB`."""
-    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

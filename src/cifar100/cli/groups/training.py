@@ -124,8 +124,8 @@ def _models(options: Namespace) -> None:
         table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
     show(table)
     say()
-    say("mult-adds: of a forward pass of one 32x32 image. Published accuracy: CIFAR-100 test images, in a table of the")
-    say("network's paper if no other source is named.")
+    say("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its --data.image_size.")
+    say("Published accuracy: CIFAR-100 test images, in a table of the network's paper if no other source is named.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
         say(f"images/s: training steps, {measured_on}.")
     say("Use one: cifar100 train --model.name NAME")

@@ -15,20 +15,34 @@ class DataConfig(Section):
     """Source of the images and the input pipeline."""
 
     root: Path = Path("dataset")
-    """Folder of the prepared data, or of a custom `train.csv` and its images."""
+    """Folder of the prepared data; or of custom images in class folders (`train/cat/1.jpg` or `cat/1.jpg`), or beside a
+    `train.csv`."""
 
     source: str = "download"
     """Source of the data if `root` holds none: `download` (the official archive), `generated` (Shapes-100, drawn by
-    this program) or the path of an official folder or archive."""
+    this program), or the path of labelled images: class folders, a folder with a `train.csv`, parquet, .npz, or an
+    official folder or archive."""
+
+    skip_damaged: bool = False
+    """Leave out custom images that cannot be read, instead of refusing the data. `skipped_images.csv` in `root` lists
+    them."""
 
     pipeline: Literal["images", "packed"] = "packed"
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
+    image_size: Annotated[int, Range(16, 256, multiple_of=8)] = 32
+    """Side in pixels of the images that the network gets. Custom images are scaled to it once, at preparation. Those of
+    CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation."""
+
     batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
     scaled. `auto`: the largest power of two that fits into the memory and leaves at least 20 steps in an epoch; the
     learning rate of the recipe is scaled to it, one given by hand is not. The run keeps both numbers."""
+
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """Choice of the training images of an epoch. `shuffled`: each once. `balanced`: as many as that, but each class
+    equally often, so that images of rare classes come several times and some of frequent ones not at all."""
 
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""

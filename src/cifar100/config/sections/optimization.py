@@ -18,6 +18,10 @@ class OptimizationConfig(Section):
     loss: str = "cross_entropy"
     """Loss function. `null` for one of its settings selects the default of the loss."""
 
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss on the labels. `balanced`: N / (K n_c) for a class with n_c of the N training
+    images of K classes, so that every class has the same total weight."""
+
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions, which must
     be followed by batch normalisation; `sgd` with Nesterov momentum for all other parameters."""

@@ -45,9 +45,9 @@ class TrainingConfig(Section):
     validate_every: Annotated[int, Range(1, 100_000)] = 1
     """Epochs between two validations; the last epoch is always validated."""
 
-    resolutions: Annotated[tuple[int, ...] | None, Range(16, 64), Needs("data.pipeline", "packed")] = None
+    resolutions: Annotated[tuple[int, ...] | None, Range(16, 256), Needs("data.pipeline", "packed")] = None
     """Progressive resizing: sides in pixels to which the training images are scaled in turn, such as [20, 24, 32]; null
-    keeps their size (`packed` pipeline only)."""
+    is `data.image_size` throughout (`packed` pipeline only)."""
 
     resolution_changes: Annotated[tuple[float, ...] | None, Range(0, 1, above=True), Needs("training.resolutions")] = (
         None

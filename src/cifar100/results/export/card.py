@@ -35,6 +35,7 @@ def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -
         checkpoint=trained.checkpoint.name,
         epoch=trained.epoch,
         averaged=trained.averaged,
+        image_size=trained.config.data.image_size,
         mean=mean,
         std=std,
         temperature=trained.temperature,
@@ -72,6 +73,7 @@ def model_card(facts: Facts) -> str:
         f"{found['interval'][0]:.2%} to {found['interval'][1]:.2%}"
         for split, found in facts.accuracies.items()
     ]
+    enlarged = "" if facts.image_size == info.image_size else f"that is scaled to {facts.image_size} pixels; "
     lines = [
         f"# {facts.network}, trained on {info.name}",
         "",
@@ -81,8 +83,8 @@ def model_card(facts: Facts) -> str:
         f"- Training data: {info.describe()}; {info.num_train:,} images, sha256 {info.sha256.get('train', 'unknown')}",
         *(accuracies or ["- Accuracy: not measured"]),
         f"- Classes: {len(info.class_names)}. The network assigns every image to one of them, whatever it shows.",
-        "- Input: RGB. The shorter side is scaled to 32 pixels (bicubic, as Pillow) and the centre cropped; then "
-        f"pixels in 0..1 less {facts.mean}, divided by {facts.std}",
+        f"- Input: RGB. The shorter side is scaled to {info.image_size} pixels (bicubic, as Pillow) and the centre "
+        f"cropped; {enlarged}then pixels in 0..1 less {facts.mean}, divided by {facts.std}",
         f"- Output: softmax of the logits divided by {facts.temperature:g}",
         f"- Written by cifar100 {facts.versions['cifar100']} with torch {facts.versions['torch']}",
         *_how_to_load(facts),

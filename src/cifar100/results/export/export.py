@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cifar100.config.arguments import check_choice, check_flag
@@ -167,11 +166,10 @@ def _quantized(
             "images; leave it out."
         )
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
-    calibration = images_of(trained, run, split="train", data_root=data_root)[0]
-    chosen = np.random.Generator(np.random.PCG64(0)).permutation(len(calibration))[:NUM_IMAGES]
+    calibration = images_of(trained, run, split="train", data_root=data_root, most=NUM_IMAGES)[0]
     model = onnx_model(DeployedNetwork(trained))
     exact = run_by_onnxruntime(with_metadata(model, metadata))
-    content = with_metadata(quantized(model, calibration[chosen]), metadata)
+    content = with_metadata(quantized(model, calibration), metadata)
     accuracies = Int8Accuracy(
         float32=check.accuracy(exact, images, labels),
         int8=check.accuracy(run_by_onnxruntime(content), images, labels),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from cifar100.data.folder.layout import content_sha256
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.results.calibration import calibration
 from cifar100.results.evaluate import BATCH_SIZE, Evaluation
 from cifar100.results.evaluation_data import all_test_images

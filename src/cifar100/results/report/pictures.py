@@ -9,10 +9,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.folder.csv_labels import read_labels
-from cifar100.data.folder.custom_images import read_tables
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, content_sha256
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
 from cifar100.data.folder.splits import load_split
+from cifar100.data.layouts.reading import list_images
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.results.evaluation_data import images_of
@@ -30,7 +30,7 @@ class Pictures:
     """The images of an evaluation."""
 
     images: NDArray[np.uint8]
-    """(N, 3, 32, 32)."""
+    """(N, 3, S, S)."""
 
     files: list[str]
     """Relative to the folder of the images; of each image."""
@@ -40,7 +40,7 @@ class Pictures:
         return png_uri(self.images[index].transpose(1, 2, 0))
 
     def spotlit(self, index: int, attention: NDArray[np.float32]) -> Markup:
-        """Return an image in which only what mattered is bright. attention: (32, 32), 0 to 1."""
+        """Return an image in which only what mattered is bright. attention: (S, S), 0 to 1."""
         brightness = DIMMED + (1 - DIMMED) * attention
         pixels = self.images[index] * brightness
         return png_uri(pixels.round().astype(np.uint8).transpose(1, 2, 0))
@@ -62,7 +62,7 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     """
     config = load_complete_config(facts.run.config)
     images, labels, data = images_of(_Training(config, facts.info), facts.run, split=measured.split)
-    folder = DataFolder(user_path(config.data.root))
+    folder = DataFolder(user_path(config.data.root), facts.info.image_size)
     if content_sha256(images, labels, data) != measured.content["images_sha256"]:
         raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
     return Pictures(images=images, files=_files(facts, measured, folder))
@@ -70,10 +70,7 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
 
 def _files(facts: RunFacts, measured: Measured, folder: DataFolder) -> list[str]:
     part: Split = "test" if measured.split == "test" else "train"
-    if folder.is_custom():
-        files = read_tables(folder).files(part)
-    else:
-        files, _ = read_labels(folder.csv(part))
+    files, _ = list_images(folder, part, num_classes=facts.info.num_classes)
     if measured.split == "validation":
         return [files[position] for position in load_split(facts.run.split).validation]
     return files

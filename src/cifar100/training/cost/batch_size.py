@@ -10,10 +10,11 @@ import torch
 from cifar100.config import Config
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
+from cifar100.process.memory import bytes_text
 from cifar100.settings import load_config, recipe_names
 from cifar100.terminal import say
 from cifar100.training.cost.out_of_memory import is_out_of_memory
-from cifar100.training.cost.step_memory import StepMemory, available_memory, measure_step_memory
+from cifar100.training.cost.step_memory import StepMemory, usable_memory, measure_step_memory
 from cifar100.training.cost.trial import Subject, Trial
 from cifar100.training.preflight.resources import check_memory
 
@@ -44,13 +45,13 @@ def with_batch_size(subject: Subject) -> tuple[Config, list[str]]:
     smallest = subject.with_batch_size(SMALLEST).config
     if subject.parts.network is None:
         check_memory(smallest, subject.info.num_classes, num_train=len(split.train), accelerator=device.type)
-    available = available_memory(device, processes=config.training.processes_here)
+    available = usable_memory(device, processes=config.training.processes_here)
     memory = measure_step_memory(subject, device, largest=most)
     fitting = most if available is None else memory.largest_batch(available)
     if fitting < SMALLEST:
         raise UserError(
-            f"--data.batch_size auto: a step of {SMALLEST} images needs {_gigabytes(memory.needed(SMALLEST))}, but "
-            f"{_gigabytes(available or 0)} are free ({device.type}); choose a smaller network, or end other programs."
+            f"--data.batch_size auto: a step of {SMALLEST} images needs {bytes_text(memory.needed(SMALLEST))}, but "
+            f"{bytes_text(available or 0)} are free ({device.type}); choose a smaller network, or end other programs."
         )
     images = _confirmed(subject, _power_of_two(min(fitting, most)), device)
     config = replace(config, data=replace(config.data, batch_size=images))
@@ -92,8 +93,8 @@ def _confirmed(subject: Subject, images: int, device: torch.device) -> int:
 
 
 def _reason(memory: StepMemory, images: int, fitting: int, most: int, available: float | None) -> str:
-    fraction = "" if available is None else f" of {_gigabytes(available)} that it may take"
-    because = f"the largest power of two that fits, {_gigabytes(memory.needed(images))}{fraction}"
+    fraction = "" if available is None else f" of {bytes_text(available)} that it may take"
+    because = f"the largest power of two that fits, {bytes_text(memory.needed(images))}{fraction}"
     if fitting > most:
         because = f"memory would hold more, but an epoch keeps {MIN_STEPS_PER_EPOCH} steps"
     return f"--data.batch_size auto: {images:,} images ({because})"
@@ -119,7 +120,3 @@ def _with_learning_rate(config: Config, line: str) -> tuple[Config, list[str]]:
         for name, rate in scaled.items()
     ]
     return replace(config, optimization=replace(optimization, **scaled)), [line, *told]
-
-
-def _gigabytes(size: float) -> str:
-    return f"{size / 1e9:,.2f} GB"

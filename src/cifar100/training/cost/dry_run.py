@@ -165,7 +165,7 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
         parameters=count_parameters(experiment.module.network),
         device=trainer.strategy.root_device.type,
         steps_per_epoch=experiment.steps_per_epoch,
-        seconds_per_step=dict(zip(part_sides(training), timer.seconds_per_step, strict=True)),
+        seconds_per_step=dict(zip(part_sides(config), timer.seconds_per_step, strict=True)),
         images_per_step=_images_per_step(subject),
         parts=length,
         start_seconds=timer.began - started + range_test,

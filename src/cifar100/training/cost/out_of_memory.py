@@ -15,7 +15,7 @@ from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import has_saved_state
 from cifar100.runs.folder import RunFolder
-from cifar100.training.cost.step_memory import available_memory, measure_step_memory
+from cifar100.training.cost.step_memory import usable_memory, measure_step_memory
 from cifar100.training.cost.trial import Subject
 
 SIGNS = (
@@ -88,7 +88,7 @@ def _fitting_batch(subject: Subject, device: torch.device) -> int | None:
     smaller = (subject.config.data.images_per_step - 1).bit_length() - 1
     most = 1 << max(smaller, 0)
     try:
-        available = available_memory(device, processes=subject.config.training.processes_here)
+        available = usable_memory(device, processes=subject.config.training.processes_here)
         memory = measure_step_memory(subject, device, largest=most)
     except (RuntimeError, MemoryError, UserError) as error:
         if not isinstance(error, UserError) and not is_out_of_memory(error):

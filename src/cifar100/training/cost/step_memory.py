@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from cifar100.errors import UserError
-from cifar100.process.memory import free_memory, peak_memory, reset_peak, resident_memory
+from cifar100.process.memory import available_memory, peak_memory, reset_peak, resident_memory
 from cifar100.training.cost.trial import Subject, Trial
 
 USABLE = {"cpu": 0.8, "cuda": 0.9}
@@ -48,7 +48,7 @@ class StepMemory:
         return max(0, int((available - self.fixed) / max(self.per_image, 1.0)))
 
 
-def available_memory(device: torch.device, *, processes: int) -> float | None:
+def usable_memory(device: torch.device, *, processes: int) -> float | None:
     """Return the bytes that a training step of this process may take beyond what the process has; None: unknown.
 
     processes: those that share the memory of a machine; each GPU has its own.
@@ -57,8 +57,8 @@ def available_memory(device: torch.device, *, processes: int) -> float | None:
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return USABLE["cuda"] * (free + cached)
-    free_here = free_memory() if device.type == "cpu" else None
-    return None if free_here is None else USABLE["cpu"] * free_here / processes
+    available = available_memory() if device.type == "cpu" else None
+    return None if available is None else USABLE["cpu"] * available / processes
 
 
 def measure_step_memory(subject: Subject, device: torch.device, *, largest: int) -> StepMemory:

@@ -10,8 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from cifar100.config import TrainingConfig
-from cifar100.data.image_batches import IMAGE_SIDE
+from cifar100.config import Config, TrainingConfig
 from cifar100.devices import wait_for
 from cifar100.process.stopping import take_over_again
 from cifar100.training.optimization.clock import StandingClock
@@ -30,9 +29,9 @@ def part_ends(training: TrainingConfig) -> tuple[float, ...]:
     return (*(training.resolution_changes or ()), 1.0)
 
 
-def part_sides(training: TrainingConfig) -> tuple[int, ...]:
+def part_sides(config: Config) -> tuple[int, ...]:
     """Return the side of the images in each part, in pixels."""
-    return training.resolutions or (IMAGE_SIDE,)
+    return config.training.resolutions or (config.data.image_size,)
 
 
 class StepTimer(Callback):

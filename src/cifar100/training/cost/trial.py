@@ -14,7 +14,6 @@ from torch import nn
 from cifar100.config import Config, TrainingConfig
 from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.data.loading.epoch_loader import Batch
 from cifar100.devices import choose_precision, wait_for
 from cifar100.training.experiment import assemble
@@ -110,6 +109,6 @@ class Trial:
 
 def progress_at_largest_images(training: TrainingConfig) -> float:
     """Return a progress, 0 to 1, at which the training images have their largest size."""
-    sides = training.resolutions or (IMAGE_SIDE,)
+    sides = training.resolutions or (0,)  # one for the whole run, whatever it is
     starts = (0.0, *(training.resolution_changes or ()))
     return starts[sides.index(max(sides))]

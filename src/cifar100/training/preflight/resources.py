@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.errors import UserError
 from cifar100.models import build_model
-from cifar100.process.memory import memory_limit
+from cifar100.process.memory import total_memory
 from cifar100.process.processors import usable_processors
 from cifar100.training.preflight.main_guard import require_main_guard
 
@@ -75,7 +74,8 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
     images = min(config.data.images_per_step, num_train)
-    outputs = _outputs(network) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    side = max(config.training.resolutions or (config.data.image_size,))
+    outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
     if available is not None and weights + outputs > available:
         raise UserError(
             f"--data.batch_size {images} needs at least {_gigabytes(weights + outputs)} for the outputs of "
@@ -87,7 +87,7 @@ def device_memory(accelerator: str) -> int | None:
     """Return the memory of the device in bytes, within the limit of a container; None if it is unknown."""
     if accelerator == "cuda":
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    return memory_limit()
+    return total_memory()
 
 
 def _copies(config: Config) -> int:
@@ -97,8 +97,8 @@ def _copies(config: Config) -> int:
     return 2 + state + int(optimization.ema_decay is not None) + int(optimization.sam != "none")
 
 
-def _outputs(network: nn.Module) -> int:
-    """Return the number of outputs of all convolutions and linear layers for one image."""
+def _outputs(network: nn.Module, side: int) -> int:
+    """Return the number of outputs of all convolutions and linear layers for one image of side x side pixels."""
     total = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -108,7 +108,7 @@ def _outputs(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(add)
-    network.eval()(torch.empty(1, 3, IMAGE_SIDE, IMAGE_SIDE, device="meta"))
+    network.eval()(torch.empty(1, 3, side, side, device="meta"))
     return total
 
 

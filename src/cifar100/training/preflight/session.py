@@ -71,7 +71,13 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
     def prepare() -> DatasetInfo:
         if resumed is not None:
             refuse_moved(data.root, read_info(resumed.dataset_info))
-        return ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+        return ensure_prepared(
+            data.source,
+            data.root,
+            needs_images=data.pipeline == "images",
+            image_size=data.image_size,
+            skip_damaged=data.skip_damaged,
+        )
 
     return processes.do_once_on_each_machine(prepare)
 
