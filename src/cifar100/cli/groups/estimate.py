@@ -34,10 +34,9 @@ def show_estimate(estimate: Estimate) -> None:
         each = " in each process" if processes > 1 else ""
         workers = ", without its worker processes" if estimate.config.data.pipeline == "images" else ""
         say(f"memory      {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
-    disk = f"{bytes_text(estimate.checkpoint_bytes)} of checkpoints, {bytes_text(estimate.saving_bytes)} more while one is written"
-    say(f"disk        {disk}; {bytes_text(estimate.free_disk)} are free")
-    needed = estimate.checkpoint_bytes + estimate.saving_bytes
-    if needed > estimate.free_disk:
-        warn(
-            f"the checkpoints need {bytes_text(needed)}, but {bytes_text(estimate.free_disk)} are free; make room before training."
-        )
+    checkpoints, more, free = estimate.checkpoint_bytes, estimate.saving_bytes, estimate.free_disk
+    disk = f"{bytes_text(checkpoints)} of checkpoints, {bytes_text(more)} more while one is written"
+    say(f"disk        {disk}; {bytes_text(free)} are free")
+    if checkpoints + more > free:
+        needed = bytes_text(checkpoints + more)
+        warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; make room before training.")

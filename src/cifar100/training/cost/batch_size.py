@@ -14,7 +14,7 @@ from cifar100.process.memory import bytes_text
 from cifar100.settings import load_config, recipe_names
 from cifar100.terminal import say
 from cifar100.training.cost.out_of_memory import is_out_of_memory
-from cifar100.training.cost.step_memory import StepMemory, usable_memory, measure_step_memory
+from cifar100.training.cost.step_memory import StepMemory, measure_step_memory, usable_memory
 from cifar100.training.cost.trial import Subject, Trial
 from cifar100.training.preflight.resources import check_memory
 

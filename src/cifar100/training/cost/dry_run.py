@@ -106,8 +106,8 @@ def _refuse_to_prepare(config: Config) -> None:
     Raises:
         UserError: names the command that prepares them.
     """
-    root = config.data.root
-    folder = DataFolder(root)
+    root, side = config.data.root, config.data.image_size
+    folder = DataFolder(root, side)
     found = "holds no prepared data"
     if folder.is_sound():
         changes = find_changes(folder, folder.info(), needs_test=False)
@@ -115,7 +115,7 @@ def _refuse_to_prepare(config: Config) -> None:
         if not changes.derived and not (needs_files and changes):
             return
         found = f"is not as it was prepared ({changes.describe()})"
-    source = "" if folder.is_custom() else f" --source {config.data.source}"
+    source = f" --image-size {side}" if folder.is_custom() else f" --source {config.data.source}"
     raise UserError(
         f"{root} {found}, and a dry run writes nothing; prepare the data first: {this_program()} prepare{source} "
         f"--root {root}"

@@ -15,7 +15,7 @@ from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import has_saved_state
 from cifar100.runs.folder import RunFolder
-from cifar100.training.cost.step_memory import usable_memory, measure_step_memory
+from cifar100.training.cost.step_memory import measure_step_memory, usable_memory
 from cifar100.training.cost.trial import Subject
 
 SIGNS = (
