@@ -10,7 +10,7 @@ from small_runs import small_config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.process.memory import peak_memory, reset_peak, resident_memory
-from cifar100.training.cost.step_memory import StepMemory, measure_step_memory
+from cifar100.training.cost.step_memory import USABLE, StepMemory, measure_step_memory
 from cifar100.training.cost.trial import Subject, Trial
 from cifar100.training.experiment import make_split
 from cifar100.training.preflight.custom_parts import CustomParts
@@ -35,7 +35,7 @@ def test_a_larger_step_takes_what_the_line_says(tiny_data: Path) -> None:
     after = peak_memory()
     assert before is not None
     assert after is not None
-    assert after - before == pytest.approx(memory.needed(400), rel=0.35)
+    assert USABLE["cpu"] * (after - before) <= memory.needed(400) <= 2 * (after - before)
 
 
 def test_a_device_whose_memory_cannot_be_measured_is_one_line(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

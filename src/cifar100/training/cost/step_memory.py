@@ -12,7 +12,7 @@ from cifar100.errors import UserError
 from cifar100.process.memory import available_memory, peak_memory, reset_peak, resident_memory
 from cifar100.training.cost.trial import Subject, Trial
 
-USABLE = {"cpu": 0.8, "cuda": 0.9}
+USABLE = {"cpu": 0.7, "cuda": 0.9}
 """Fraction of the free memory that a step may take. A CPU needs some for workers and the rest of the system; on both,
 freed blocks leave gaps."""
 
@@ -22,7 +22,7 @@ SMALLEST_TRIAL = 16
 ENOUGH_BYTES = 128 * 2**20
 """Trials end when the peak has grown by this much: the noise of the allocator is below a tenth of it."""
 
-ENOUGH_SECONDS = 2.0
+ENOUGH_SECONDS = 10.0
 """If a step takes this long, a quarter of that growth is enough."""
 
 STEPS = 2
