@@ -167,6 +167,16 @@ def test_loop_overhead_refuses_what_its_bare_loop_has_not(
         benchmark("loop_overhead").main(["--recipe", "strong", "--data.root", str(tiny_data), "--steps", "20"])
 
 
+def test_scaling_efficiency(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--batch-size", "16", "--steps", "4"]
+    assert benchmark("scaling_efficiency").main([*options, "--repeats", "1"]) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert re.search(r"^2 +\d.* \d+%$", table, re.MULTILINE)
+
+
 def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--networks", "fast_net of quickstart", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1"]
     assert benchmark("training_throughput").main(options) == 0
@@ -201,18 +211,6 @@ def test_training_throughput_knows_every_network(benchmark: Callable[[str], Modu
     assert {config.name for config in networks.values()} == set(registered())
     chosen = [load_config(recipe).model for recipe in recipe_names()]
     assert all(model in networks.values() for model in chosen if model.name in registered())
-
-
-def test_the_operations_of_a_matrix_product_are_counted_for_both_forms(
-    benchmark: Callable[[str], ModuleType],
-) -> None:
-    import torch
-
-    product = benchmark("training_throughput").MatrixProduct(torch.device("cpu"), torch.float32, side=16)
-    expected = product.matrix @ product.matrix.T  # a filter is a row of the matrix
-    found = product._convolution().permute(0, 2, 3, 1).reshape(16, 16)
-    torch.testing.assert_close(found, expected)
-    assert product.flops == 2 * 16**3 * product.count
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         apply_audit,
         audit,
         compare,
+        dry_run,
         evaluate,
         export,
         find_lr,
@@ -39,6 +40,7 @@ __all__ = [
     "apply_audit",
     "audit",
     "compare",
+    "dry_run",
     "evaluate",
     "export",
     "find_lr",
@@ -66,6 +68,8 @@ TORCH_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "1000",
     # An operation that MPS lacks runs on the CPU instead of raising NotImplementedError.
     "PYTORCH_ENABLE_MPS_FALLBACK": "1",
+    # torch's profiler reports its own start and stop on standard error below this level.
+    "KINETO_LOG_LEVEL": "6",
 }
 """What torch and OpenMP read once, when torch is loaded. Values that the user has set are kept."""
 

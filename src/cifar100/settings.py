@@ -51,7 +51,7 @@ PRETRAINED, WEIGHTS = "model.pretrained", "model.weights"
 ADDED_LATER = (
     *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds", "data.sampler"),
     *("data.skip_damaged", "model.arguments", "model.cache_features", "model.freeze", "model.pretrained"),
-    *("model.weights", "optimization.class_weights", "optimization.layer_decay"),
+    *("model.weights", "optimization.class_weights", "optimization.layer_decay", "training.profile"),
 )
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 

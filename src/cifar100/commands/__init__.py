@@ -9,12 +9,13 @@ from cifar100.commands.data import apply_audit, audit, prepare
 from cifar100.commands.listing import info, list_models, list_recipes, list_runs
 from cifar100.commands.prediction import load_model, predict, predict_stream
 from cifar100.commands.results import compare, evaluate, export, report
-from cifar100.commands.training import find_lr, train
+from cifar100.commands.training import dry_run, find_lr, train
 
 __all__ = [
     "apply_audit",
     "audit",
     "compare",
+    "dry_run",
     "evaluate",
     "export",
     "find_lr",

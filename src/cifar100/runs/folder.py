@@ -47,6 +47,7 @@ class RunFolder:
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.calibration = path / "calibration.json"
+        self.profile = path / "profile"
         self.report = path / "report.html"
         self.checkpoints = path / "lightning_checkpoints"
         self.tensorboard = path / "lightning_logs"
@@ -103,9 +104,18 @@ def create_run_folder(experiment: str | None, fill: Callable[[RunFolder, str], N
         where = (LOGS if experiment is None else LOGS / experiment).absolute()
         fix = "change to a folder in which you may write, or make room there"
         raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
-    taken = RunFolder(LOGS / str(experiment))
-    or_resume = f", or resume it: cifar100 train --resume {experiment}" if taken.config.is_file() else ""
-    raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
+    raise _taken(str(experiment))
+
+
+def check_free(experiment: str | None) -> None:
+    """Check that `create_run_folder` could take this name.
+
+    Raises:
+        UserError: the name is taken or invalid.
+    """
+    check_name(experiment)
+    if experiment is not None and os.path.lexists(LOGS / experiment):
+        raise _taken(experiment)
 
 
 def check_name(experiment: str | None) -> None:
@@ -126,6 +136,12 @@ def check_name(experiment: str | None) -> None:
             f"--experiment is {len(experiment.encode())} bytes long, but a name may have at most {MAX_NAME_BYTES}; "
             "choose a shorter one."
         )
+
+
+def _taken(experiment: str) -> UserError:
+    taken = RunFolder(LOGS / experiment)
+    or_resume = f", or resume it: cifar100 train --resume {experiment}" if taken.config.is_file() else ""
+    return UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
 
 
 def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:

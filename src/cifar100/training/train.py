@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo, write_info
+from cifar100.data.folder.layout import write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
-from cifar100.errors import Diverged, Stopped
-from cifar100.files.atomic import write_atomically
-from cifar100.models.summary import model_info
 from cifar100.process.stopping import StopSignal
-from cifar100.runs.checkpoints import (
-    OWN_STATE,
-    find_checkpoint,
-    has_saved_state,
-    max_checkpoint_bytes,
-    read_checkpoint,
-)
-from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.runs.checkpoints import find_checkpoint, has_saved_state
+from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, write_status
-from cifar100.settings import write_config
 from cifar100.terminal import say, warn
-from cifar100.training.callbacks import build_callbacks
-from cifar100.training.experiment import Experiment, assemble, make_split
-from cifar100.training.finetuning.features import compute_features, on_features, remove_features
-from cifar100.training.finetuning.initial_weights import remember_origin, with_native_input
+from cifar100.training.cost.long_run import announce_long_run
+from cifar100.training.cost.out_of_memory import memory_errors_as_user_errors
+from cifar100.training.fit import begin, go_on, write_settings
 from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
-from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
-from cifar100.training.preflight.resources import memory_errors_as_user_errors
-from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data
+from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data, prepared
 from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     is_of_requeued_job,
@@ -48,7 +33,6 @@ from cifar100.training.recovery.requeueing import (
     skip_finished,
     slurm_request,
 )
-from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.resuming import (
     changed_config,
     check_data_and_length,
@@ -57,13 +41,6 @@ from cifar100.training.recovery.resuming import (
     remember_parts,
     show_changes,
 )
-from cifar100.training.recovery.saving import StopTraining
-from cifar100.training.reporting.announcements import announce_result, announce_run
-from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
-from cifar100.training.reporting.pictures import Pictures
-from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
-from cifar100.training.reporting.silence import quiet
-from cifar100.training.trainer import build_trainer, interrupts_kept
 
 
 @in_every_process
@@ -94,10 +71,9 @@ def start_run(
             if not processes.do_once(lambda: skip_finished(requeued)):
                 _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
             return requeued
-        settings = _with_native_input(config, parts)
-        info = parts.describe_data() or prepare_data(settings, processes)
-        split = processes.do_once(lambda: make_split(settings)) if parts.datamodule is None else None
-        check(settings, info, split, parts)
+        subject = prepared(config, parts, processes)
+        config, info, split = subject.config, subject.info, subject.split
+        processes.do_once(lambda: announce_long_run(subject))
 
         def fill(folder: RunFolder, name: str) -> None:
             if split is not None:
@@ -106,13 +82,13 @@ def start_run(
             remember_parts(parts.names(), folder)
             remember_request(request, folder)
             write_status(folder, RUNNING)
-            _write_config(settings, folder, info, name=name)
+            write_settings(config, folder, info, name=name)
 
         with created(experiment, fill, processes, signal) as run:
             session = Session(
                 run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
             )
-            _begin(session, settings)
+            begin(session, config)
     return run
 
 
@@ -164,12 +140,12 @@ def _continue(
         if processes.is_rank_zero:
             show_changes(run, config)
         if processes.is_rank_zero and changed:
-            _write_config(config, run, info)
+            write_settings(config, run, info)
         session = Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
         if checkpoint is None:
-            _begin(session, config)
+            begin(session, config)
         else:
-            _fit(session, assemble(config, info, split, parts=parts, resumes=True), checkpoint=checkpoint)
+            go_on(session, config, checkpoint)
 
 
 @in_every_process
@@ -191,133 +167,15 @@ def find_learning_rate(
             remember_request(request, folder)
             write_status(folder, RUNNING)
 
-        settings = _with_native_input(config, parts)
-        info = parts.describe_data() or prepare_data(settings, processes)
-        split = processes.do_once(lambda: make_split(settings)) if parts.datamodule is None else None
-        check(settings, info, split, parts)
+        subject = prepared(config, parts, processes)
         opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
-        with opened as run:
-            suggestion = find_rate(settings, info, split, run, processes, parts)
+        with opened as run, memory_errors_as_user_errors(subject, run):
+            suggestion = find_rate(subject.config, subject.info, subject.split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
             say(f"use:  {this_program()} train --optimization.learning_rate {suggestion.learning_rate:.3g}")
             say("      together with the options given here")
     return suggestion
-
-
-def _begin(session: Session, config: Config) -> None:
-    """Train from the first step."""
-    run, info, split, parts = session.run, session.info, session.split, session.parts
-    if config.optimization.learning_rate == "auto":
-        found = find_rate(config, info, split, run, session.processes, parts)
-        config = replace(config, optimization=replace(config.optimization, learning_rate=found.learning_rate))
-        if session.processes.is_rank_zero:
-            _write_config(config, run, info)
-    _fit(session, assemble(config, info, split, started=session.started, parts=parts))
-
-
-def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = None) -> None:
-    """Train with Lightning, and report the result."""
-    run, processes, parts = session.run, session.processes, session.parts
-    started = time.monotonic()
-    teacher = experiment.module.teacher
-    if teacher is not None:
-        processes.do_once(lambda: remember_teacher(teacher, run.teacher))
-    origin = experiment.origin
-    if origin is not None:
-        processes.do_once(lambda: remember_origin(origin, run.initial_weights))
-    state: dict[str, Any] = {}
-    if checkpoint is not None:
-        state = read_checkpoint(checkpoint, max_bytes=max_checkpoint_bytes(experiment.module))
-        check_resumable(state, checkpoint, experiment, is_custom_network=parts.network is not None)
-    if experiment.config.model.cache_features:
-        experiment = _on_features(experiment, run, processes, state)
-    finished_epochs = state[OWN_STATE]["finished_epochs"] if state else 0
-    if processes.is_rank_zero and run.training_log.is_file():
-        remove_epochs_after(run.training_log, finished_epochs)
-    run_log = RunLog(run.training_log, enabled=processes.is_rank_zero)
-    history = History(run.metrics, {"recipe": experiment.config.recipe, "data": experiment.info.describe()})
-    pictures = Pictures(run, experiment, history)
-    settings = experiment.config.training
-    loggers = parts.loggers
-    if loggers is None:
-        loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
-    loggers = without_failures(loggers, run)
-    trainer = build_trainer(
-        settings,
-        run.path,
-        callbacks=build_callbacks(
-            run,
-            experiment,
-            history,
-            run_log,
-            session.signal,
-            parts.callbacks,
-            first_batch=pictures.first_batch,
-            has_loggers=bool(loggers),
-        ),
-        loggers=loggers,
-        distributed_sampler=parts.datamodule is not None,
-    )
-    try:
-        announce_run(run, experiment, trainer, run_log)
-        if state:
-            run_log.tell(f"resumed  after step {state['global_step']:,}, in epoch {finished_epochs + 1}")
-        elif processes.is_rank_zero:
-            text = model_info(experiment.module.network, image_shape=experiment.image_shape)
-            write_atomically(run.model_info, f"{text}\n".encode())
-            log_graph(loggers, experiment.module.network, experiment.image_shape)
-        if settings.compile != "none":
-            experiment.module.network.compile(mode=settings.compile)  # in place, so the weights keep their names
-        with quiet(), interrupts_kept(), memory_errors_as_user_errors():
-            trainer.fit(experiment.module, datamodule=experiment.data, ckpt_path=checkpoint, weights_only=True)
-        if processes.is_rank_zero:
-            seconds = time.monotonic() - started
-            drawn = pictures.draw(loggers)
-            announce_result(run, history, run_log, seconds=seconds, pictures=drawn)
-            best = history.best()
-            log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
-            history.finish()  # last: what is known is shown even if nothing can be written
-            remove_features(run)
-    except StopTraining as stop:
-        run_log.write(f"stopped. {stop}")
-        # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
-        processes.do_once(lambda: pictures.draw(loggers))
-        raise Stopped(str(stop), session.signal.received) from None
-    except Diverged as error:
-        run_log.write(str(error))
-        processes.do_once(lambda: pictures.draw(loggers))
-        raise
-    except KeyboardInterrupt:
-        run_log.write(f"interrupted after {len(history.epochs)} epochs")
-        raise
-    finally:
-        run_log.close()
-        for logger in loggers:
-            logger.finalize("success")
-
-
-def _with_native_input(config: Config, parts: CustomParts) -> Config:
-    """Return the settings with the normalisation and the size of images that the first weights expect."""
-    if parts.network is not None:
-        return config
-    return with_native_input(config, scales_images=parts.datamodule is None)
-
-
-def _on_features(experiment: Experiment, run: RunFolder, processes: Processes, state: Mapping[str, Any]) -> Experiment:
-    """Return the experiment that trains only the classifier, on features of the frozen network."""
-    if state:
-        experiment.module.load_state_dict(state["state_dict"])  # the features depend on the weights
-    processes.do_once(lambda: compute_features(experiment, run))
-    return on_features(experiment, run)
-
-
-def _write_config(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:
-    """Write `config.yaml`. name: of the run, if its folder does not have it yet."""
-    parts = ", ".join(f"{part}={value}" for part, value in read_parts(run).items())
-    path = shlex.quote(str(run.config if name is None else run.config.parent.with_name(name) / run.config.name))
-    repeat = f"Started from Python with {parts}." if parts else f"Repeat: cifar100 train --config {path}"
-    write_config(config, run.config, comment=f"{info.describe()}. {repeat}")
 
 
 def _newest_state(run: RunFolder) -> Path | None:

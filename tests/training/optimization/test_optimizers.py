@@ -164,9 +164,7 @@ def test_layer_decay_leaves_out_what_is_frozen_and_respects_weight_decay_on() ->
 
 
 def test_layer_decay_is_not_for_muon() -> None:
-    with pytest.raises(
-        UserError, match=r"layer_decay 0.5 has no effect: it needs .*optimizer sgd or adamw"
-    ):
+    with pytest.raises(UserError, match=r"layer_decay 0.5 has no effect: it needs .*optimizer sgd or adamw"):
         load_config("fast", overrides={"optimization.layer_decay": 0.5})
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-import torch
 
 from cifar100.errors import UserError
 from cifar100.models import networks
@@ -14,7 +13,6 @@ from cifar100.training.preflight.resources import (
     check_memory,
     check_processes,
     check_workers,
-    memory_errors_as_user_errors,
 )
 
 
@@ -61,24 +59,3 @@ def test_many_more_processes_than_processors_are_refused() -> None:
     check_processes(8)
     with pytest.raises(UserError, match=r"--training.devices is 100000, but this machine has"):
         check_processes(100_000)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes. Error code 12"),
-    ],
-)
-def test_memory_that_runs_out_gets_one_line(error: Exception) -> None:
-    with (
-        pytest.raises(UserError, match=r"^the memory of the device ran out \(.*\); give a smaller --data") as caught,
-        memory_errors_as_user_errors(),
-    ):
-        raise error
-    assert "\n" not in str(caught.value)
-
-
-def test_a_bug_stays_a_bug() -> None:
-    with pytest.raises(RuntimeError, match="shape"), memory_errors_as_user_errors():
-        raise RuntimeError("wrong shape")

@@ -48,9 +48,16 @@ def test_a_change_is_shown_with_its_consequence(run: RunFolder, capsys: pytest.C
 
 
 def test_another_experiment_is_refused(run: RunFolder) -> None:
-    with pytest.raises(UserError, match=r"--data.batch_size cannot change mid-run \(run has 128\)"):
-        changed_config(run, {"data.batch_size": 64})
-    assert changed_config(run, {"data.batch_size": "128"}) == load_config("quickstart")
+    with pytest.raises(UserError, match=r"--training.seed cannot change mid-run \(run has 0\)"):
+        changed_config(run, {"training.seed": 1})
+    assert changed_config(run, {"training.seed": "0"}) == load_config("quickstart")
+
+
+def test_a_run_without_a_saved_state_may_begin_again_with_another_batch(run: RunFolder) -> None:
+    changed = changed_config(run, {"data.batch_size": 64, "optimization.learning_rate": 0.1})
+    assert (changed.data.batch_size, changed.optimization.learning_rate) == (64, 0.1)
+    with pytest.raises(UserError, match=r"--data.batch_size auto is for the start of a run; give a number to resume"):
+        changed_config(run, {"data.batch_size": "auto"})
 
 
 def test_more_processes_share_the_images_of_a_step(run: RunFolder) -> None:

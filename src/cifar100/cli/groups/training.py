@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.estimate import show_estimate
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
+from cifar100.process.launchers import is_rank_zero
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, show
@@ -34,6 +36,11 @@ def _add_train_options(parser: ArgumentParser) -> None:
         metavar="RUN",
         help="continue an interrupted run, or a finished one with a larger --training.max_epochs",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check and build everything, measure some steps, estimate time, memory and disk; write nothing",
+    )
 
 
 def _config(options: Namespace) -> Config:
@@ -47,6 +54,13 @@ def _find_lr(options: Namespace) -> None:
 
 def _train(options: Namespace) -> None:
     resume = options.resume
+    if options.dry_run:
+        if resume is not None:
+            raise UserError("--dry-run is for a new run; leave out --resume.")
+        estimate = commands.dry_run(_config(options), experiment=options.experiment)
+        if is_rank_zero():
+            show_estimate(estimate)
+        return
     if resume is None:
         commands.train(_config(options), experiment=options.experiment)
         return

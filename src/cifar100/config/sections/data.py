@@ -37,9 +37,10 @@ class DataConfig(Section):
     size that the weights were trained with if the run starts from those of a timm network (`model.pretrained`,
     `model.weights`)."""
 
-    batch_size: Annotated[int, Range(1, 100_000)] = 128
+    batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
-    scaled."""
+    scaled. `auto`: the largest power of two that fits into the memory and leaves at least 20 steps in an epoch; the
+    learning rate of the recipe is scaled to it, one given by hand is not. The run keeps both numbers."""
 
     sampler: Literal["shuffled", "balanced"] = "shuffled"
     """Choice of the training images of an epoch. `shuffled`: each once. `balanced`: as many as that, but each class
@@ -81,3 +82,9 @@ class DataConfig(Section):
     def side(self) -> int:
         """Side in pixels of the images that the network gets. A run sets `image_size` before it begins."""
         return 32 if self.image_size is None else self.image_size
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size as a number, which `training.cost.batch_size` decides on before a run begins if it is auto."""
+        assert self.batch_size != "auto", "resolved before it is used"
+        return self.batch_size

@@ -35,6 +35,10 @@ class TrainingConfig(Section):
     """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json`, `metrics.csv` and
     `training.log` are always written."""
 
+    profile: bool = False
+    """Record some early steps: a trace for Perfetto and TensorBoard, a table of where a step's time goes, and the
+    fraction of the machine's peak that it reaches. The results do not change."""
+
     max_nonfinite_losses: Annotated[int, Range(1, 1_000_000)] = 3
     """Number of consecutive losses that are not finite after which the run stops as diverged."""
 

@@ -163,7 +163,7 @@ class CifarDataModule(LightningDataModule):
         )
 
     def _sampler(self, indices: NDArray[np.int64], *, training: bool) -> EpochSampler:
-        batch_size = self.config.data.batch_size
+        batch_size = self.config.data.images_per_step
         is_balanced = training and self.config.data.sampler == "balanced"
         return EpochSampler(
             indices,

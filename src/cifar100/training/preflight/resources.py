@@ -77,7 +77,7 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(weights)} with their gradients and optimizer state, but this machine has "
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
-    images = min(config.data.batch_size, num_train)
+    images = min(config.data.images_per_step, num_train)
     side = max(config.training.resolutions or (config.data.side,))
     with _naming_the_size(config, side):
         outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
@@ -101,20 +101,6 @@ def _naming_the_size(config: Config, side: int) -> Iterator[None]:
         raise UserError(
             f"{config.model.name} does not take images of {side} pixels a side ({reason(error)}); give another "
             "--data.image_size."
-        ) from error
-
-
-@contextlib.contextmanager
-def memory_errors_as_user_errors() -> Iterator[None]:
-    """Turn the errors of torch that mean "no memory left" into a `UserError`: the bounds of `check_memory` are low."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"the memory of the device ran out ({reason}); give a smaller --data.batch_size or network."
         ) from error
 
 

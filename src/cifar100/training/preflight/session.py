@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from cifar100.config import Config
@@ -11,11 +11,16 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
+from cifar100.environment import this_program
+from cifar100.errors import UserError
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
-from cifar100.runs.status import occupied
+from cifar100.runs.status import FAILED, occupied, write_status
+from cifar100.training.cost.batch_size import resolve_batch_size
+from cifar100.training.cost.trial import Subject
+from cifar100.training.experiment import make_split
 from cifar100.training.finetuning.features import check_cacheable
-from cifar100.training.finetuning.initial_weights import check_initial_weights
+from cifar100.training.finetuning.initial_weights import check_initial_weights, with_native_input
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
@@ -82,6 +87,21 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
     return processes.do_once_on_each_machine(prepare)
 
 
+def prepared(config: Config, parts: CustomParts, processes: Processes) -> Subject:
+    """Return what a new run trains: the data are prepared and split, the batch size is a number, all is checked.
+
+    Raises:
+        UserError: something cannot work; there is no run folder yet.
+    """
+    if parts.network is None:
+        config = with_native_input(config, scales_images=parts.datamodule is None)
+    info = parts.describe_data() or prepare_data(config, processes)
+    split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
+    config = processes.do_once(lambda: resolve_batch_size(Subject(config, info, split, parts)))
+    check(config, info, split, parts)
+    return Subject(config, info, split, parts)
+
+
 @contextmanager
 def created(
     experiment: str | None, fill: Callable[[RunFolder, str], None], processes: Processes, signal: StopSignal
@@ -99,5 +119,12 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
+        resume = f"{this_program()} train --resume {run.argument}"
+        together = processes.failing_together(resume=resume, record=lambda reason: _record_failure(run, reason))
+        with stops_explained(run), together, write_failures_as_user_errors(run):
             yield run
+
+
+def _record_failure(run: RunFolder, reason: str) -> None:
+    with suppress(UserError):  # the folder cannot be written, perhaps because it was on the other machine
+        write_status(run, FAILED, message=reason)
