@@ -47,7 +47,10 @@ PathLike = str | os.PathLike[str]
 LENGTHS = ("training.max_epochs", "training.max_minutes")
 RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
 
-ADDED_LATER = ("data.exclude", "data.fold", "data.group_duplicates", "data.num_folds")
+ADDED_LATER = (
+    *("data.exclude", "data.fold", "data.group_duplicates", "data.num_folds"),
+    *("training.wandb_project", "training.mlflow_uri", "training.mlflow_experiment"),
+)
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 
 

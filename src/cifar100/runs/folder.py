@@ -41,6 +41,8 @@ class RunFolder:
         self.split = path / "split.npz"
         self.teacher = path / "teacher.json"
         self.custom_parts = path / "custom_parts.json"
+        self.members = path / "members.json"
+        self.trackers = path / "trackers.json"
         self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
@@ -146,17 +148,28 @@ def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
     return True
 
 
-def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
+def find_run_folder(run: str | os.PathLike[str], *, may_be_ensemble: bool = False) -> RunFolder:
     """Return an experiment by its folder or by its name below `logs/`.
 
+    Args:
+        run: the folder or the name.
+        may_be_ensemble: whether an ensemble will do, which has evaluations but neither settings nor weights.
+
     Raises:
-        UserError: there is no such experiment; the message lists those that exist.
+        UserError: there is no such experiment; the message lists those that exist. Or it is an ensemble.
     """
     given = user_path(run)
-    for path in (given, LOGS / given):
+    for found in (RunFolder(given), RunFolder(LOGS / given)):
         with contextlib.suppress(OSError):  # a name that is too long
-            if (path / "config.yaml").is_file():
-                return RunFolder(path)
+            if found.config.is_file():
+                return found
+            if found.members.is_file():
+                if may_be_ensemble:
+                    return found
+                raise UserError(
+                    f"{found.path} is an ensemble, which has no weights of its own; give one of its members, which "
+                    f"{found.members} lists."
+                )
     known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
@@ -165,12 +178,13 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
 
 
 def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
-    """Return several experiments as `find_run_folder` does, each once.
+    """Return several experiments or ensembles as `find_run_folder` does, each once.
 
     Raises:
         UserError: there are none, or one does not exist.
     """
-    found = {run.path.resolve(): run for run in map(find_run_folder, runs)}
+    folders = [find_run_folder(run, may_be_ensemble=True) for run in runs]
+    found = {folder.path.resolve(): folder for folder in folders}
     if not found:
         raise UserError("runs is an empty list; give at least one run.")
     return list(found.values())

@@ -15,6 +15,7 @@ from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
+from cifar100.foreign_text import reason
 from cifar100.models.summary import model_info
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import (
@@ -37,7 +38,7 @@ from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import memory_errors_as_user_errors
-from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data
+from cifar100.training.preflight.session import ReportWriter, Session, check, created, holding_run, joined, prepare_data
 from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     is_of_requeued_job,
@@ -52,15 +53,24 @@ from cifar100.training.recovery.resuming import (
     check_data_and_length,
     check_parts,
     has_reached,
+    refuse_average,
     remember_parts,
     show_changes,
 )
 from cifar100.training.recovery.saving import StopTraining
 from cifar100.training.reporting.announcements import announce_result, announce_run
-from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
+from cifar100.training.reporting.loggers import (
+    build_loggers,
+    conclude,
+    log_graph,
+    log_hyperparameters,
+    log_settings,
+    without_failures,
+)
 from cifar100.training.reporting.pictures import Pictures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
+from cifar100.training.reporting.tracking.tracker import Ending
 from cifar100.training.trainer import build_trainer, interrupts_kept
 
 
@@ -71,6 +81,7 @@ def start_run(
     experiment: str | None = None,
     started: float | None = None,
     parts: CustomParts | None = None,
+    write_report: ReportWriter | None = None,
 ) -> RunFolder:
     """Train from the beginning, in a new run folder.
 
@@ -79,6 +90,7 @@ def start_run(
         experiment: name of the folder below `logs/`; None: the next free `experiment<N>`.
         started: `time.monotonic()` at the start of the command, from which `training.max_minutes` counts. None: now.
         parts: custom parts of a Python caller.
+        write_report: writes the report that trackers keep; None: they get none.
 
     Raises:
         UserError: the data, the device or the run folder cannot be used.
@@ -90,7 +102,14 @@ def start_run(
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None:  # SLURM has started the same command again
             if not processes.do_once(lambda: skip_finished(requeued)):
-                _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
+                _continue(
+                    changed_config(requeued, {}),
+                    requeued,
+                    processes,
+                    signal,
+                    parts=parts,
+                    write_report=write_report,
+                )
             return requeued
         info = parts.describe_data() or prepare_data(config, processes)
         split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
@@ -107,14 +126,26 @@ def start_run(
 
         with created(experiment, fill, processes, signal) as run:
             session = Session(
-                run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
+                run=run,
+                info=info,
+                split=split,
+                processes=processes,
+                signal=signal,
+                parts=parts,
+                started=started,
+                write_report=write_report,
             )
             _begin(session, config)
+        _conclude(session)
     return run
 
 
 def resume_run(
-    run: RunFolder, *, changes: Mapping[str, Any] | None = None, parts: CustomParts | None = None
+    run: RunFolder,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    parts: CustomParts | None = None,
+    write_report: ReportWriter | None = None,
 ) -> RunFolder:
     """Resume a run from the last state that it saved, or from its beginning if it saved none.
 
@@ -122,23 +153,27 @@ def resume_run(
         run: its folder.
         changes: new values of settings by name; see `resuming.CHANGEABLE`.
         parts: custom parts of a Python caller, the same as at the start of the run.
+        write_report: see `start_run`.
 
     Raises:
         UserError: the run is finished, its data have changed, another process is using it, a setting cannot change
-            mid-run, or a custom part is missing.
+            mid-run, a custom part is missing, or it is an average of runs.
     """
     parts = parts or CustomParts()
+    refuse_average(run)
     check_parts(parts.names(), run)
     config = changed_config(run, changes or {})
     if is_of_requeued_job(run) and has_reached(run, config.training) and skip_finished(run):
         return run
-    return _resume(config, run, changed=bool(changes), parts=parts)
+    return _resume(config, run, changed=bool(changes), parts=parts, write_report=write_report)
 
 
 @in_every_process
-def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts) -> RunFolder:
+def _resume(
+    config: Config, run: RunFolder, *, changed: bool, parts: CustomParts, write_report: ReportWriter | None
+) -> RunFolder:
     with joined(config) as (processes, signal):
-        _continue(config, run, processes, signal, changed=changed, parts=parts)
+        _continue(config, run, processes, signal, changed=changed, parts=parts, write_report=write_report)
     return run
 
 
@@ -150,6 +185,7 @@ def _continue(
     *,
     changed: bool = False,
     parts: CustomParts,
+    write_report: ReportWriter | None,
 ) -> None:
     """Train from the last saved state to the end."""
     info = parts.describe_data() or prepare_data(config, processes, resumed=run)
@@ -162,11 +198,20 @@ def _continue(
             show_changes(run, config)
         if processes.is_rank_zero and changed:
             _write_config(config, run, info)
-        session = Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
+        session = Session(
+            run=run,
+            info=info,
+            split=split,
+            processes=processes,
+            signal=signal,
+            parts=parts,
+            write_report=write_report,
+        )
         if checkpoint is None:
             _begin(session, config)
         else:
             _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
+    _conclude(session)
 
 
 @in_every_process
@@ -234,6 +279,8 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
     if loggers is None:
         loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
     loggers = without_failures(loggers, run)
+    log_settings(loggers, experiment.config)
+    ending: Ending = "failed"
     trainer = build_trainer(
         settings,
         run.path,
@@ -269,7 +316,9 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written
+        ending = "finished"
     except StopTraining as stop:
+        ending = "stopped"
         run_log.write(f"stopped. {stop}")
         # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
         processes.do_once(lambda: pictures.draw(loggers))
@@ -279,12 +328,37 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         processes.do_once(lambda: pictures.draw(loggers))
         raise
     except KeyboardInterrupt:
+        ending = "stopped"
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         raise
     finally:
         run_log.close()
         for logger in loggers:
             logger.finalize("success")
+        if ending == "finished":
+            session.loggers.extend(loggers)
+        else:
+            conclude(loggers, ending)
+
+
+def _conclude(session: Session) -> None:
+    """Give the trackers the final figures and the report, now that the status of the run says that it is finished."""
+    if not session.processes.is_rank_zero:
+        return
+    run = session.run
+
+    def files() -> list[Path]:
+        found = [run.config, run.metrics_table, run.learning_curves]
+        try:
+            if session.write_report is not None:
+                found.insert(0, session.write_report(run))
+        except Exception as error:  # the run is complete
+            warn(f"the trackers get no report ({reason(error)}).")
+        return [file for file in found if file.is_file()]
+
+    best = History(run.metrics, {}).best() or {}
+    figures = {f"best/{name}": value for name, value in best.items() if name == "epoch" or name.startswith("val/")}
+    conclude(session.loggers, "finished", figures=figures, files=files)
 
 
 def _write_config(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.combining import members_table
 from cifar100.cli.groups.robustness import add_robustness
+from cifar100.errors import UserError
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import is_terminal, say, show
@@ -20,17 +22,31 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cifar100.results.calibration import Calibration
+    from cifar100.results.combining.ensemble import EnsembleEvaluation
     from cifar100.results.evaluate import Evaluation, Measurement
     from cifar100.results.predict import Prediction
 
 
 def _add_run_options(parser: ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
+    _add_checkpoint_option(parser)
+
+
+def _add_checkpoint_option(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
-    _add_run_options(parser)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file"
+    )
+    _add_checkpoint_option(parser)
+    parser.add_argument(
+        "--ensemble", action="store_true", help="measure the mean of the probabilities of several runs"
+    )
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="folder of the ensemble below logs/ (default: ensemble-RUN-RUN)"
+    )
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
     )
@@ -75,11 +91,21 @@ def _add_robustness_options(parser: ArgumentParser) -> None:
 
 
 def _evaluate(options: Namespace) -> None:
-    from cifar100.environment import this_program  # imports numpy
-
+    if options.ensemble:
+        _evaluate_ensemble(options)
+        return
+    if len(options.runs) > 1:
+        runs = " ".join(map(quote, options.runs))
+        raise UserError(
+            f"evaluate measures one run, but {len(options.runs)} are given; measure them one by one, and compare them: "
+            f"cifar100 compare {runs}; or measure their ensemble: cifar100 evaluate {runs} --ensemble"
+        )
+    if options.experiment is not None:
+        raise UserError("--experiment names the folder of an ensemble; leave it out, or add --ensemble.")
+    (run,) = options.runs
     show_evaluation(
         commands.evaluate(
-            options.run,
+            run,
             split=options.split,
             checkpoint=options.checkpoint,
             flip_tta=options.flip_tta,
@@ -92,30 +118,51 @@ def _evaluate(options: Namespace) -> None:
             data_root=options.data_root,
         )
     )
-    if not options.run.endswith(".onnx"):  # nothing of an exported file is saved
-        say()
-        say("All of it, with pictures, as one HTML file:")
-        say(f"  {this_program()} report {quote(options.run)}")
+    if not run.endswith(".onnx"):  # nothing of an exported file is saved
+        _say_how_to_report(run)
+
+
+SINGLE = ("flip_tta", "calibrate", "fair", "duplicates", "corrected", "label_errors", "corruptions")
+"""Options of `evaluate` that need a single network."""
+
+
+def _evaluate_ensemble(options: Namespace) -> None:
+    for name in SINGLE:
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} measures a single network; leave it out with --ensemble.")
+    evaluation = commands.ensemble(
+        options.runs,
+        split=options.split,
+        checkpoint=options.checkpoint,
+        experiment=options.experiment,
+        data_root=options.data_root,
+    )
+    show_ensemble(evaluation)
+    _say_how_to_report(evaluation.run)
+
+
+def _say_how_to_report(run: str) -> None:
+    from cifar100.environment import this_program  # imports numpy
+
+    say()
+    say("All of it, with pictures, as one HTML file:")
+    say(f"  {this_program()} report {quote(run)}")
 
 
 def show_evaluation(evaluation: Evaluation) -> None:
     """Print every figure with its 95 % interval, and the classes with the highest and the lowest accuracy."""
-    from rich.text import Text
-
     table = _plain_table()
     table.add_row("data", printable(evaluation.data))
     table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
     table.add_row(
         "weights", f"{printable(evaluation.checkpoint)}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged
     )
-    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1].recall, reverse=True)
-    for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
-        shown = (f"{printable(name, max_length=60)} {measures.recall:.0%}" for name, measures in classes)
-        table.add_row(title, ", ".join(shown))
+    if evaluation.combined:
+        table.add_row("", printable(evaluation.combined))
+    _add_classes(table, evaluation)
     show(table)
     say()
-    figures = _plain_table()
-    figures.add_row("", "", Text("95 % interval", style="dim"))
+    figures = _figures_table()
     _add_metrics(figures, evaluation)
     _add_calibration(figures, evaluation.calibration)
     if evaluation.calibrated is not None:
@@ -127,6 +174,41 @@ def show_evaluation(evaluation: Evaluation) -> None:
     if evaluation.robustness is not None:
         add_robustness(figures, evaluation.robustness)
     show(figures)
+
+
+def show_ensemble(evaluation: EnsembleEvaluation) -> None:
+    """Print the figures of an ensemble, and what it gains over each member."""
+    table = _plain_table()
+    table.add_row("ensemble", f"the mean of the probabilities of {len(evaluation.members)} networks")
+    table.add_row("data", printable(evaluation.data))
+    table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
+    if evaluation.num_parameters is not None:
+        table.add_row("parameters", f"{evaluation.num_parameters:,} of all members")
+    _add_classes(table, evaluation)
+    show(table)
+    say()
+    figures = _figures_table()
+    _add_metrics(figures, evaluation)
+    _add_calibration(figures, evaluation.calibration)
+    show(figures)
+    say()
+    say("The ensemble against each member, on the same images:")
+    show(members_table(evaluation.members, [each.accuracy.value for each in evaluation.members], evaluation.against_members))
+
+
+def _add_classes(table: Table, evaluation: Evaluation | EnsembleEvaluation) -> None:
+    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1].recall, reverse=True)
+    for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
+        shown = (f"{printable(name, max_length=60)} {measures.recall:.0%}" for name, measures in classes)
+        table.add_row(title, ", ".join(shown))
+
+
+def _figures_table() -> Table:
+    from rich.text import Text
+
+    figures = _plain_table()
+    figures.add_row("", "", Text("95 % interval", style="dim"))
+    return figures
 
 
 def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:

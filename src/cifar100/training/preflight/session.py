@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
@@ -18,7 +21,12 @@ from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import stops_explained
+from cifar100.training.reporting.loggers import check_loggers
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
+
+
+ReportWriter = Callable[[RunFolder], Path]
+"""Writes the report of a run and returns its path. Training does not know how: it comes with the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,10 @@ class Session:
     parts: CustomParts
     started: float | None = None
     """`time.monotonic()` at the start of the command; None: when training begins."""
+    write_report: ReportWriter | None = None
+    """Writes the report for the trackers; None: they get none."""
+    loggers: list[Logger] = field(default_factory=list)
+    """Those of a finished run, whose trackers still wait for the report."""
 
 
 @contextmanager
@@ -49,6 +61,8 @@ def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
 def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
     """Refuse what cannot work before there is a run folder."""
     parts.check_settings(config)
+    if parts.loggers is None:
+        check_loggers(config.training)
     if split is not None:
         check_workers(config)
     if split is not None and parts.network is None:
