@@ -106,9 +106,7 @@ def train(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
         config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-        return start_run(
-            config, experiment=experiment, started=started, parts=parts, write_report=_write_report
-        )
+        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=_write_report)
     return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=_write_report)
 
 

@@ -13,7 +13,17 @@ from typing import Any, Literal
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, nothing_or, number, one_of, read_as, text, whole
+from cifar100.files.schema import (
+    boolean,
+    fields,
+    list_of,
+    nothing_or,
+    number,
+    one_of,
+    read_as,
+    text,
+    whole,
+)
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 

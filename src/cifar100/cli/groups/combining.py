@@ -55,9 +55,7 @@ def _average(options: Namespace) -> None:
     say(f"  {this_program()} evaluate {quote(found.run.name)}")
 
 
-def members_table(
-    members: Sequence[Member], accuracies: Sequence[float], pairs: Sequence[PairComparison]
-) -> Table:
+def members_table(members: Sequence[Member], accuracies: Sequence[float], pairs: Sequence[PairComparison]) -> Table:
     """Return a table of the members, and of what was combined against each of them."""
     from rich.table import Table
 

@@ -41,9 +41,7 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
         "runs", nargs="+", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file"
     )
     _add_checkpoint_option(parser)
-    parser.add_argument(
-        "--ensemble", action="store_true", help="measure the mean of the probabilities of several runs"
-    )
+    parser.add_argument("--ensemble", action="store_true", help="measure the mean of the probabilities of several runs")
     parser.add_argument(
         "--experiment", metavar="NAME", help="folder of the ensemble below logs/ (default: ensemble-RUN-RUN)"
     )
@@ -193,7 +191,11 @@ def show_ensemble(evaluation: EnsembleEvaluation) -> None:
     show(figures)
     say()
     say("The ensemble against each member, on the same images:")
-    show(members_table(evaluation.members, [each.accuracy.value for each in evaluation.members], evaluation.against_members))
+    show(
+        members_table(
+            evaluation.members, [each.accuracy.value for each in evaluation.members], evaluation.against_members
+        )
+    )
 
 
 def _add_classes(table: Table, evaluation: Evaluation | EnsembleEvaluation) -> None:

@@ -242,7 +242,7 @@ def _measure(
         raise UserError(f"the evaluation of {folder.path} could not be saved; make room there, and evaluate it again.")
     config = load_complete_config(folder.config)
     _write_metrics(folder, config, {"epoch": evaluation.epoch, "val/accuracy": evaluation.top1})
-    accuracies = [float((each.predicted == each.labels).mean()) for each in evaluations]
+    accuracies = _accuracies(evaluations)
     if evaluation.top1 < min(accuracies):
         warn(
             f"the average recognises {evaluation.top1:.2%} of the validation images, less than each member "
@@ -255,3 +255,7 @@ def _measure(
         member_accuracies=accuracies,
         against_members=against_members(saved.predicted, members, evaluations, name=folder.name),
     )
+
+
+def _accuracies(evaluations: Sequence[SavedEvaluation]) -> list[float]:
+    return [float((each.predicted == each.labels).mean()) for each in evaluations]

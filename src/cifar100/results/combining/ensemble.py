@@ -133,9 +133,7 @@ def _describe(
     predicted = logits.argmax(dim=1).numpy()
     sizes = [saved.content.get("num_parameters") for saved in evaluations]
     return EnsembleEvaluation(
-        metrics=measure(
-            logits, labels, num_classes=info.num_classes, class_to_superclass=info.class_to_superclass
-        ),
+        metrics=measure(logits, labels, num_classes=info.num_classes, class_to_superclass=info.class_to_superclass),
         run=name,
         members=[
             MeasuredMember(**vars(member), accuracy=_accuracy(saved))

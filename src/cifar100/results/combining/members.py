@@ -15,6 +15,7 @@ from cifar100.data.folder.layout import content_sha256, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
+from cifar100.models import NetworkSource
 from cifar100.results.comparison.compared_runs import training_seconds
 from cifar100.results.comparison.result import PairComparison
 from cifar100.results.comparison.statistics import is_more_than_chance, paired_difference
@@ -24,7 +25,6 @@ from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
 from cifar100.runs.checkpoints import find_checkpoint, weights_facts
 from cifar100.runs.combined import Member, distinct_names
 from cifar100.runs.folder import RunFolder
-from cifar100.models import NetworkSource
 from cifar100.runs.trained_network import load_trained
 from cifar100.terminal import say, warn
 

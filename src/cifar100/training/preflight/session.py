@@ -21,9 +21,8 @@ from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import stops_explained
-from cifar100.training.reporting.loggers import check_loggers
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
-
+from cifar100.training.reporting.loggers import check_loggers
 
 ReportWriter = Callable[[RunFolder], Path]
 """Writes the report of a run and returns its path. Training does not know how: it comes with the command."""

@@ -49,10 +49,14 @@ class MLflowService:
         self._run = ""
         self._is_continued = False
 
-    def open(self, facts: Mapping[str, str]) -> None:
-        """Start or continue the run."""
+    def load(self) -> None:
+        """Import the package, and what it imports later."""
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        import mlflow  # noqa: F401
+
+    def open(self, facts: Mapping[str, str]) -> None:
+        """Start or continue the run."""
         from mlflow import MlflowClient
 
         artifacts = None

@@ -38,6 +38,9 @@ Ending = Literal["finished", "stopped", "failed"]
 class Service(Protocol):
     """One run of an experiment tracker. Every method may block or raise anything."""
 
+    def load(self) -> None:
+        """Import the package; in the main thread, because two threads that import can disturb each other."""
+
     def open(self, facts: Mapping[str, str]) -> None:
         """Start the run, or continue it if the run folder names one. facts: about the code and the machine."""
 
@@ -90,9 +93,10 @@ class Tracker(Logger):
     def experiment(self) -> None:
         """Start the thread, which opens the run."""
         if self._thread is None:
+            self._service.load()
             self._thread = threading.Thread(target=self._work, name=self.title, daemon=True)
             self._thread.start()
-            self._hand_over(lambda: self._service.open(self._facts()))
+            self._hand_over(partial(self._service.open, self._facts()))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

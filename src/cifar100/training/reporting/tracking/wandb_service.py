@@ -7,8 +7,10 @@ import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import requests
+from requests.exceptions import RequestException
 from requests.utils import get_netrc_auth
 
 from cifar100.foreign_text import reason
@@ -16,8 +18,12 @@ from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
 from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, tracked_run
 
+SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_START = 20.0
 SECONDS_TO_FINISH = 20.0
+
+OFFLINE = ("offline", "dryrun", "disabled")
+"""Modes of W&B that need no server."""
 
 STEP = "step"
 """The axis of all metrics, so that a resumed run may repeat steps."""
@@ -36,35 +42,44 @@ class WandbService:
         self._project = project
         self._run: Any = None
 
+    def load(self) -> None:
+        """Import the package."""
+        import wandb  # noqa: F401
+
     def open(self, facts: Mapping[str, str]) -> None:
         """Start or continue the run; offline if there is no login or no answer."""
-        import wandb
-
         identity = tracked_run(self._folder, "wandb") or secrets.token_hex(4)
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_login() else "offline")
+        try:
+            if mode not in OFFLINE:
+                _check_connection()
+            self._start(identity, mode, facts)
+        except Exception as error:  # of many kinds: no connection, no answer, a login that is refused
+            if mode in OFFLINE:
+                raise
+            warn(f"W&B is not reached ({reason(error)}); the run is logged offline.")
+            if not isinstance(error, RequestException):
+                identity = secrets.token_hex(4)  # W&B keeps the other in use
+            self._start(identity, "offline", facts)
         remember_tracked_run(self._folder, "wandb", identity)
-        options: dict[str, Any] = {
-            "project": self._project,
-            "name": self._folder.name,
-            "id": identity,
-            "dir": str(self._folder.path),
-            "config": {"facts": dict(facts)},
-            "settings": wandb.Settings(
-                silent=True, console="off", init_timeout=SECONDS_TO_START, finish_timeout=SECONDS_TO_FINISH
-            ),
-        }
-        chosen = os.environ.get("WANDB_MODE")
-        if chosen is None and not _has_login():
-            chosen = "offline"
-        if chosen in ("offline", "dryrun", "disabled"):
-            self._run = wandb.init(mode="disabled" if chosen == "disabled" else "offline", **options)
-        else:
-            try:
-                self._run = wandb.init(resume="allow", **options)
-            except Exception as error:  # of many kinds: no connection, no answer, a login that is refused
-                warn(f"W&B is not reached ({reason(error)}); the run is logged offline.")
-                self._run = wandb.init(mode="offline", **options)
         self._run.define_metric(STEP, hidden=True)
         self._run.define_metric("*", step_metric=STEP)
+
+    def _start(self, identity: str, mode: str, facts: Mapping[str, str]) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=self._project,
+            name=self._folder.name,
+            id=identity,
+            dir=str(self._folder.path),
+            config={"facts": dict(facts)},
+            mode=cast(Any, mode),
+            resume=None if mode in OFFLINE else "allow",
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=SECONDS_TO_START, finish_timeout=SECONDS_TO_FINISH
+            ),
+        )
 
     def log_settings(self, settings: Mapping[str, Any]) -> None:
         """Log the settings as `config`."""
@@ -94,6 +109,17 @@ class WandbService:
             return ""
         folder = shlex.quote(str(Path(self._run.dir).parent))
         return f"W&B has logged this run offline; to upload it: wandb login && wandb sync {folder}"
+
+
+def _check_connection() -> None:
+    """Ask the server for any answer: `wandb.init` retries for long.
+
+    Raises:
+        RequestException: there is none.
+    """
+    import wandb
+
+    requests.head(wandb.setup().settings.base_url, timeout=SECONDS_TO_CONNECT, allow_redirects=False)
 
 
 def _has_login() -> bool:
