@@ -71,7 +71,7 @@ class Evaluation(Measurement):
     """The performance of a trained network on one split. Written as `evaluation_<split>.json`."""
 
     run: str
-    combined: str
+    combined: str = ""
     """`average of 3: RUN, RUN, RUN` if the weights are a mean; empty for a run that was trained."""
 
     checkpoint: str

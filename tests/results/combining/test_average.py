@@ -94,16 +94,18 @@ def test_two_checkpoints_of_one_run_are_averaged() -> None:
     assert torch.allclose(weights(found.run)[name], (weights(run)[name] + weights(other)[name]) / 2, atol=1e-6)
 
 
-def test_runs_that_began_apart_are_refused_with_what_to_do_instead() -> None:
+def test_runs_that_began_apart_get_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     info = make_data()
     write_member("a", info, training__seed=0)
     write_member("b", info, training__seed=1)
-    expected = (
-        r"a and b began with different weights \(training.seed 0 and 1\), and the mean of such networks recognises "
-        r"nothing; average runs that share their start, or use their ensemble: cifar100 evaluate a b --ensemble"
-    )
-    with pytest.raises(UserError, match=expected):
-        average(["a", "b"])
+    write_member("c", info, step=0.01, training__seed=0)
+    average(["a", "b"], experiment="apart")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "begin" in line]
+    assert line.startswith("cifar100: a and b did not begin with the same weights: ")
+    assert "(training.seed 0 and 1). The mean of such networks is seldom of use." in line
+    assert line.endswith("Their ensemble: cifar100 evaluate a b --ensemble")
+    average(["a", "c"], experiment="together")
+    assert "begin" not in capsys.readouterr().err
 
 
 def test_a_useless_average_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +135,7 @@ def test_runs_that_do_not_fit_together_are_refused_in_one_line() -> None:
     write_info(replace(info, class_names=("zebra", *info.class_names[1:])), other.dataset_info)
     with pytest.raises(UserError, match="a and classes were trained on different classes"):
         average(["a", "classes"])
-    write_member("normalised", info, step=0.1, data__mean=[0.5, 0.5, 0.5])
+    write_member("normalised", info, step=0.1, data__mean=[0.5, 0.5, 0.5], data__std=[0.2, 0.2, 0.2])
     with pytest.raises(UserError, match="a and normalised normalise images differently"):
         average(["a", "normalised"])
     with pytest.raises(UserError, match="only a is given, but an average needs at least two runs"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -92,7 +93,7 @@ def test_an_ensemble_is_never_taken_for_a_single_network(capsys: pytest.CaptureF
         write_member(name, info, step=step, training__max_epochs=9 if name == "b" else 2)
     run_command_line(["evaluate", "a", "b", "--ensemble", "--split", "validation", "--experiment", "both"])
     shown = capsys.readouterr().out
-    assert "ensemble  the mean of the probabilities of 2 networks" in shown.replace("    ", "  ")
+    assert re.search(r"^ensemble +the mean of the probabilities of 2 networks$", shown, re.MULTILINE)
     assert "The ensemble against each member, on the same images:" in shown
     assert "cifar100 report both" in shown
     run_command_line(["compare", "a", "b", "both", "--split", "validation"])

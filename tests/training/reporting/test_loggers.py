@@ -125,7 +125,7 @@ def test_a_logger_without_its_extra_is_refused_before_there_is_a_run(
 
 
 def test_a_setting_of_a_logger_that_is_not_chosen_is_refused() -> None:
-    with pytest.raises(UserError, match="training.wandb_project"):
+    with pytest.raises(UserError, match=r"training\.wandb_project"):
         load_config("quickstart", overrides={"training.wandb_project": "mine"})
     chosen = load_config("quickstart", overrides={"training.loggers": ["wandb"]}).training
     assert (chosen.wandb_project, chosen.mlflow_experiment) == ("cifar100", None)
@@ -134,8 +134,10 @@ def test_a_setting_of_a_logger_that_is_not_chosen_is_refused() -> None:
 def test_a_resumed_run_continues_in_the_trackers_which_get_everything(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import wandb
     from mlflow import MlflowClient
 
+    wandb.teardown()  # it reads the environment once
     monkeypatch.chdir(tmp_path)
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
@@ -151,6 +153,7 @@ def test_a_resumed_run_continues_in_the_trackers_which_get_everything(
     (stopped,) = (run.path / "wandb").glob("offline-run-*")
     assert logged(stopped)["config"]["model.name"] == "fast_net"
     train(resume="mine")
+    wandb.teardown()
     err = capsys.readouterr().err
     assert err.count("to upload it: wandb login") == 2  # of each part
     assert "failed" not in err

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from wandb_files import logged
 
 from cifar100.runs.folder import RunFolder
@@ -17,11 +19,15 @@ from cifar100.training.reporting.tracking.wandb_service import WandbService
 
 
 @pytest.fixture(autouse=True)
-def without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let W&B read the environment of this test, and end its process afterwards."""
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
+    wandb.teardown()
+    yield
+    wandb.teardown()
 
 
 def make_run(path: Path) -> RunFolder:
