@@ -15,7 +15,6 @@ from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
-from cifar100.foreign_text import reason
 from cifar100.models.summary import model_info
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import (
@@ -38,7 +37,16 @@ from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import memory_errors_as_user_errors
-from cifar100.training.preflight.session import ReportWriter, Session, check, created, holding_run, joined, prepare_data
+from cifar100.training.preflight.session import (
+    ReportWriter,
+    Session,
+    check,
+    conclude_finished,
+    created,
+    holding_run,
+    joined,
+    prepare_data,
+)
 from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     is_of_requeued_job,
@@ -136,7 +144,7 @@ def start_run(
                 write_report=write_report,
             )
             _begin(session, config)
-        _conclude(session)
+        conclude_finished(session)
     return run
 
 
@@ -211,7 +219,7 @@ def _continue(
             _begin(session, config)
         else:
             _fit(session, assemble(config, info, split, parts=parts), checkpoint=checkpoint)
-    _conclude(session)
+    conclude_finished(session)
 
 
 @in_every_process
@@ -339,26 +347,6 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             session.loggers.extend(loggers)
         else:
             conclude(loggers, ending)
-
-
-def _conclude(session: Session) -> None:
-    """Give the trackers the final figures and the report, now that the status of the run says that it is finished."""
-    if not session.processes.is_rank_zero:
-        return
-    run = session.run
-
-    def files() -> list[Path]:
-        found = [run.config, run.metrics_table, run.learning_curves]
-        try:
-            if session.write_report is not None:
-                found.insert(0, session.write_report(run))
-        except Exception as error:  # the run is complete
-            warn(f"the trackers get no report ({reason(error)}).")
-        return [file for file in found if file.is_file()]
-
-    best = History(run.metrics, {}).best() or {}
-    figures = {f"best/{name}": value for name, value in best.items() if name == "epoch" or name.startswith("val/")}
-    conclude(session.loggers, "finished", figures=figures, files=files)
 
 
 def _write_config(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:

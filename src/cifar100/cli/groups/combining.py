@@ -1,22 +1,14 @@
-"""`average`, and what it has in common with an ensemble."""
+"""`average`."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.foreign_text import printable
+from cifar100.cli.shown_evaluation import members_table
 from cifar100.terminal import say, show
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from cifar100.results.comparison.result import PairComparison
-    from cifar100.runs.combined import Member
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -53,28 +45,6 @@ def _average(options: Namespace) -> None:
     say()
     say("Look further:")
     say(f"  {this_program()} evaluate {quote(found.run.name)}")
-
-
-def members_table(members: Sequence[Member], accuracies: Sequence[float], pairs: Sequence[PairComparison]) -> Table:
-    """Return a table of the members, and of what was combined against each of them."""
-    from rich.table import Table
-
-    table = Table("member", "epoch", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("accuracy", "points", "95 % interval", "p"):
-        table.add_column(title, justify="right")
-    table.add_column("verdict")
-    for member, accuracy, pair in zip(members, accuracies, pairs, strict=True):
-        low, high = pair.interval
-        table.add_row(
-            printable(pair.reference),
-            f"{member.epoch}" + " EMA" * member.averaged,
-            f"{accuracy:.2%}",
-            f"{100 * pair.difference:+.2f}",
-            f"{100 * low:+.2f} to {100 * high:+.2f}",
-            "<0.001" if pair.p_value < 0.001 else f"{pair.p_value:.3f}",
-            ("better" if pair.difference > 0 else "worse") if pair.is_more_than_chance else "unclear",
-        )
-    return table
 
 
 COMMANDS = {"average": Command(commands.average, _average, _add_options)}

@@ -14,15 +14,18 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
+from cifar100.foreign_text import reason
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder, create_run_folder
+from cifar100.runs.history import History
 from cifar100.runs.status import occupied
+from cifar100.terminal import warn
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import stops_explained
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
-from cifar100.training.reporting.loggers import check_loggers
+from cifar100.training.reporting.loggers import check_loggers, conclude
 
 ReportWriter = Callable[[RunFolder], Path]
 """Writes the report of a run and returns its path. Training does not know how: it comes with the command."""
@@ -103,3 +106,23 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
         with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
             yield run
+
+
+def conclude_finished(session: Session) -> None:
+    """Give the trackers the final figures and the report, now that the status of the run says that it is finished."""
+    if not session.processes.is_rank_zero:
+        return
+    run = session.run
+
+    def files() -> list[Path]:
+        found = [run.config, run.metrics_table, run.learning_curves]
+        try:
+            if session.write_report is not None:
+                found.insert(0, session.write_report(run))
+        except Exception as error:  # the run is complete
+            warn(f"the trackers get no report ({reason(error)}).")
+        return [file for file in found if file.is_file()]
+
+    best = History(run.metrics, {}).best() or {}
+    figures = {f"best/{name}": value for name, value in best.items() if name == "epoch" or name.startswith("val/")}
+    conclude(session.loggers, "finished", figures=figures, files=files)
