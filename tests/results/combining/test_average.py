@@ -14,6 +14,7 @@ from cifar100 import average, compare, evaluate, export, list_runs, load_model, 
 from cifar100.cli.main import run_command_line
 from cifar100.data.folder.layout import DataFolder, write_info
 from cifar100.errors import UserError
+from cifar100.results.export.card import facts_of, model_card
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import load_trained
@@ -73,6 +74,8 @@ def test_the_result_is_a_run_like_any_other_and_says_where_it_is_from(capsys: py
     assert "cifar100 average a b --experiment NAME" in page
     exported = export("soup", format="safetensors")
     assert exported.path.is_file()
+    card = model_card(facts_of(load_trained(soup, "best"), soup, precision="float32"))
+    assert "of run soup, an average of 2 (a, b), epoch 5" in card
     with pytest.raises(UserError, match=r"logs/soup is an average of 2 \(a, b\) and has no training to resume"):
         train(resume="soup")
 
