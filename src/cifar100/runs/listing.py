@@ -22,7 +22,7 @@ class RunSummary:
 
     name: str
     recipe: str
-    combined: str
+    combined: str = ""
     """`ensemble of 3` or `average of 3`; empty for a run that was trained."""
 
     data: str

@@ -69,7 +69,15 @@ def _runs(options: Namespace) -> None:
     for run in runs:
         best = "" if run.best is None else f"{run.best:.2%}"
         recipe = run.combined or run.recipe
-        cells = (run.name, recipe, run.data, run.epochs or "", best, run.status, format_age(run.updated))
+        cells = (
+            run.name,
+            recipe,
+            run.data,
+            "" if run.combined else run.epochs,
+            best,
+            run.status,
+            format_age(run.updated),
+        )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
 
