@@ -16,8 +16,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from installed_timm import skip_without_timm
+from lightning.pytorch.callbacks import Callback
 from small_runs import small_config
 from torch.nn import functional as F
 

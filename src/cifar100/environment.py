@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -24,6 +25,24 @@ def describe_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def describe_origin() -> dict[str, str]:
+    """Return what identifies code and machine: the git commit of the working directory, versions, devices."""
+    facts = {f"version.{name}": version for name, version in describe_versions().items()}
+    facts |= {f"device.{name}": device for name, device in describe_devices().items()}
+    commit = git_commit()
+    return facts if commit is None else {"git_commit": commit, **facts}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working directory, with `-dirty` if files differ from it; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def describe_devices() -> dict[str, str]:

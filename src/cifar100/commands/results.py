@@ -121,7 +121,7 @@ def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "vali
             only in the seed are also compared as groups.
         split: `test` or `validation`; choose between runs on `validation`.
     """
-    folders = [find_run_folder(run) for run in run_arguments(runs)]
+    folders = [find_run_folder(run, may_be_ensemble=True) for run in run_arguments(runs)]
     from cifar100.results.comparison.compare import compare
 
     return compare(folders, split=split)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100.commands.loading import loading
@@ -106,8 +107,8 @@ def train(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
         config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-        return start_run(config, experiment=experiment, started=started, parts=parts)
-    return resume_run(find_run_folder(resume), changes=changes, parts=parts)
+        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=_write_report)
+    return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=_write_report)
 
 
 def dry_run(
@@ -144,3 +145,10 @@ def dry_run(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
     config = resolve(config or load_config(), may_start_processes=not parts.are_given())
     return estimate_run(config, experiment=experiment, parts=parts, started=started)
+
+
+def _write_report(run: RunFolder) -> Path:
+    """Write the report that the loggers keep as an artifact."""
+    from cifar100.results.report.page import write_report
+
+    return write_report([run])

@@ -30,6 +30,7 @@ from cifar100.results.evaluation_data import images_of
 from cifar100.results.measures import ClassMeasures, Estimate, class_measures, measure
 from cifar100.results.robustness.parts import Measured, Parts, PreparedParts, Robustness
 from cifar100.results.saved_evaluation import load_evaluation, save_evaluation
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.terminal import console, warn
@@ -71,6 +72,9 @@ class Evaluation(Measurement):
     """The performance of a trained network on one split. Written as `evaluation_<split>.json`."""
 
     run: str
+    combined: str = ""
+    """`average of 3: RUN, RUN, RUN` if the weights are a mean; empty for a run that was trained."""
+
     checkpoint: str
     epoch: int
     averaged: bool
@@ -197,10 +201,11 @@ def describe(
     images_sha256: str,
 ) -> Evaluation:
     """Return the evaluation of logits, float (N, num_classes), against labels, int64 (N,)."""
-    info, fitted = trained.info, saved_temperature(run, trained)
+    info, fitted, combined = trained.info, saved_temperature(run, trained), read_combined(run)
     return Evaluation(
         metrics=_metrics(logits, labels, trained),
         run=run.name,
+        combined="" if combined is None else f"{combined.label}: {combined.names}",
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
         averaged=trained.averaged,

@@ -43,6 +43,8 @@ class RunFolder:
         self.teacher = path / "teacher.json"
         self.initial_weights = path / "initial_weights.json"
         self.custom_parts = path / "custom_parts.json"
+        self.members = path / "members.json"
+        self.trackers = path / "trackers.json"
         self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
@@ -164,17 +166,28 @@ def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
     return True
 
 
-def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
+def find_run_folder(run: str | os.PathLike[str], *, may_be_ensemble: bool = False) -> RunFolder:
     """Return an experiment by its folder or by its name below `logs/`.
 
+    Args:
+        run: the folder or the name.
+        may_be_ensemble: whether an ensemble will do, which has evaluations but neither settings nor weights.
+
     Raises:
-        UserError: there is no such experiment; the message lists those that exist.
+        UserError: there is no such experiment; the message lists those that exist. Or it is an ensemble.
     """
     given = user_path(run)
-    for path in (given, LOGS / given):
+    for found in (RunFolder(given), RunFolder(LOGS / given)):
         with contextlib.suppress(OSError):  # a name that is too long
-            if (path / "config.yaml").is_file():
-                return RunFolder(path)
+            if found.config.is_file():
+                return found
+            if found.members.is_file():
+                if may_be_ensemble:
+                    return found
+                raise UserError(
+                    f"{found.path} is an ensemble, which has no weights of its own; give one of its members, which "
+                    f"{found.members} lists."
+                )
     known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
@@ -183,13 +196,13 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
 
 
 def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
-    """Return several experiments as `find_run_folder` does, each once; says which are given again.
+    """Return several experiments or ensembles as `find_run_folder` does, each once; says which are given again.
 
     Raises:
         UserError: there are none, or one does not exist.
     """
     found: dict[Path, RunFolder] = {}
-    for run in map(find_run_folder, runs):
+    for run in (find_run_folder(run, may_be_ensemble=True) for run in runs):
         if run.path.resolve() in found:
             warn(f"{run.path} is given more than once; it counts once.")
         found.setdefault(run.path.resolve(), run)

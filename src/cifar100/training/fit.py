@@ -32,10 +32,18 @@ from cifar100.training.profiling.profile import RunProfile
 from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.saving import StopTraining
 from cifar100.training.reporting.announcements import announce_result, announce_run
-from cifar100.training.reporting.loggers import build_loggers, log_graph, log_hyperparameters, without_failures
+from cifar100.training.reporting.loggers import (
+    build_loggers,
+    conclude,
+    log_graph,
+    log_hyperparameters,
+    log_settings,
+    without_failures,
+)
 from cifar100.training.reporting.pictures import Pictures
 from cifar100.training.reporting.run_log import RunLog, remove_epochs_after
 from cifar100.training.reporting.silence import quiet
+from cifar100.training.reporting.tracking.tracker import Ending
 from cifar100.training.trainer import build_trainer, interrupts_kept
 
 
@@ -85,6 +93,8 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
     if loggers is None:
         loggers = build_loggers(settings, run, first_step=int(state["global_step"]) if state else None)
     loggers = without_failures(loggers, run)
+    log_settings(loggers, experiment.config)
+    ending: Ending = "failed"
     profile = _profile(run, experiment, steps_before=int(state["global_step"]) if state else 0)
     trainer = build_trainer(
         settings,
@@ -126,7 +136,9 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written
             remove_features(run)
+        ending = "finished"
     except StopTraining as stop:
+        ending = "stopped"
         run_log.write(f"stopped. {stop}")
         # The other processes wait meanwhile: if they ended, their launcher would end rank 0.
         processes.do_once(lambda: pictures.draw(loggers))
@@ -136,12 +148,17 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         processes.do_once(lambda: pictures.draw(loggers))
         raise
     except KeyboardInterrupt:
+        ending = "stopped"
         run_log.write(f"interrupted after {len(history.epochs)} epochs")
         raise
     finally:
         run_log.close()
         for logger in loggers:
             logger.finalize("success")
+        if ending == "finished":
+            session.loggers.extend(loggers)
+        else:
+            conclude(loggers, ending)
 
 
 def _on_features(experiment: Experiment, run: RunFolder, processes: Processes, state: Mapping[str, Any]) -> Experiment:

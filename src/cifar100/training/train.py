@@ -24,7 +24,17 @@ from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.preflight.custom_parts import CustomParts
-from cifar100.training.preflight.session import Session, check, created, holding_run, joined, prepare_data, prepared
+from cifar100.training.preflight.session import (
+    ReportWriter,
+    Session,
+    check,
+    conclude_finished,
+    created,
+    holding_run,
+    joined,
+    prepare_data,
+    prepared,
+)
 from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     is_of_requeued_job,
@@ -38,6 +48,7 @@ from cifar100.training.recovery.resuming import (
     check_data_and_length,
     check_parts,
     has_reached,
+    refuse_average,
     remember_parts,
     show_changes,
 )
@@ -50,6 +61,7 @@ def start_run(
     experiment: str | None = None,
     started: float | None = None,
     parts: CustomParts | None = None,
+    write_report: ReportWriter | None = None,
 ) -> RunFolder:
     """Train from the beginning, in a new run folder.
 
@@ -58,6 +70,7 @@ def start_run(
         experiment: name of the folder below `logs/`; None: the next free `experiment<N>`.
         started: `time.monotonic()` at the start of the command, from which `training.max_minutes` counts. None: now.
         parts: custom parts of a Python caller.
+        write_report: writes the report that trackers keep; None: they get none.
 
     Raises:
         UserError: the data, the device or the run folder cannot be used.
@@ -69,7 +82,14 @@ def start_run(
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None:  # SLURM has started the same command again
             if not processes.do_once(lambda: skip_finished(requeued)):
-                _continue(changed_config(requeued, {}), requeued, processes, signal, parts=parts)
+                _continue(
+                    changed_config(requeued, {}),
+                    requeued,
+                    processes,
+                    signal,
+                    parts=parts,
+                    write_report=write_report,
+                )
             return requeued
         subject = prepared(config, parts, processes)
         config, info, split = subject.config, subject.info, subject.split
@@ -86,14 +106,26 @@ def start_run(
 
         with created(experiment, fill, processes, signal) as run:
             session = Session(
-                run=run, info=info, split=split, processes=processes, signal=signal, parts=parts, started=started
+                run=run,
+                info=info,
+                split=split,
+                processes=processes,
+                signal=signal,
+                parts=parts,
+                started=started,
+                write_report=write_report,
             )
             begin(session, config)
+        conclude_finished(session)
     return run
 
 
 def resume_run(
-    run: RunFolder, *, changes: Mapping[str, Any] | None = None, parts: CustomParts | None = None
+    run: RunFolder,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    parts: CustomParts | None = None,
+    write_report: ReportWriter | None = None,
 ) -> RunFolder:
     """Resume a run from the last state that it saved, or from its beginning if it saved none.
 
@@ -101,23 +133,27 @@ def resume_run(
         run: its folder.
         changes: new values of settings by name; see `resuming.CHANGEABLE`.
         parts: custom parts of a Python caller, the same as at the start of the run.
+        write_report: see `start_run`.
 
     Raises:
         UserError: the run is finished, its data have changed, another process is using it, a setting cannot change
-            mid-run, or a custom part is missing.
+            mid-run, a custom part is missing, or it is an average of runs.
     """
     parts = parts or CustomParts()
+    refuse_average(run)
     check_parts(parts.names(), run)
     config = changed_config(run, changes or {})
     if is_of_requeued_job(run) and has_reached(run, config.training) and skip_finished(run):
         return run
-    return _resume(config, run, changed=bool(changes), parts=parts)
+    return _resume(config, run, changed=bool(changes), parts=parts, write_report=write_report)
 
 
 @in_every_process
-def _resume(config: Config, run: RunFolder, *, changed: bool, parts: CustomParts) -> RunFolder:
+def _resume(
+    config: Config, run: RunFolder, *, changed: bool, parts: CustomParts, write_report: ReportWriter | None
+) -> RunFolder:
     with joined(config) as (processes, signal):
-        _continue(config, run, processes, signal, changed=changed, parts=parts)
+        _continue(config, run, processes, signal, changed=changed, parts=parts, write_report=write_report)
     return run
 
 
@@ -129,6 +165,7 @@ def _continue(
     *,
     changed: bool = False,
     parts: CustomParts,
+    write_report: ReportWriter | None,
 ) -> None:
     """Train from the last saved state to the end."""
     info = parts.describe_data() or prepare_data(config, processes, resumed=run)
@@ -141,11 +178,20 @@ def _continue(
             show_changes(run, config)
         if processes.is_rank_zero and changed:
             write_settings(config, run, info)
-        session = Session(run=run, info=info, split=split, processes=processes, signal=signal, parts=parts)
+        session = Session(
+            run=run,
+            info=info,
+            split=split,
+            processes=processes,
+            signal=signal,
+            parts=parts,
+            write_report=write_report,
+        )
         if checkpoint is None:
             begin(session, config)
         else:
             go_on(session, config, checkpoint)
+    conclude_finished(session)
 
 
 @in_every_process

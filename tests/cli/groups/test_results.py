@@ -13,8 +13,8 @@ from trained_networks import stub
 
 from cifar100 import commands, metrics
 from cifar100.cli.groups import results
-from cifar100.cli.groups.results import show_evaluation
 from cifar100.cli.main import run_command_line
+from cifar100.cli.shown_evaluation import show_evaluation
 from cifar100.results.evaluate import Evaluation, Measurement, describe
 from cifar100.results.measures import measure
 from cifar100.runs.folder import RunFolder

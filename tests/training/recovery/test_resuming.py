@@ -66,6 +66,15 @@ def test_more_processes_share_the_images_of_a_step(run: RunFolder) -> None:
         changed_config(run, {"training.devices": 3})
 
 
+def test_a_run_is_resumed_with_other_loggers(run: RunFolder) -> None:
+    given = {"training.loggers": ["wandb"], "training.wandb_project": "mine"}
+    write_config(load_config("quickstart", overrides=given), run.config, comment="a run")
+    without = changed_config(run, {"training.loggers": []}).training
+    assert (without.loggers, without.wandb_project) == ((), None)
+    both = changed_config(run, {"training.loggers": ["wandb", "mlflow"]}).training
+    assert (both.wandb_project, both.mlflow_experiment) == ("mine", "cifar100")
+
+
 def test_custom_parts_are_remembered(run: RunFolder) -> None:
     remember_parts({}, run)
     assert not run.custom_parts.exists()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.groups.results import add_run_options, plain_table
+from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import Incomplete, UserError
 from cifar100.files.atomic import replacing, what_to_do
 from cifar100.files.user_paths import user_path
@@ -32,7 +33,8 @@ NOBODY_READS = 141
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    add_run_options(parser)
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
+    add_checkpoint_option(parser)
     parser.add_argument(
         "images",
         nargs="+",

@@ -86,7 +86,16 @@ def _runs(options: Namespace) -> None:
     table.add_column("age", justify="right")
     for run in runs:
         best = "" if run.best is None else f"{run.best:.2%}"
-        cells = (run.name, run.recipe, run.data, run.epochs, best, run.status, format_age(run.updated))
+        recipe = run.combined or run.recipe
+        cells = (
+            run.name,
+            recipe,
+            run.data,
+            "" if run.combined else run.epochs,
+            best,
+            run.status,
+            format_age(run.updated),
+        )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
 

@@ -13,6 +13,7 @@ from cifar100.models import network_named
 from cifar100.models.summary import count_parameters
 from cifar100.results.exported.facts import Facts, Precision
 from cifar100.results.saved_evaluation import load_evaluation
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.trained_network import TrainedNetwork
 from cifar100.terminal import warn
@@ -22,14 +23,14 @@ _TORCHVISION = {"resnet18", "resnet34", "resnet50"}
 
 def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -> Facts:
     """Return what an export says about a network. It names no path of this machine."""
-    custom = read_parts(run).get("network")
+    custom, combined = read_parts(run).get("network"), read_combined(run)
     model = trained.config.model
     known = () if custom else network_named(model.name).settings
     settings = {entry.name: getattr(model, entry.name) for entry in known}
     mean, std = trained.normalization
     return Facts(
         info=trained.info,
-        run=run.name,
+        run=run.name if combined is None else f"{run.name}, an {combined.label} ({combined.names})",
         network=custom or model.name,
         model_settings={name: value for name, value in settings.items() if value is not None},
         num_parameters=count_parameters(trained.network),

@@ -136,7 +136,7 @@ def _shown(
         problems.append(f"the report has no pictures: {error}")
         return Shown()
     positions = np.array([loss.index for loss in losses], dtype=np.int64)
-    if not len(positions):
+    if not len(positions) or facts.is_ensemble:  # it has no single network to look into
         return Shown(pictures=pictures)
     try:
         trained = evaluated_network(facts, measured, network)

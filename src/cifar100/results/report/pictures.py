@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
@@ -19,6 +20,7 @@ from cifar100.results.evaluation_data import images_of
 from cifar100.results.report.facts import RunFacts
 from cifar100.results.report.measured import Measured
 from cifar100.results.report.rendering.inline import png_uri
+from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_complete_config
 
 DIMMED = 0.2
@@ -60,17 +62,20 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     Raises:
         UserError: they are missing, or others than those that were measured.
     """
-    config = load_complete_config(facts.run.config)
-    images, labels, data = images_of(_Training(config, facts.info), facts.run, split=measured.split)
+    run = facts.run
+    if facts.combined is not None and facts.is_ensemble:  # its members were measured on the same images
+        run = RunFolder(Path(facts.combined.members[0].path))
+    config = load_complete_config(run.config)
+    images, labels, data = images_of(_Training(config, facts.info), run, split=measured.split)
     folder = DataFolder(user_path(config.data.root), facts.info.image_size)
     if content_sha256(images, labels, data) != measured.content["images_sha256"]:
         raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
-    return Pictures(images=images, files=_files(facts, measured, folder))
+    return Pictures(images=images, files=_files(run, measured, folder, num_classes=facts.info.num_classes))
 
 
-def _files(facts: RunFacts, measured: Measured, folder: DataFolder) -> list[str]:
+def _files(run: RunFolder, measured: Measured, folder: DataFolder, *, num_classes: int) -> list[str]:
     part: Split = "test" if measured.split == "test" else "train"
-    files, _ = list_images(folder, part, num_classes=facts.info.num_classes)
+    files, _ = list_images(folder, part, num_classes=num_classes)
     if measured.split == "validation":
-        return [files[position] for position in load_split(facts.run.split).validation]
+        return [files[position] for position in load_split(run.split).validation]
     return files

@@ -15,6 +15,7 @@ from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import LAST, saved_facts
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
@@ -31,6 +32,10 @@ CHANGEABLE = {
     "training.validate_every": "",
     "training.save_every_minutes": "",
     "training.max_nonfinite_losses": "",
+    "training.loggers": "",
+    "training.wandb_project": "",
+    "training.mlflow_uri": "",
+    "training.mlflow_experiment": "",
     "data.num_workers": "",
     "data.root": "the same data, in another folder",
 }
@@ -38,6 +43,19 @@ CHANGEABLE = {
 
 CHANGEABLE_AT_THE_START = ("data.batch_size", "optimization.learning_rate")
 """Settings that may also change while no state is saved: the run begins again, perhaps because it was out of memory."""
+
+
+def refuse_average(run: RunFolder) -> None:
+    """Refuse to resume an average of runs: it has weights, but no optimizer and no schedule.
+
+    Raises:
+        UserError: names the members.
+    """
+    combined = read_combined(run)
+    if combined is not None:
+        raise UserError(
+            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of them."
+        )
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
