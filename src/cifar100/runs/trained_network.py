@@ -30,7 +30,7 @@ class TrainedNetwork:
     """A network with the weights of a checkpoint, in evaluation mode on the best device. Call it with images.
 
     It takes and returns what `load_model` says. Threads may call it at the same time if its network only computes, as
-    all networks of this program. Images are scaled to S, which is `info.image_size`, 32 for CIFAR-100, then as in
+    all networks of this program. Images are scaled to S pixels (`info.image_size`, 32 for CIFAR-100), then as in
     training to `data.image_size`.
     """
 

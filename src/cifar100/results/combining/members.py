@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import content_sha256, read_info
+from cifar100.data.folder.layout import read_info
 from cifar100.data.folder.splits import load_split
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.models import NetworkSource
