@@ -25,7 +25,6 @@ from measure import (
     run_benchmark,
     show_table,
     this_device,
-    wait_for,
 )
 
 # isort: split
@@ -34,7 +33,7 @@ import torch
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.epoch_loader import Batch
-from cifar100.devices import choose_precision
+from cifar100.devices import choose_precision, wait_for
 from cifar100.errors import UserError
 from cifar100.settings import load_config
 from cifar100.training.experiment import assemble, make_split
@@ -104,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         contestants[name] = Steps(config, count=options.steps)
     interleaved(contestants, repeats=1)  # warm
     seconds = interleaved(contestants, repeats=options.repeats)
-    images = options.steps * config.data.batch_size
+    images = options.steps * config.data.images_per_step
     show_table(
-        f"Training steps of recipe {options.recipe} with one ingredient each, batch {config.data.batch_size}, "
+        f"Training steps of recipe {options.recipe} with one ingredient each, batch {config.data.images_per_step}, "
         f"{this_device().type}",
         ["ingredient", "ms a step", "images/s", "time ratio"],
         [

@@ -27,7 +27,6 @@ from measure import (
     run_benchmark,
     show_table,
     this_device,
-    wait_for,
 )
 from peers import AlbumentationsImages, TorchvisionImages, kornia_augmentation, reason_missing
 
@@ -44,6 +43,7 @@ from cifar100.data.folder.splits import Split
 from cifar100.data.image_batches import normalize
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch
+from cifar100.devices import wait_for
 from cifar100.settings import load_config
 
 PACKED = "cifar100, packed"
@@ -122,7 +122,7 @@ class Passes:
             assert images.device.type == labels.device.type == self.device.type
             num_batches += 1
         wait_for(self.device)
-        assert num_batches == self.num_images // self.config.data.batch_size, num_batches
+        assert num_batches == self.num_images // self.config.data.images_per_step, num_batches
         self.epoch += 1
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class Passes:
     def _workers(self, dataset: Dataset[tuple[Tensor, int]]) -> Pass:
         loader = DataLoader(
             dataset,
-            batch_size=self.config.data.batch_size,
+            batch_size=self.config.data.images_per_step,
             shuffle=True,
             drop_last=True,
             num_workers=self.num_workers,
@@ -173,8 +173,8 @@ class Passes:
 
         def make() -> Iterator[Batch]:
             augment = kornia_augmentation(self.config.augmentation)
-            for rows in torch.split(torch.randperm(len(images)), self.config.data.batch_size):
-                if len(rows) == self.config.data.batch_size:
+            for rows in torch.split(torch.randperm(len(images)), self.config.data.images_per_step):
+                if len(rows) == self.config.data.images_per_step:
                     chosen = self._move(rows)
                     yield (augment(images[chosen].float() / 255) - mean) / std, labels[chosen]
 
@@ -191,7 +191,7 @@ def _way_to_start_workers() -> str:
 
 def show(passes: Passes, seconds: dict[str, list[float]], missing: dict[str, str], *, repeats: int) -> None:
     """Print the table."""
-    num_images = passes.num_images // passes.config.data.batch_size * passes.config.data.batch_size
+    num_images = passes.num_images // passes.config.data.images_per_step * passes.config.data.images_per_step
     rows = [[name, reason, "", ""] for name, reason in missing.items() if reason]
     for name, times in reversed(seconds.items()):
         whole = name in (PACKED, KORNIA)
@@ -199,7 +199,7 @@ def show(passes: Passes, seconds: dict[str, list[float]], missing: dict[str, str
         rows.append([name, how, f"{num_images / median(times):,.0f}", f"{median_ratio(times, seconds[PACKED]):.2f}"])
     show_table(
         "Input pipeline: flip, shift/scale/rotate, cutout 16, normalise; batches of "
-        f"{passes.config.data.batch_size} on {passes.device.type}",
+        f"{passes.config.data.images_per_step} on {passes.device.type}",
         ["contestant", "augments", "images/s", "packed is x times as fast"],
         rows[::-1],
         notes=[

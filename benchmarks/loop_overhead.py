@@ -42,7 +42,6 @@ from measure import (
     run_benchmark,
     show_table,
     this_device,
-    wait_for,
 )
 
 # isort: split
@@ -57,7 +56,7 @@ from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
-from cifar100.devices import choose_precision
+from cifar100.devices import choose_precision, wait_for
 from cifar100.errors import UserError
 from cifar100.settings import load_config
 from cifar100.training.experiment import Experiment, assemble, make_split
@@ -175,7 +174,7 @@ def _assemble(config: Config) -> Experiment:
 def _loader(experiment: Experiment, device: torch.device) -> EpochLoader:
     if experiment.config.data.pipeline == "packed":
         loader = packed_loader(experiment.config, experiment.info, _data(experiment).split, device)
-        loader.side = _data(experiment).resolution
+        loader.resolution = _data(experiment).resolution
         return loader
     return _data(experiment).train_dataloader()
 
@@ -280,7 +279,7 @@ def show(config: Config, outcomes: dict[str, list[Outcome]], agreement: str) -> 
         step = median(seconds[name]) / timed_steps
         end = median(outcome.end_seconds for outcome in outcomes[name])
         rows.append(
-            [label, f"{median(seconds[name]):.3f}", f"{step * 1e3:.3f}", f"{config.data.batch_size / step:,.0f}"]
+            [label, f"{median(seconds[name]):.3f}", f"{step * 1e3:.3f}", f"{config.data.images_per_step / step:,.0f}"]
         )
         rows[-1] += [f"{end:.3f}", f"{ratio:.4f}" if name == "ours" else "1"]
     epoch_ratio = whole_epoch_ratio(config, outcomes, timed_steps)
@@ -289,7 +288,7 @@ def show(config: Config, outcomes: dict[str, list[Outcome]], agreement: str) -> 
         ["loop", "steps s", "ms a step", "images/s", "end of epoch s", "ratio"],
         rows,
         notes=[
-            f"{timed_steps} steps of {config.data.batch_size} images after {WARM_UP_STEPS} to warm up, "
+            f"{timed_steps} steps of {config.data.images_per_step} images after {WARM_UP_STEPS} to warm up, "
             f"{config.training.max_epochs:g} epoch(s); {len(outcomes['ours'])} rounds, medians.",
             f"Ratio of a whole epoch of the recipe, with the end of epoch: {epoch_ratio:.4f}.",
             agreement,

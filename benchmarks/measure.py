@@ -61,14 +61,6 @@ def this_device() -> torch.device:
     return torch.device(choose_accelerator("auto"))
 
 
-def wait_for(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 def describe_hardware() -> str:
     """Return processor, number of processors and threads, and the GPUs, in one line."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
@@ -144,7 +136,7 @@ def packed_loader(config: Config, info: DatasetInfo, split: Split, device: torch
     return DeviceLoader(
         torch.from_numpy(images).to(device),
         torch.from_numpy(labels).to(device),
-        EpochSampler(split.train, batch_size=config.data.batch_size, training=True, seed=config.training.seed),
+        EpochSampler(split.train, batch_size=config.data.images_per_step, training=True, seed=config.training.seed),
         mean=config.data.mean or mean,
         std=config.data.std or std,
         augmentation=config.augmentation,

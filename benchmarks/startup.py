@@ -40,7 +40,7 @@ COMMANDS = {
     "import lightning": ["-c", "import lightning"],
     "import cifar100.training.train": ["-c", "import cifar100.training.train"],
     "import cifar100.results.evaluate": ["-c", "import cifar100.results.evaluate"],
-    "import cifar100.results.predict": ["-c", "import cifar100.results.predict"],
+    "import cifar100.results.prediction.stream": ["-c", "import cifar100.results.prediction.stream"],
 }
 
 FIRST_STEP = "train --recipe quickstart, to the first training step"

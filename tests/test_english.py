@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PLACES = ("README.md", "docs/*.md", "src/**/*.py", "src/**/*.yaml", "benchmarks/*.py", "notebooks/*.ipynb")
+PLACES = (
+    "*.md",
+    "docs/**/*.md",
+    "docs/*.py",
+    "examples/*.py",
+    "src/**/*.py",
+    "src/**/*.yaml",
+    "benchmarks/*.py",
+    "notebooks/*.ipynb",
+)
 FILES = sorted(path for place in PLACES for path in ROOT.glob(place))
 
 INSTEAD = {

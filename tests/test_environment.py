@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,14 @@ import torch
 from small_folder import make_folder
 
 from cifar100 import __version__, devices, environment
-from cifar100.environment import describe_data, describe_devices, describe_versions, this_program
+from cifar100.environment import (
+    describe_data,
+    describe_devices,
+    describe_origin,
+    describe_versions,
+    git_commit,
+    this_program,
+)
 from cifar100.process.processors import processor_name
 
 
@@ -53,3 +62,24 @@ def test_a_printed_command_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPa
     assert this_program() == "cifar100"
     monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
     assert this_program() == "uv run cifar100"
+
+
+def test_the_commit_is_that_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_commit() is None
+    assert "git_commit" not in describe_origin()
+    (tmp_path / "code.py").write_text("1")
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    commit = git_commit()
+    assert commit is not None
+    assert re.fullmatch(r"[0-9a-f]{40}", commit)
+    (tmp_path / "code.py").write_text("2")
+    origin = describe_origin()
+    assert origin["git_commit"] == f"{commit}-dirty"
+    assert origin["version.torch"] == describe_versions()["torch"]
+    assert origin["device.cpu"].startswith(processor_name())
+    monkeypatch.setenv("PATH", "")
+    assert git_commit() is None

@@ -57,5 +57,5 @@ def test_a_name_never_hides_a_package() -> None:
 
 def test_importing_sets_what_torch_reads_and_keeps_what_the_user_has_set() -> None:
     program = "import os, cifar100; print(*(os.environ[name] for name in cifar100.TORCH_ENVIRONMENT))"
-    assert python(program) == "PASSIVE 1000 1"
-    assert python(program, OMP_WAIT_POLICY="ACTIVE", PYTORCH_ENABLE_MPS_FALLBACK="0") == "ACTIVE 1000 0"
+    assert python(program) == "PASSIVE 1000 1 6"
+    assert python(program, OMP_WAIT_POLICY="ACTIVE", PYTORCH_ENABLE_MPS_FALLBACK="0") == "ACTIVE 1000 0 6"

@@ -84,7 +84,7 @@ RESULTS: dict[str, list[Moment]] = {
     ],
     "predict": [
         ("cifar100/data/folder/image_files.py", "read_image", 1),
-        ("cifar100/cli/groups/results.py", "show_predictions", 1),
+        ("cifar100/cli/groups/prediction.py", "show_predictions", 1),
     ],
 }
 PREPARING: list[Moment] = [

@@ -22,6 +22,7 @@ from cifar100.cli.main import COMMANDS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
 EXTRAS = {
@@ -56,8 +57,12 @@ def imported_distributions() -> set[str]:
 
 
 def test_the_dependencies_are_what_the_package_imports() -> None:
-    # By Lightning's TensorBoardLogger, by torch.onnx.export, by SQLAlchemy.
-    loaded_by_name = {"tensorboard", "onnxscript", "psycopg"}
+    loaded_by_name = {
+        "tensorboard",  # by Lightning's TensorBoardLogger
+        "onnxscript",  # by torch.onnx.export
+        *("sqlalchemy", "alembic"),  # by MLflow, for its local store
+        "psycopg",  # by SQLAlchemy, for sweeps
+    }
     assert imported_distributions() | loaded_by_name == set(DEPENDENCIES) | EXTRAS
 
 
@@ -88,8 +93,8 @@ def test_the_lock_holds_every_dependency_in_its_range_with_hashes(name: str) -> 
 
 
 def renewal_command() -> list[str]:
-    """Return the command of the README that writes the lock to its standard output."""
-    found = re.search(r"^(uv export .*) > requirements\.lock$", README, re.MULTILINE)
+    """Return the command of CONTRIBUTING.md that writes the lock to its standard output."""
+    found = re.search(r"^(uv export .*) > requirements\.lock$", CONTRIBUTING, re.MULTILINE)
     assert found
     return shlex.split(found[1])
 
@@ -104,7 +109,7 @@ def test_the_lock_holds_what_uv_sync_resolves(tmp_path: Path) -> None:
     ):
         pytest.skip("the package index cannot be reached")
     assert exported.returncode == 0, exported.stderr
-    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as the README says"
+    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as CONTRIBUTING.md says"
 
 
 def test_the_lock_names_no_host() -> None:

@@ -123,7 +123,7 @@ def test_every_setting_has_a_description() -> None:
         ),
         (
             {"data.pipeline": "packed", "training.resolutions": [8, 32], "training.resolution_changes": [0.5]},
-            r"must be at least 16 and at most 64",
+            r"must be at least 16 and at most 256",
         ),
         (
             {

@@ -330,6 +330,23 @@ def test_two_processes_find_a_learning_rate_and_use_it(program: Path, tiny_data:
 
 
 @pytest.mark.slow
+def test_only_rank_0_logs_to_a_tracker_which_gets_the_report(program: Path, tiny_data: Path, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    given = settings(tiny_data, training__loggers="[mlflow]", training__mlflow_uri=store)
+    code, _, err = run(command(program, "train", given))
+    assert (code, err) == (0, "")
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("cifar100")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert len(client.get_metric_history(found.info.run_id, "val/accuracy")) == 2
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(found.info.run_id)}
+
+
+@pytest.mark.slow
 def test_data_are_prepared_by_one_process(program: Path, tiny_data: Path, tmp_path: Path) -> None:
     import shutil
 

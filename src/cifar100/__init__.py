@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from cifar100.commands import (
         apply_audit,
         audit,
+        average,
         compare,
+        dry_run,
+        ensemble,
         evaluate,
         export,
         find_lr,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
         list_runs,
         load_model,
         predict,
+        predict_stream,
         prepare,
         report,
         sweep,
@@ -39,7 +43,10 @@ __all__ = [
     "Config",
     "apply_audit",
     "audit",
+    "average",
     "compare",
+    "dry_run",
+    "ensemble",
     "evaluate",
     "export",
     "find_lr",
@@ -50,6 +57,7 @@ __all__ = [
     "load_config",
     "load_model",
     "predict",
+    "predict_stream",
     "prepare",
     "report",
     "sweep",
@@ -68,6 +76,8 @@ TORCH_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "1000",
     # An operation that MPS lacks runs on the CPU instead of raising NotImplementedError.
     "PYTORCH_ENABLE_MPS_FALLBACK": "1",
+    # torch's profiler reports its own start and stop on standard error below this level.
+    "KINETO_LOG_LEVEL": "6",
 }
 """What torch and OpenMP read once, when torch is loaded. Values that the user has set are kept."""
 

@@ -149,11 +149,22 @@ def resolve(config: Config, *, may_start_processes: bool = True) -> Config:
         and has_bf16_instructions()
         and choose_accelerator(training.accelerator) == "cpu"
     ):
-        most = max(1, min(usable_processors(), images // MIN_IMAGES_OF_A_PROCESS))
-        number = max(number for number in range(1, most + 1) if images % number == 0)
+        most = usable_processors()
+        if images != "auto":
+            most = max(1, min(most, images // MIN_IMAGES_OF_A_PROCESS))
+            most = max(number for number in range(1, most + 1) if images % number == 0)
+        number = most
     precision = "bf16-mixed" if number > 1 else training.precision
     return replace(
         config,
-        data=replace(config.data, batch_size=images // number),
+        data=replace(config.data, batch_size=images if images == "auto" else images // number),
         training=replace(training, devices=number, precision=precision),
     )
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
 from cifar100 import __version__
-from cifar100.data.folder.layout import DataFolder
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
 
@@ -24,6 +25,24 @@ def describe_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def describe_origin() -> dict[str, str]:
+    """Return what identifies code and machine: the git commit of the working directory, versions, devices."""
+    facts = {f"version.{name}": version for name, version in describe_versions().items()}
+    facts |= {f"device.{name}": device for name, device in describe_devices().items()}
+    commit = git_commit()
+    return facts if commit is None else {"git_commit": commit, **facts}
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working directory, with `-dirty` if files differ from it; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
 
 
 def describe_devices() -> dict[str, str]:
@@ -44,8 +63,9 @@ def describe_devices() -> dict[str, str]:
 
 def describe_data(root: Path) -> dict[str, str]:
     """Return facts about a data folder, or that it is missing or damaged."""
-    folder = DataFolder(root)
-    if not folder.is_prepared():
+    sizes = DataFolder(root).prepared_sizes()
+    folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
+    if not sizes:
         return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
     try:
         info = folder.info()
@@ -56,6 +76,7 @@ def describe_data(root: Path) -> dict[str, str]:
         str(root): info.describe(),
         "images": f"{info.num_train - info.num_validation:,} training, {validation}{info.num_test:,} test, "
         f"{info.num_classes} classes",
+        "pixels": ", ".join(f"{size}x{size}" for size in sizes),
         "mean": ", ".join(f"{value:.7f}" for value in info.mean),
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},

@@ -23,6 +23,12 @@ class Diverged(UserError):  # noqa: N818  # the status of the run is "diverged"
     exit_status: ClassVar[int] = 3
 
 
+class Incomplete(UserError):  # noqa: N818  # what it says of the result
+    """A part of many was left out, such as an image that cannot be read; the result has all others and says so."""
+
+    exit_status: ClassVar[int] = 4
+
+
 class Stopped(KeyboardInterrupt):
     """A signal ended the run. The command line exits with 128 and the signal's number, as shells do.
 

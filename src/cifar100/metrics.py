@@ -45,6 +45,15 @@ EVALUATION_METRICS = {"brier_score": brier_score}
 """Measured by `evaluate` only."""
 
 
+_MIN_CLASSES = {"top5_accuracy": 6}
+"""With fewer classes the metric is 1, whatever a network predicts."""
+
+
+def says_something(name: str, num_classes: int) -> bool:
+    """Return whether a metric depends on the predictions if there are so many classes; others are not reported."""
+    return num_classes >= _MIN_CLASSES.get(name, 0)
+
+
 def label(name: str) -> str:
     """Return a metric's name for people: `top-5 accuracy`."""
     names = {

@@ -27,7 +27,7 @@ from cifar100.config import (
 )
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
-from cifar100.config.declarations import components
+from cifar100.config.declarations import components, is_family
 from cifar100.config.settings_file import flatten, naming, read_settings, setting_names
 from cifar100.config.shown_values import shown
 from cifar100.config.suggestions import did_you_mean
@@ -46,8 +46,14 @@ PathLike = str | os.PathLike[str]
 
 LENGTHS = ("training.max_epochs", "training.max_minutes")
 RESOLUTIONS, CHANGES = "training.resolutions", "training.resolution_changes"
+PRETRAINED, WEIGHTS = "model.pretrained", "model.weights"
 
-ADDED_LATER = ("data.exclude", "data.fold", "data.group_duplicates", "data.num_folds")
+ADDED_LATER = (
+    *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds", "data.sampler"),
+    *("data.skip_damaged", "model.arguments", "model.cache_features", "model.freeze", "model.pretrained"),
+    *("model.weights", "optimization.class_weights", "optimization.layer_decay", "training.profile"),
+    *("training.wandb_project", "training.mlflow_uri", "training.mlflow_experiment"),
+)
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
 
 
@@ -236,7 +242,8 @@ def _build(recipe: str | None, base: Overrides, by_hand: Overrides) -> Config:
 def _replaced(lower: dict[str, Any], given: Overrides) -> dict[str, Any]:
     """Return a base without the settings that others, given by hand, replace.
 
-    A length replaces the other kind of length. Resolutions replace the changes between another number of them.
+    A length replaces the other kind of length. Resolutions replace the changes between another number of them. Weights
+    from a file replace those of the hub.
     """
     replaced = dict(lower)
     for one, other in (LENGTHS, LENGTHS[::-1]):
@@ -244,6 +251,8 @@ def _replaced(lower: dict[str, Any], given: Overrides) -> dict[str, Any]:
             replaced[other] = None
     if given.get(RESOLUTIONS) is not None and len(lower.get(CHANGES) or ()) != len(given[RESOLUTIONS]) - 1:
         replaced.pop(CHANGES, None)
+    if given.get(WEIGHTS) is not None and PRETRAINED not in given:
+        replaced.pop(PRETRAINED, None)
     return replaced
 
 
@@ -257,7 +266,8 @@ def _names(setting: str) -> str:
     """Return the sentence that lists the components which a setting can name; empty for other settings."""
     if setting not in COMPONENTS:
         return ""
-    return f" Names: {', '.join(components(*COMPONENTS[setting]))}."
+    names = [f"{name}NAME" if is_family(name) else name for name in components(*COMPONENTS[setting])]
+    return f" Names: {', '.join(names)}."
 
 
 def _text(value: Any) -> str:

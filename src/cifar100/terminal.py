@@ -58,6 +58,30 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return Console(file=unfailing, markup=False, emoji=False, highlight=False, soft_wrap=True, quiet=quiet, width=width)
 
 
+def write_data(content: bytes) -> None:
+    """Write a line of data for other programs on standard output, as it is; a terminal gets it as `say` writes it.
+
+    Unlike a message, it must arrive.
+
+    Raises:
+        OSError: it cannot be written; BrokenPipeError: nobody reads it any more.
+    """
+    stream = UnfailingStream(sys.stdout).wrapped
+    if stream is None:
+        return
+    if is_terminal(stream) or not hasattr(stream, "buffer"):
+        line = content.decode("utf-8", errors="backslashreplace").removesuffix("\n")
+        _write(stream, f"{printable(line, max_length=len(line))}\n")
+        return
+    try:
+        stream.flush()
+        stream.buffer.write(content)
+        stream.buffer.flush()
+    except OSError:
+        _silence(stream)
+        raise
+
+
 @contextlib.contextmanager
 def temporary_line(text: str) -> Iterator[None]:
     """Show a text on standard error while the block runs, then erase it. Shows nothing without a terminal."""

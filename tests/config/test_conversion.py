@@ -100,3 +100,25 @@ def test_every_value_of_a_recipe_reads_back_from_its_text(recipe: str) -> None:
             setting = settings()[f"{section}.{key}"]
             text = "null" if value is None else str(value)
             assert convert(setting.name, text, setting.annotation) == convert(setting.name, value, setting.annotation)
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18", "timm/resnet18.a1_in1k", "resnet18"])
+def test_a_name_may_be_of_a_family(name: str) -> None:
+    assert convert("model.name", name, settings()["model.name"].annotation) == name
+
+
+@pytest.mark.parametrize("name", ["timm/", "timm", "other/resnet18", "resnet81", 18])
+def test_a_name_of_no_family_is_refused(name: object) -> None:
+    with pytest.raises(UserError, match=r"but it must be one of .*, wide_resnet28_10 or timm/NAME\.$"):
+        convert("model.name", name, settings()["model.name"].annotation)
+
+
+def test_texts_are_a_list() -> None:
+    annotation = settings()["model.arguments"].annotation
+    assert convert("model.arguments", "[drop_rate=0.1, global_pool=max]", annotation) == (
+        "drop_rate=0.1",
+        "global_pool=max",
+    )
+    assert convert("model.arguments", "drop_rate=0.1", annotation) == ("drop_rate=0.1",)
+    with pytest.raises(UserError, match=r"must be texts in brackets, as in \[drop_rate=0.1, global_pool=max\] or null"):
+        convert("model.arguments", 3, annotation)

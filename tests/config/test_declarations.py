@@ -15,7 +15,13 @@ import pytest
 
 import cifar100
 from cifar100.config import declarations
-from cifar100.config.declarations import attribute_docstrings, components, with_settings_of
+from cifar100.config.declarations import (
+    attribute_docstrings,
+    component_named,
+    components,
+    is_family,
+    with_settings_of,
+)
 from cifar100.config.types import Range
 
 NETWORK = '''
@@ -168,3 +174,10 @@ def test_a_network_is_one_file(tmp_path: Path, tiny_data: Path) -> None:
     done = run("--recipe", "quickstart", "--model.hidden_units", "16", "--training.accelerator", "cpu", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"tiny_net, {3073 * 16 + 17 * 100:,} parameters" in done.stdout
+
+
+def test_a_family_stands_for_all_names_that_begin_with_it() -> None:
+    known = components("models", "network")
+    assert component_named("timm/resnet18", known).name == "timm/"
+    assert component_named("resnet18", known).name == "resnet18"
+    assert [name for name in known if is_family(name)] == ["timm/"]

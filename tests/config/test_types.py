@@ -16,6 +16,7 @@ from cifar100.config.types import Needs, NeedsAny, Range
         (Range(0, 1), [0, 0.5, 1, None, "auto", (0.0, 1.0)], [-0.001, 1.001, math.nan, math.inf, (0.5, 2.0)]),
         (Range(0, 1, above=True), [0.001, 1], [0, (0.5, 0.0)]),
         (Range(1), [1, 10**9], [0, math.inf]),
+        (Range(16, 64, multiple_of=8), [16, 24, 64], [8, 20, 72, math.inf]),
     ],
 )
 def test_a_range_holds_every_number_of_a_value(limits: Range, inside: list[Any], outside: list[Any]) -> None:
@@ -25,6 +26,7 @@ def test_a_range_holds_every_number_of_a_value(limits: Range, inside: list[Any],
 
 def test_a_range_reads_as_a_phrase() -> None:
     assert str(Range(0, 1)) == "at least 0 and at most 1"
+    assert str(Range(16, 64, multiple_of=8)) == "a multiple of 8, at least 16 and at most 64"
     assert str(Range(0, 1, above=True)) == "more than 0 and at most 1"
     assert str(Range(2)) == "at least 2"
 

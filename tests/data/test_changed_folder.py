@@ -62,6 +62,7 @@ def test_changed_custom_data_are_prepared_again_and_the_change_is_named(
     after = ensure_prepared("download", custom)
     assert capsys.readouterr().out == (
         f"{custom}: train_images/00.png has changed since preparation; preparing the data again\n"
+        f"{custom}: found train.csv: 2 classes (red, blue), 20 training, 6 test images\n"
     )
     assert after.sha256["train"] != before.sha256["train"]
     assert after.sha256["test"] == before.sha256["test"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from cifar100.data.image_batches import inside_boxes, normalize, replace_images, resize
+from cifar100.data.image_batches import fit, inside_boxes, network_input, normalize, replace_images, resize
 
 N = 24
 
@@ -15,6 +15,60 @@ N = 24
 @pytest.fixture
 def images():
     return torch.randint(0, 256, (N, 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+
+
+def noise(height: int, width: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def tensor(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+
+
+def levels_from_pillow(image: Image.Image, side: int) -> float:
+    """Return the largest difference of a pixel value."""
+    expected = tensor(ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC))
+    return (fit(tensor(image), side) - expected).abs().max().item()
+
+
+@pytest.mark.parametrize("side", [16, 32, 48, 224])
+@pytest.mark.parametrize(
+    ("height", "width"), [(20, 30), (31, 31), (33, 32), (31, 100), (35, 34), (64, 64), (1, 1), (480, 640), (700, 501)]
+)
+def test_images_are_fitted_as_pillow_does(height: int, width: int, side: int) -> None:
+    # Weights of up to 1.2 can make two levels of a difference of one between the passes.
+    assert levels_from_pillow(noise(height, width), side) <= 2
+
+
+def test_without_rounding_levels_are_those_of_pillow_up_to_rounding() -> None:
+    image = noise(32, 32)
+    expected = tensor(image.resize((96, 96), Image.Resampling.BICUBIC))
+    found = fit(tensor(image), 96, rounded=False)
+    assert (found - expected).abs().max() < 1.2
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_high_narrow_images_differ_from_pillow_by_rounding() -> None:
+    """Pillow 13 begins with the other axis there; values between the passes are whole numbers in 0..255."""
+    smooth = noise(25, 9).resize((64, 200), Image.Resampling.BICUBIC)
+    assert levels_from_pillow(smooth, 32) <= 3
+
+
+@pytest.mark.parametrize("side", [32, 96])
+def test_images_of_the_right_size_are_not_changed(side: int) -> None:
+    image = tensor(noise(side, side))
+    assert torch.equal(fit(image, side), image.float())
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("side", [16, 32, 96, None])
+def test_the_input_of_a_network_is_fitted_and_normalised(images, side, channels_last) -> None:
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4])
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    found = network_input(images, mean, std, side=side, memory_format=memory_format)
+    assert found.shape == (N, 3, side or 32, side or 32)
+    assert found.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(found, normalize(fit(images, side or 32, rounded=False), mean, std))
 
 
 @pytest.mark.parametrize("side", [16, 20, 24, 32, 40])

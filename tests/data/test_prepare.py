@@ -345,7 +345,7 @@ def test_a_read_only_folder_is_refused(archive: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["nowhere", "."])
 def test_a_source_without_data_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="expected the folder or archive"):
+    with pytest.raises(UserError, match=r"expected class folders .* or CIFAR-100's folder or archive"):
         prepare(source=source, root=tmp_path / "root")
     assert not (tmp_path / "root").exists()
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import WeightedRandomSampler
 
 from cifar100.data.sampler import EpochSampler, place_generator
 from cifar100.errors import UserError
@@ -94,3 +96,68 @@ def test_generators_of_places_are_reproducible_and_independent():
     numbers = [place_generator(*place).random(2000) for place in places]
     assert np.array_equal(numbers[0], place_generator(0, 0).random(2000))
     assert np.abs(np.corrcoef(numbers) - np.eye(len(places))).max() < 0.1
+
+
+UNEQUAL = np.repeat([3, 5, 9], [90, 11, 2])  # labels of IMAGES; other classes have none
+
+
+def classes_in(drawn):
+    return np.bincount(UNEQUAL[drawn - 100], minlength=10)[[3, 5, 9]]
+
+
+def test_balanced_classes_are_drawn_equally_often():
+    sampler = make(labels=UNEQUAL, batch_size=103)
+    counts = np.array([classes_in(seen(sampler, epoch)) for epoch in range(9)])
+    assert (counts.sum(axis=1) == 103).all()
+    assert ((counts == 34) | (counts == 35)).all()  # 103 / 3
+    assert (counts.sum(axis=0) == 309).all()
+
+
+def test_images_of_a_class_are_drawn_equally_often_over_the_epochs():
+    drawn = np.bincount(np.concatenate([seen(make(labels=UNEQUAL, batch_size=103), e) for e in range(7)]) - 100)
+    for label in (3, 5, 9):
+        times = drawn[label == UNEQUAL]
+        assert times.max() - times.min() <= 1
+    assert drawn[-1] > 100
+
+
+def test_frequencies_are_those_of_weighted_random_draws():
+    """torch's WeightedRandomSampler with weights 1 / n_c is the usual way; its frequencies vary around ours."""
+    torch.manual_seed(0)
+    weights = 1 / np.bincount(UNEQUAL)[UNEQUAL]
+    usual = np.array(list(WeightedRandomSampler(weights.tolist(), 103 * 200)))
+    ours = np.concatenate([seen(make(labels=UNEQUAL, batch_size=103), epoch) for epoch in range(200)])
+    expected = np.full(3, 1 / 3)
+    np.testing.assert_allclose(classes_in(ours) / len(ours), expected, atol=1e-4)
+    np.testing.assert_allclose(classes_in(usual + 100) / len(usual), expected, atol=0.02)
+
+
+def test_balanced_ranks_together_draw_what_one_process_draws():
+    whole = make(labels=UNEQUAL, batch_size=20)
+    parts = [make(labels=UNEQUAL, batch_size=10, rank=rank, world_size=2) for rank in (0, 1)]
+    for epoch in (0, 4):
+        for sampler in (whole, *parts):
+            sampler.set_epoch(epoch)
+        for batch, first, second in zip(list(whole), *map(list, parts), strict=True):
+            assert sorted(batch) == sorted([*first, *second])
+
+
+def test_a_balanced_epoch_has_a_place_for_each_draw_and_resumes_at_any_step():
+    sampler = make(labels=UNEQUAL)
+    sampler.set_epoch(2)
+    keys = list(sampler)
+    assert len({key for batch in keys for key in batch}) == 100
+    assert [[index for _, index, _ in batch] for batch in keys] == [batch.tolist() for batch in sampler.batches()]
+    assert [place for batch in keys for _, _, place in batch] == list(range(100))
+    sampler.first_step = 4
+    assert list(sampler) == keys[4:]
+
+
+def test_balanced_orders_are_functions_of_seed_and_epoch():
+    assert (seen(make(labels=UNEQUAL), 3) == seen(make(labels=UNEQUAL), 3)).all()
+    assert (seen(make(labels=UNEQUAL), 3) != seen(make(labels=UNEQUAL), 4)).any()
+    assert (seen(make(labels=UNEQUAL), 3) != seen(make(labels=UNEQUAL, seed=8), 3)).any()
+
+
+def test_evaluation_is_not_balanced():
+    assert (seen(make(labels=UNEQUAL, training=False)) == IMAGES).all()

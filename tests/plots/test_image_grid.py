@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cifar100.plots.image_grid import COLUMNS, MAX_SIDE, SIDE, image_grid, shortened
+from cifar100.plots.image_grid import COLUMNS, GAP, MAX_SIDE, SIDE, image_grid, shortened
 from cifar100.plots.style import render
 
 
@@ -54,6 +54,7 @@ def test_no_text_overlaps_another_or_an_image(number: int) -> None:
     figure = image_grid(random_images(number, 16, 16), labels, title="title " * 4, subtitle="many facts, " * 30)
     pixels = render(figure)
     boxes = [text.get_window_extent() for text in figure.texts]
+    assert all(box.width <= SIDE + GAP / 2 for box in boxes[2:])  # a gap is between two labels, whatever the hinting
     assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[:index])
     height, width = pixels.shape[:2]
     assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in boxes)

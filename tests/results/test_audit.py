@@ -12,7 +12,7 @@ from custom_folder import make_custom
 from photographs import photographs
 from PIL import Image
 from torch import nn
-from trained_networks import write_run
+from trained_networks import ColourNetwork, write_run
 
 from cifar100 import commands
 from cifar100.data.folder.custom_images import prepare_custom
@@ -65,7 +65,7 @@ ODD = [("train", "21", "val_images/01.png", "", "", "")]
 
 
 def test_an_audit_without_a_network_writes_both_files(folder: Path) -> None:
-    report = commands.audit(folder)
+    report = commands.audit(folder, out="audit")
     assert report.counts == {"exact_duplicate": 1, "near_duplicate": 1, "label": 0, "oddity": 1}
     assert (places("exact_duplicate"), places("near_duplicate"), places("oddity")) == (EXACT, NEAR, ODD)
     assert "give --run RUN, or --folds K" in report.labels
@@ -87,7 +87,7 @@ def test_data_without_test_images_are_audited(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     root = make_custom(tmp_path / "data", val=4, test=0)
     make_run(root)
-    report = commands.audit(run="trial")
+    report = commands.audit(run="trial", out="audit")
     assert (report.num_test, "the 4 validation images" in report.labels) == (0, True)
 
 
@@ -95,7 +95,7 @@ def test_a_run_that_has_seen_every_image_is_one_line(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     make_run(make_custom(tmp_path / "data", test=0), held_out=0, num_train=20)
     with pytest.raises(UserError, match=r"has seen every image; give a run with validation images, or --folds K"):
-        commands.audit(run="trial")
+        commands.audit(run="trial", out="audit")
     assert not Path("audit").exists()
 
 
@@ -124,21 +124,30 @@ def test_a_network_without_features_still_finds_duplicates_by_hash(folder: Path)
     assert len(features) == 3
 
 
+def test_an_audit_is_not_written_between_the_files_of_a_run(folder: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a run", ColourNetwork(6))
+    with pytest.raises(
+        UserError, match=r"a run is the folder of a run; give another, such as --out '.*/a run/audit'\."
+    ):
+        commands.audit(folder, out=run.path)
+    assert not list(run.path.glob("audit*"))
+
+
 def test_verdicts_are_never_overwritten(folder: Path) -> None:
-    commands.audit(folder)
-    commands.audit(folder)  # without verdicts there is nothing to lose
+    commands.audit(folder, out="audit")
+    commands.audit(folder, out="audit")  # without verdicts there is nothing to lose
     table = Path("audit/audit.csv")
     lines = table.read_text().splitlines()
     lines[1] += "keep"
     table.write_text("\n".join(lines) + "\n")
     before = table.read_bytes()
     with pytest.raises(UserError, match=r"audit.csv holds 1 verdicts, which would be lost; rename it"):
-        commands.audit(folder)
+        commands.audit(folder, out="audit")
     assert table.read_bytes() == before
 
 
 def test_an_edited_table_is_applied(folder: Path) -> None:
-    commands.audit(folder)
+    commands.audit(folder, out="audit")
     table = Path("audit/audit.csv")
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], *(line + "reject" for line in lines[1:])]) + "\n")

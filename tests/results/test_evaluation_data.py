@@ -153,7 +153,8 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
         root.touch()
     before = sorted(tmp_path.rglob("*"))
     message = r"holds no prepared data; give a prepared data folder, or a folder with a train"
-    with pytest.raises(UserError, match="is a file, expected a folder" if kind == "file" else message):
+    messages = {"file": "is a file, expected a folder", "pictures": "has the single class 'cat', expected at least two"}
+    with pytest.raises(UserError, match=messages.get(kind, message)):
         measured(run, root=root)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -183,8 +184,10 @@ def test_the_folder_of_the_images_of_a_release_is_advice_that_works(tmp_path: Pa
 
 def test_a_run_without_validation_images_is_refused(run: RunFolder) -> None:
     save_split(Split(train=np.arange(20), validation=np.arange(0)), run.split)
-    with pytest.raises(UserError, match="has no validation images"):
+    with pytest.raises(UserError, match="has no validation images; measure the test images with --split test"):
         measured(run, "validation")
+    with pytest.raises(UserError, match="has no validation images to calibrate on; leave out --calibrate"):
+        commands.evaluate(run, network=ColourNetwork, calibrate=True)
 
 
 def test_the_command_takes_a_folder(run: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,8 @@ def run(recipe: str, root: Path) -> dict[str, list[float]]:
     overrides: dict[str, Any] = {**SMALL, **SHORT, **STABLE, **EXACT, "data.root": root}
     if plain.optimization.optimizer == "muon":
         overrides["optimization.muon_learning_rate"] = 0.01
+    if plain.model.pretrained:
+        overrides |= {"model.pretrained": False, "data.image_size": 32}
     if plain.data.pipeline == "images":
         overrides["data.num_workers"] = 0
     config = load_config(recipe, overrides=overrides)

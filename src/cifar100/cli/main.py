@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from cifar100 import __version__
 from cifar100.cli.command import Command, Parser
-from cifar100.cli.groups import audit, comparison, data, export, results, search, training
+from cifar100.cli.completion import INSTALLATION, completion_script
+from cifar100.cli.groups import audit, combining, comparison, data, export, prediction, results, search, training
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero
@@ -16,24 +18,35 @@ from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
-_GROUPS = (data, training, results, comparison, audit, export, search)
+
+def _add_completion_options(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=INSTALLATION, help="shell that you use")
+
+
+def _completion(options: Namespace) -> None:
+    for line in completion_script(options.shell, {name: build_parser(name) for name in COMMANDS}).splitlines():
+        say(line)
+
+
+_GROUPS = (data, training, results, prediction, combining, comparison, audit, export, search)
 _BY_NAME = {name: command for group in _GROUPS for name, command in group.COMMANDS.items()}
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
-        *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
+        *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "average", "predict"),
         *("sweep", "trials", "export", "runs", "recipes", "models", "info"),
     )
-}
+} | {"completion": Command(completion_script, _completion, _add_completion_options)}
 """Command name -> command, in the order of `cifar100 --help`."""
 
 
 def main() -> None:
     """Run the command line and exit; a bug keeps its traceback.
 
-    0: done; 2: a user's mistake; 3: the training diverged; 130: Ctrl-C; 143: SIGTERM; 129: the terminal was closed.
-    `cifar100.__main__` handles the last three.
+    0: done; 2: a user's mistake; 3: the training diverged; 4: `predict` could not read every image; 130: Ctrl-C; 143:
+    SIGTERM; 129: the terminal was closed; 141: nobody reads the data of `predict` any more. `cifar100.__main__` handles
+    130, 143 and 129.
     """
     with unfailing_streams():
         try:

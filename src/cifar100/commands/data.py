@@ -7,8 +7,10 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from cifar100.commands.loading import loading
-from cifar100.config import Config
+from cifar100.config import Config, settings
 from cifar100.config.arguments import check_config
+from cifar100.config.checks import check_range
+from cifar100.config.conversion import convert
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -21,16 +23,29 @@ if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
 
 
-def prepare(source: str | PathLike[str] = "download", root: str | PathLike[str] = "dataset") -> DatasetInfo:
+def prepare(
+    source: str | PathLike[str] = "download",
+    root: str | PathLike[str] = "dataset",
+    *,
+    image_size: int = 32,
+    skip_damaged: bool = False,
+) -> DatasetInfo:
     """Fetch and verify the data, write images, labels and packed arrays.
 
     Args:
-        source: `download`, `generated` (Shapes-100) or the path of an official folder or archive.
-        root: folder to write to.
+        source: `download`, `generated` (Shapes-100), or the path of labelled images: class folders, a folder with a
+            `train.csv`, parquet, .npz, or an official folder or archive.
+        root: folder to write to; or a folder of custom images, which is prepared in place.
+        image_size: side in pixels to which custom images are scaled, as in `data.image_size`.
+        skip_damaged: leave out custom images that cannot be read; `skipped_images.csv` lists them.
     """
     from cifar100.data.prepare import prepare
 
-    return prepare(source=str(user_path(source)), root=user_path(root))
+    allowed = settings()["data.image_size"].annotation
+    check_range("image-size", convert("image-size", image_size, allowed), allowed)
+    return prepare(
+        source=str(user_path(source)), root=user_path(root), image_size=image_size, skip_damaged=skip_damaged
+    )
 
 
 def audit(
@@ -40,7 +55,7 @@ def audit(
     folds: int | None = None,
     probabilities: str | PathLike[str] | None = None,
     config: Config | None = None,
-    out: str | PathLike[str] = "audit",
+    out: str | PathLike[str] | None = None,
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> AuditReport:
@@ -56,7 +71,7 @@ def audit(
         folds: train this many networks, each without one fold, to find the label errors of all images.
         probabilities: the file of `trials --folds`, to find the label errors of all training images without training.
         config: with `folds`, the settings of these runs; the default is the recipe `laptop`.
-        out: folder to write to.
+        out: folder to write to; the default is `audit-NAME`, with the name of the data folder.
         checkpoint: with `run`: `best`, `last` or a path.
         network: with `run`, see `evaluate`.
 
@@ -76,18 +91,24 @@ def audit(
         if root is not None:
             config = replace(config, data=replace(config.data, root=user_path(root)))
         with loading():
+            from cifar100.results.audit import audit_name
             from cifar100.search.folds import audit_with_folds
-        return audit_with_folds(config, num_folds=folds, out=user_path(out))
+        return audit_with_folds(config, num_folds=folds, out=user_path(out or audit_name(config.data.root)))
     if probabilities is not None:
         with loading():
+            from cifar100.results.audit import audit_name
             from cifar100.results.saved_probabilities import audit_with_probabilities
-        return audit_with_probabilities(user_path(root or "dataset"), user_path(probabilities), out=user_path(out))
+        place = user_path(root or "dataset")
+        return audit_with_probabilities(place, user_path(probabilities), out=user_path(out or audit_name(place)))
     run_folder = None if run is None else find_run_folder(run)
     if root is None:
         root = "dataset" if run_folder is None else load_complete_config(run_folder.config).data.root
     with loading():
-        from cifar100.results.audit import audit_folder
-    return audit_folder(user_path(root), user_path(out), run=run_folder, checkpoint=checkpoint, network=network)
+        from cifar100.results.audit import audit_folder, audit_name
+    root = user_path(root)
+    return audit_folder(
+        root, user_path(out or audit_name(root)), run=run_folder, checkpoint=checkpoint, network=network
+    )
 
 
 def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset") -> Exclusion:

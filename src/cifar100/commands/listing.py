@@ -26,11 +26,18 @@ def list_recipes() -> list[dict[str, str]]:
     return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
 
 
-def list_models() -> list[ModelFacts]:
-    """List the networks: paper, size, measured speed and published accuracy."""
-    from cifar100.models.facts import model_facts
+def list_models(pattern: str | None = None) -> list[ModelFacts]:
+    """List the networks: paper, size, measured speed and published accuracy.
 
-    return model_facts()
+    Args:
+        pattern: networks of timm in place of this program's, such as `timm/*lite*`; they are built to be measured.
+
+    Raises:
+        UserError: the pattern does not begin with `timm/`, matches nothing, or timm is not installed.
+    """
+    from cifar100.models.facts import model_facts, timm_facts
+
+    return model_facts() if pattern is None else timm_facts(pattern)
 
 
 def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:

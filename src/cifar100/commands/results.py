@@ -1,15 +1,15 @@
-"""The commands that use trained networks: `evaluate`, `report`, `compare`, `predict`, `export`."""
+"""The commands that measure and export trained networks: `evaluate`, `report`, `compare`, `export`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cifar100.commands.loading import loading
-from cifar100.config.arguments import check_flag, image_paths, run_arguments
-from cifar100.errors import UserError
+from cifar100.commands.prediction import exported_network
+from cifar100.config.arguments import check_flag, run_arguments
 from cifar100.files.user_paths import user_path
 from cifar100.runs.folder import find_run_folder, unique_runs
 from cifar100.settings import load_config
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from cifar100.results.evaluate import Evaluation
     from cifar100.results.export.formats import Format
     from cifar100.results.export.result import Export
-    from cifar100.results.exported.onnx_network import ExportedNetwork
-    from cifar100.results.predict import Prediction
-    from cifar100.runs.trained_network import TrainedNetwork
 
 
 def evaluate(
@@ -65,7 +62,7 @@ def evaluate(
         **{"fair": fair, "duplicates": duplicates, "corrected": corrected, "label_errors": label_errors},
         **{"corruptions": corruptions, "network": network},
     }
-    if (exported := _exported(run, given)) is not None:
+    if (exported := exported_network(run, given)) is not None:
         with loading():
             from cifar100.results.exported.evaluate import evaluate_exported
         return evaluate_exported(exported, data_root=user_path(data_root or load_config().data.root))
@@ -107,7 +104,7 @@ def report(
         output: the file; the default is `report.html` in the run folder, or `logs/report-RUN-RUN.html` for several.
         network: see `evaluate`; for the activation maps of a single run.
     """
-    folders = unique_runs([runs] if isinstance(runs, (str, PathLike)) else runs)
+    folders = unique_runs(run_arguments([runs] if isinstance(runs, (str, PathLike)) else runs))
     with loading():
         from cifar100.results.report.page import write_report
 
@@ -124,67 +121,10 @@ def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "vali
             only in the seed are also compared as groups.
         split: `test` or `validation`; choose between runs on `validation`.
     """
-    folders = [find_run_folder(run) for run in run_arguments(runs)]
+    folders = [find_run_folder(run, may_be_ensemble=True) for run in run_arguments(runs)]
     from cifar100.results.comparison.compare import compare
 
     return compare(folders, split=split)
-
-
-def predict(
-    run: str | PathLike[str],
-    images: str | PathLike[str] | Iterable[str | PathLike[str]],
-    *,
-    top: int = 5,
-    checkpoint: str | PathLike[str] = "best",
-    calibrated: bool = False,
-    network: NetworkSource | None = None,
-) -> list[Prediction]:
-    """Classify image files.
-
-    Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
-        images: files of any size and format.
-        top: number of classes to return for each image, the most probable first.
-        checkpoint: `best`, `last` or a path.
-        calibrated: see `load_model`.
-        network: see `evaluate`.
-    """
-    files = image_paths(images)
-    from cifar100.results.predict import classify
-
-    given = {"checkpoint": checkpoint != "best", "calibrated": calibrated, "network": network}
-    if (exported := _exported(run, given)) is not None:
-        return list(classify(exported, files, top=top))
-    trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
-    return list(classify(trained, files, top=top))
-
-
-def load_model(
-    run: str | PathLike[str],
-    *,
-    checkpoint: str | PathLike[str] = "best",
-    calibrated: bool = False,
-    network: NetworkSource | None = None,
-) -> TrainedNetwork:
-    """Load a trained network, to call with images.
-
-    Returns a callable on the best device that works. It maps images, uint8 (N, 3, 32, 32), RGB, to probabilities,
-    float32 (N, num_classes). The probabilities are on the device of the images.
-
-    Args:
-        run: a run folder or an experiment's name.
-        checkpoint: `best`, `last` or a path.
-        calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
-        network: see `evaluate`.
-    """
-    check_flag("calibrated", calibrated)
-    with loading():
-        from cifar100.results.calibration import with_temperature
-        from cifar100.runs.trained_network import load_trained
-
-    folder = find_run_folder(run)
-    trained = load_trained(folder, checkpoint, network=network)
-    return with_temperature(trained, folder) if calibrated else trained
 
 
 def export(
@@ -234,21 +174,3 @@ def export(
         network=network,
         data_root=None if data_root is None else user_path(data_root),
     )
-
-
-def _exported(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
-    """Load an exported file that a user has named in place of a run; None if it is a run.
-
-    given: options that need a run, with whether they were given.
-    """
-    from cifar100.results.exported.onnx_network import exported_file, load_exported
-
-    path = exported_file(run)
-    if path is None:
-        return None
-    for name, is_given in given.items():
-        if is_given:
-            raise UserError(
-                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out or give the run."
-            )
-    return load_exported(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100.commands.loading import loading
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
     from cifar100.models import NetworkSource
+    from cifar100.training.cost.dry_run import Estimate
     from cifar100.training.loss import Loss
     from cifar100.training.lr_finder.suggestions import RangeTestResult
 
@@ -105,5 +107,48 @@ def train(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
         config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-        return start_run(config, experiment=experiment, started=started, parts=parts)
-    return resume_run(find_run_folder(resume), changes=changes, parts=parts)
+        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=_write_report)
+    return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=_write_report)
+
+
+def dry_run(
+    config: Config | None = None,
+    *,
+    network: NetworkSource | None = None,
+    loss: Loss | None = None,
+    datamodule: LightningDataModule | None = None,
+    experiment: str | None = None,
+) -> Estimate:
+    """Check and build everything that `train` would, measure some steps, and estimate time, memory and disk.
+
+    Leaves nothing behind. The data must be prepared.
+
+    Args:
+        config: all settings; the default is the recipe `original`.
+        network: see `train`, as for `loss` and `datamodule`.
+        loss: replaces the one that `config.optimization.loss` names.
+        datamodule: replaces the data folder.
+        experiment: name of the folder below `logs/` that `train` would create.
+
+    Raises:
+        UserError: the run could not start; the message says what to do.
+    """
+    started = time.monotonic()
+    check_config(config)
+    check_name(experiment)
+    check_launcher()
+    with loading():
+        from cifar100.devices import resolve
+        from cifar100.training.cost.dry_run import estimate_run
+        from cifar100.training.preflight.custom_parts import CustomParts
+
+    parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
+    config = resolve(config or load_config(), may_start_processes=not parts.are_given())
+    return estimate_run(config, experiment=experiment, parts=parts, started=started)
+
+
+def _write_report(run: RunFolder) -> Path:
+    """Write the report that the loggers keep as an artifact."""
+    from cifar100.results.report.page import write_report
+
+    return write_report([run])

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from cifar100.config.config import Config
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
-from cifar100.files.user_paths import user_path
-
-ARRAYS = "to classify arrays, call load_model(RUN) with a tensor or an array, uint8 (N, 3, 32, 32)"
 
 
 def check_config(config: Any) -> None:
@@ -62,25 +58,6 @@ def check_mapping(name: str, value: Any) -> None:
     """
     if not isinstance(value, dict | None):
         raise UserError(f'{name} is {shown(value)}, but it must be a dict such as {{"training.max_epochs": 80}}.')
-
-
-def image_paths(images: Any) -> list[Path]:
-    """Return the paths of one image file or of several.
-
-    Raises:
-        UserError: there are none, or they are no paths; says what to do with arrays.
-    """
-    files = [images] if isinstance(images, (str, os.PathLike)) else images
-    if hasattr(images, "shape") or hasattr(images, "getbands") or not isinstance(files, Iterable):
-        raise UserError(f"images is {_kind(images)}, but it must be image files: a path or a list of paths; {ARRAYS}.")
-    paths = []
-    for file in files:
-        if not isinstance(file, (str, os.PathLike)):
-            raise UserError(f"images holds {_kind(file)}, but it must be a list of paths of image files; {ARRAYS}.")
-        paths.append(user_path(file))
-    if not paths:
-        raise UserError("images is an empty list; give at least one image file.")
-    return paths
 
 
 def run_arguments(runs: Any) -> list[str | os.PathLike[str]]:

@@ -85,8 +85,17 @@ def check_combinations(config: Config) -> None:
         raise UserError(
             "--augmentation.mixup_probability and --augmentation.cutmix_probability add up to more than 1; lower one."
         )
+    if config.model.weights is not None and config.model.pretrained:
+        raise UserError(
+            "--model.weights and --model.pretrained both say which weights to start from; leave one of them out."
+        )
     if (data.mean is None) != (data.std is None):
         raise UserError("--data.mean and --data.std belong together; give both or neither.")
+    if data.sampler == "balanced" and config.optimization.class_weights == "balanced":
+        raise UserError(
+            "--data.sampler balanced and --optimization.class_weights balanced each make up for unequal classes, and "
+            "both together for twice as much; give one of them."
+        )
     _check_folds(data)
     _check_length(training)
     _check_optimizer(config.optimization)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cifar100.config.checks import check_combinations, check_effects
-from cifar100.config.declarations import Setting, components
+from cifar100.config.declarations import Setting, component_named, components
 from cifar100.config.sections.chosen import COMPONENTS, as_tuple, chosen_components, component_defaults
 from cifar100.config.sections.data import DataConfig
 from cifar100.config.sections.model import AugmentationConfig, ModelConfig
@@ -90,7 +90,7 @@ def component_default(setting: str, values: Mapping[str, Any]) -> Any:
             known = components(path, marker)
             chosen = as_tuple(values.get(selector, settings()[selector].default))
             for name in [*chosen, *known]:
-                for declared in known[name].settings:
+                for declared in component_named(name, known).settings:
                     if declared.name == key:
                         return declared.default
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cifar100.config.shown_values import shown
+from cifar100.config.types import Prefix
 from cifar100.config.yaml_text import parse_yaml
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -42,13 +43,18 @@ def expectation(annotation: Any) -> str:
     """Return what a setting of this type must be, as a phrase."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
-        return expectation(annotation.__origin__)
+        families = [f"{item.text}NAME" for item in annotation.__metadata__ if isinstance(item, Prefix)]
+        return families[0] if families else expectation(annotation.__origin__)
     if origin in (Union, types.UnionType):
         return " or ".join(expectation(argument) for argument in arguments)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
     if origin is tuple:
-        inner = {int: ("whole numbers", "[16, 24, 32]"), float: ("numbers", "[0.2, 0.5, 0.9]")}
+        inner = {
+            int: ("whole numbers", "[16, 24, 32]"),
+            float: ("numbers", "[0.2, 0.5, 0.9]"),
+            str: ("texts", "[drop_rate=0.1, global_pool=max]"),
+        }
         if get_origin(arguments[0]) is Literal:
             names = get_args(arguments[0])
             return f"a list of {', '.join(names)}, as in [{', '.join(names[:2])}]"
@@ -63,6 +69,8 @@ def _convert(value: Any, annotation: Any) -> Any:
     """Convert, or raise a ValueError."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__metadata__"):
+        if not all(item.fits(value) for item in annotation.__metadata__ if isinstance(item, Prefix)):
+            raise ValueError
         return _convert(value, annotation.__origin__)
     if origin in (Union, types.UnionType):
         return _convert_to_one_of(value, arguments)

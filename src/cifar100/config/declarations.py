@@ -6,7 +6,8 @@ setuptools reads `attr:` values: types are evaluated in `cifar100.config.types`,
 become the help. A component is either
 
 - a function with a decorator, such as `@network("resnet18", paper="He et al. 2016")`; its keyword-only arguments are
-  its settings, and the decorator's keywords are facts about it,
+  its settings, and the decorator's keywords are facts about it. A name that ends in `/`, such as `timm/`, is a family:
+  the function also makes what `timm/NAME` names,
 - or a dataclass with a base class, such as `class Cutout(Augmentation)`; its fields are its settings.
 """
 
@@ -74,6 +75,16 @@ def components(path: str, marker: str) -> dict[str, Component]:
                     raise TypeError(f"{component.name} is declared twice: {found[component.name].module}, {module}")
                 found[component.name] = component
     return found
+
+
+def component_named(name: str, known: Mapping[str, Component]) -> Component:
+    """Return the component of a name, or that of its family: `timm/resnet18` belongs to `timm/`."""
+    return known[name] if name in known else known[f"{name.partition('/')[0]}/"]
+
+
+def is_family(name: str) -> bool:
+    """Return whether a declared name stands for all names that begin with it."""
+    return name.endswith("/")
 
 
 def attribute_docstrings(source: ast.ClassDef) -> dict[str, str]:
@@ -170,7 +181,9 @@ def with_settings_of(path: str, marker: str, *, chosen_by: str | None = None, se
         annotations, help_texts = section.__annotations__, getattr(section, "declared_help", {})
         declared = components(path, marker)
         if chosen_by is not None:
-            name: Any = setting_types.Literal[tuple(declared)]
+            name: Any = setting_types.Literal[tuple(name for name in declared if not is_family(name))]
+            for family in filter(is_family, declared):
+                name = name | setting_types.Annotated[str, setting_types.Prefix(family)]
             annotations[chosen_by] = tuple[name, ...] if several else name
         for setting in (setting for component in declared.values() for setting in component.settings):
             annotation = setting.annotation if chosen_by is None else setting.annotation | None

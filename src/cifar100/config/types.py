@@ -26,6 +26,7 @@ __all__ = [
     "NonNegative",
     "Path",
     "Positive",
+    "Prefix",
     "Probability",
     "Range",
 ]
@@ -39,12 +40,14 @@ class Range:
         minimum: the smallest value.
         maximum: the largest value.
         above: whether the minimum itself is excluded.
+        multiple_of: a divisor of every allowed value; 1 allows all.
         why: the reason for the limits, if it is not obvious; part of the message.
     """
 
     minimum: float
     maximum: float = math.inf
     above: bool = False
+    multiple_of: int = 1
     why: str = ""
 
     def contains(self, value: Any) -> bool:
@@ -53,13 +56,29 @@ class Range:
 
     def _contains(self, number: float) -> bool:
         large_enough = self.minimum < number if self.above else self.minimum <= number
-        return large_enough and number <= self.maximum and number not in (math.inf, -math.inf)
+        is_finite = number not in (math.inf, -math.inf)
+        return large_enough and number <= self.maximum and is_finite and self._is_multiple(number)
+
+    def _is_multiple(self, number: float) -> bool:
+        return self.multiple_of == 1 or number % self.multiple_of == 0
 
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""
         lower = f"{'more than' if self.above else 'at least'} {self.minimum}"
         limits = lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:,}"
+        limits = limits if self.multiple_of == 1 else f"a multiple of {self.multiple_of}, {limits}"
         return f"{limits} ({self.why})" if self.why else limits
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A text must begin with this: the names of a family of components, such as `timm/`."""
+
+    text: str
+
+    def fits(self, value: Any) -> bool:
+        """Return whether a value is a name of the family."""
+        return isinstance(value, str) and value.startswith(self.text) and value != self.text
 
 
 class Needs:

@@ -6,16 +6,83 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IMAGE_SIDE = 32
-
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Scale pixels to 0..1, subtract the channel's mean and divide by its standard deviation.
 
-    images: uint8 (N, 3, H, W). mean, std: float32 (3,), of pixels in 0..1, on the images' device.
+    images: uint8 (N, 3, H, W), or floating point with levels of 0..255. mean, std: float32 (3,), of pixels in 0..1, on
+    the images' device.
     """
     normalized = images.float().sub_(mean.view(3, 1, 1) * 255).div_(std.view(3, 1, 1) * 255)
     return normalized.to(dtype)
+
+
+def network_input(
+    images: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    *,
+    side: int | None,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Tensor:
+    """Return what a network gets: images of side x side pixels, normalised, float32 (N, 3, side, side).
+
+    images: uint8 (N, 3, H, W). mean, std: as for `normalize`. side: None keeps the size of the images.
+    """
+    if side is not None and images.shape[2:] != (side, side):
+        images = fit(images, side, rounded=False)
+    return normalize(images, mean, std).contiguous(memory_format=memory_format)
+
+
+def fit(images: Tensor, side: int, *, rounded: bool = True) -> Tensor:
+    """Scale the shorter side to `side` pixels and crop the centre, as Pillow's `ImageOps.fit` with BICUBIC does.
+
+    Each pass is a product with a matrix of filter weights, whose result is limited to 0..255. No operator for resizing
+    is needed: their filters differ between runtimes, and not every device has the antialiased ones. Images of the size
+    are not changed.
+
+    Args:
+        images: uint8 (N, 3, H, W), or floating point with levels of 0..255.
+        side: in pixels.
+        rounded: round to whole levels after each pass, as Pillow does. Without it, rounding errors of the sums, which
+            differ between devices, stay as small as they are.
+
+    Returns levels of 0..255, float32 (N, 3, side, side).
+    """
+    limited = _rounded if rounded else _clamped
+    rows, columns = (torch.arange(images.shape[axis], dtype=torch.float32, device=images.device) for axis in (2, 3))
+    height, width = rows[-1] + 1, columns[-1] + 1  # as tensors: the size is an input of an exported graph
+    shorter = torch.minimum(height, width)
+    across = _weights(columns, (width - shorter) / 2, shorter, side)
+    down = _weights(rows, (height - shorter) / 2, shorter, side)
+    return limited(down @ limited(images.float() @ across.T))
+
+
+def _weights(positions: Tensor, start: Tensor, length: Tensor, side: int) -> Tensor:
+    """Return the weight of each input pixel in each output pixel, (side, positions).
+
+    The input is the interval from `start` to `start + length`. If it is scaled down, the filter is as much wider.
+    """
+    scale = length / side
+    centres = start + (torch.arange(side, dtype=torch.float32, device=positions.device) + 0.5) * scale
+    weights = _bicubic((positions + 0.5 - centres[:, None]) / scale.clamp(min=1))
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _bicubic(distance: Tensor) -> Tensor:
+    """Return the cubic convolution kernel with a = -1/2 (Keys, 1981), which Pillow uses."""
+    x, a = distance.abs(), -0.5
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
+
+
+def _rounded(levels: Tensor) -> Tensor:
+    return _clamped((levels + 0.5).floor())
+
+
+def _clamped(levels: Tensor) -> Tensor:
+    return levels.clamp(0, 255)
 
 
 def resize(images: Tensor, side: int) -> Tensor:

@@ -14,8 +14,8 @@ those of `network`, and `cifar100 models` shows them.
 
 `Annotated` is Python's; ranges and prerequisites are in `cifar100.config.types`. Keyword-only arguments become
 settings, `--model.width` here, with their defaults, ranges, and the descriptions under `Args:` as help. The command
-line, the checks and the tests find the file by themselves. Importing this package does not load torch, so that `facts`
-can be read quickly.
+line, the checks and the tests find the file by themselves. A name that ends in `/` is a family: `@network("timm/")`
+also builds `timm/resnet18`. Importing this package does not load torch, so that `facts` can be read quickly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from cifar100.config import ModelConfig
-from cifar100.config.declarations import Component, components
+from cifar100.config.declarations import Component, component_named, components, is_family
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 
@@ -59,7 +59,16 @@ def network(
 
 
 def networks() -> dict[str, Component]:
-    """Return the registered networks by name."""
+    """Return the networks of this package by name; without families, such as timm's."""
+    return {name: component for name, component in _declared().items() if not is_family(name)}
+
+
+def network_named(name: str) -> Component:
+    """Return the network of a name, or its family: `timm/` for `timm/resnet18`."""
+    return component_named(name, _declared())
+
+
+def _declared() -> dict[str, Component]:
     return components("models", "network")
 
 
@@ -84,7 +93,7 @@ def make_network(source: NetworkSource | None, config: ModelConfig, num_classes:
 
 def build_model(config: ModelConfig, num_classes: int) -> nn.Module:
     """Build the network that `config` names, with random parameters from torch's global generator."""
-    component = networks()[config.name]
+    component = network_named(config.name)
     values = {setting.name: getattr(config, setting.name) for setting in component.settings}
     model: nn.Module = component.load()(
         config.name, num_classes, **{name: value for name, value in values.items() if value is not None}

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cifar100.config import ModelConfig
+from cifar100.config.shown_values import shown
 from cifar100.config.yaml_text import parse_yaml
+from cifar100.errors import UserError
 from cifar100.files.regular import read_text
-from cifar100.models import networks
+from cifar100.models import build_model, networks
 
 THROUGHPUT = Path(__file__).with_name("throughput.yaml")
 
@@ -16,9 +19,13 @@ MAX_BYTES = 2**16
 """Maximum size of the table of speeds; a line for each network."""
 
 
+MAX_TIMM = 40
+"""Networks of timm in one list; each takes about a quarter of a second to build and count."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """A network with its default settings, 100 classes and images of 32x32 pixels."""
+    """A network with its default settings and 100 classes."""
 
     name: str
     """Value of `model.name`."""
@@ -44,6 +51,12 @@ class ModelFacts:
     measured_on: str = ""
     """Hardware, precision and date of that measurement."""
 
+    image_side: int = 32
+    """Side in pixels of the image whose multiply-adds are given: that of a timm network's own images."""
+
+    is_pretrained: bool = False
+    """Whether timm publishes weights for `model.pretrained`."""
+
 
 def model_facts() -> list[ModelFacts]:
     """Return the facts of every network, in the order of `--model.name`."""
@@ -58,6 +71,45 @@ def model_facts() -> list[ModelFacts]:
         )
         for name, component in networks().items()
     ]
+
+
+def timm_facts(pattern: str) -> list[ModelFacts]:
+    """Return the facts of timm's networks that match a pattern such as `timm/*lite*`, with their own image size.
+
+    Raises:
+        UserError: the pattern matches no network or too many, or timm is not installed.
+    """
+    if not pattern.startswith("timm/"):
+        raise UserError(f"models {shown(pattern)}: a pattern must begin with timm/, as in timm/*lite*")
+    from cifar100.models.timm_networks import list_networks
+
+    names = list_networks(pattern)
+    if not names:
+        raise UserError(f"timm has no network like {shown(pattern)}; give a wider pattern, such as timm/*lite*")
+    if len(names) > MAX_TIMM:
+        raise UserError(
+            f"timm has {len(names)} networks like {shown(pattern)}, of which {MAX_TIMM} can be listed at once; give a "
+            "narrower pattern, such as timm/resnet18*"
+        )
+    return [_timm_facts(name) for name in names]
+
+
+def _timm_facts(name: str) -> ModelFacts:
+    import torch
+
+    from cifar100.models.summary import count_parameters, mult_adds
+    from cifar100.models.timm_networks import native_input
+
+    native = native_input(name)
+    with torch.random.fork_rng(devices=[]):
+        network = build_model(ModelConfig(name=name), 100)
+    return ModelFacts(
+        name=name,
+        parameters=count_parameters(network),
+        mult_adds=mult_adds(network, image_shape=(3, native.side, native.side)),
+        image_side=native.side,
+        is_pretrained=native.is_published,
+    )
 
 
 def throughput() -> dict[str, Any]:

@@ -63,7 +63,7 @@ def image_grid(images: NDArray[np.uint8], labels: Sequence[str], *, title: str, 
         left, top = MARGIN + column * cell_width, HEADER + row * cell_height + label_height
         inset = (cell_width - GAP - width) // 2
         figure.figimage(image, left + inset, total[1] - top - height)
-        write(label, left + (cell_width - GAP) / 2, top - 4, limit=cell_width - 4, size=9, ha="center", va="bottom")
+        write(label, left + (cell_width - GAP) / 2, top - 4, limit=cell_width - GAP, size=9, ha="center", va="bottom")
     return figure
 
 

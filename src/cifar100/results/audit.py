@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -26,7 +27,9 @@ from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
 from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
 from cifar100.data.folder.csv_labels import records
+from cifar100.data.folder.layout import IMAGE_SIDE, read_info
 from cifar100.data.folder.splits import load_split
+from cifar100.data.given_images import BATCH_SIZE
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
 from cifar100.foreign_text import printable
@@ -34,7 +37,7 @@ from cifar100.long_steps import progress
 from cifar100.models import NetworkSource
 from cifar100.results.evaluation_data import check_same_training_images, every_image
 from cifar100.runs.folder import RunFolder
-from cifar100.runs.trained_network import BATCH_SIZE, TrainedNetwork, load_trained
+from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 TABLE, PAGE = "audit.csv", "audit.html"
 
@@ -115,7 +118,8 @@ def audit_folder(
         UserError: the data or the run cannot be used, the run has seen all images, or `out` holds verdicts.
     """
     check_out(out)
-    images = every_image(root)
+    size = IMAGE_SIDE if run is None else read_info(run.dataset_info).image_size
+    images = every_image(root, image_size=size)
     view = None if run is None else view_of_run(run, images, checkpoint=checkpoint, network=network)
     return write_audit(images, view, root=root, out=out)
 
@@ -229,12 +233,20 @@ def find_all(images: AuditedImages, view: NetworkView | None) -> list[Finding]:
     ]
 
 
+def audit_name(root: Path) -> str:
+    """Return `audit-` and the name of a data folder: the default folder of an audit, and how its runs' names begin."""
+    name = re.sub(r"[^\w.-]", "_", root.resolve().name)
+    return f"audit-{name[:60] or 'data'}"
+
+
 def check_out(out: Path) -> None:
-    """Refuse to overwrite the work of a person.
+    """Refuse to write into a run, or to overwrite the work of a person.
 
     Raises:
-        UserError: the table in the folder has verdicts, or is something else.
+        UserError: the folder is a run's, or its table has verdicts or is something else.
     """
+    if RunFolder(out).config.is_file():
+        raise UserError(f"{out} is the folder of a run; give another, such as --out {quote(str(out / 'audit'))}.")
     table = out / TABLE
     if not table.exists():
         return

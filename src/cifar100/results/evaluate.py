@@ -14,7 +14,7 @@ from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
-from cifar100.data.folder.layout import content_sha256
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.models import NetworkSource
@@ -30,6 +30,7 @@ from cifar100.results.evaluation_data import images_of
 from cifar100.results.measures import ClassMeasures, Estimate, class_measures, measure
 from cifar100.results.robustness.parts import Measured, Parts, PreparedParts, Robustness
 from cifar100.results.saved_evaluation import load_evaluation, save_evaluation
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.terminal import console, warn
@@ -55,9 +56,10 @@ class Measurement:
         return self.metrics["accuracy"].interval
 
     @property
-    def top5(self) -> float:
-        """The top-5 accuracy, 0 to 1."""
-        return self.metrics["top5_accuracy"].value
+    def top5(self) -> float | None:
+        """The top-5 accuracy, 0 to 1; None with fewer than six classes, for which it would be 1."""
+        figure = self.metrics.get("top5_accuracy")
+        return None if figure is None else figure.value
 
     @property
     def loss(self) -> float:
@@ -70,6 +72,9 @@ class Evaluation(Measurement):
     """The performance of a trained network on one split. Written as `evaluation_<split>.json`."""
 
     run: str
+    combined: str = ""
+    """`average of 3: RUN, RUN, RUN` if the weights are a mean; empty for a run that was trained."""
+
     checkpoint: str
     epoch: int
     averaged: bool
@@ -153,7 +158,7 @@ def evaluate(
     )
     if flip_tta:
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
-        mean = (logits + all_logits(trained, pixels.flip(3))) / 2
+        mean = (logits + all_logits(trained, pixels, mirrored=True)) / 2
         evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
     earlier = _earlier_robustness(run, evaluation)
     robustness = prepared.measure(logits.argmax(dim=1).numpy(), lambda others: _predicted(trained, others))
@@ -196,10 +201,11 @@ def describe(
     images_sha256: str,
 ) -> Evaluation:
     """Return the evaluation of logits, float (N, num_classes), against labels, int64 (N,)."""
-    info, fitted = trained.info, saved_temperature(run, trained)
+    info, fitted, combined = trained.info, saved_temperature(run, trained), read_combined(run)
     return Evaluation(
         metrics=_metrics(logits, labels, trained),
         run=run.name,
+        combined="" if combined is None else f"{combined.label}: {combined.names}",
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
         averaged=trained.averaged,
@@ -214,12 +220,16 @@ def describe(
     )
 
 
-def all_logits(trained: TrainedNetwork, images: Tensor, *, doing: str = "evaluating") -> Tensor:
-    """Return the logits of images, uint8 (N, 3, 32, 32): float32 (N, num_classes) on the CPU. Shows progress."""
+def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = False, doing: str = "evaluating") -> Tensor:
+    """Return the logits of images, uint8 (N, 3, S, S): float32 (N, num_classes) on the CPU. Shows progress.
+
+    mirrored: of their mirror images, batch by batch, because the images may take more than the memory.
+    """
     target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
     shown = track(starts, doing, console=target, transient=True, disable=not target.is_terminal)
-    return torch.cat([trained.logits(images[start : start + BATCH_SIZE]).cpu() for start in shown])
+    batches = (images[start : start + BATCH_SIZE] for start in shown)
+    return torch.cat([trained.logits(batch.flip(3) if mirrored else batch).cpu() for batch in batches])
 
 
 def _predicted(trained: TrainedNetwork, images: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -236,7 +246,8 @@ def _metrics(logits: Tensor, labels: Tensor, trained: TrainedNetwork) -> dict[st
 
 def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> None:
     """Fit the temperature on the validation images, and save it in the run."""
-    images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
+    instead = " to calibrate on; leave out --calibrate, or train with --data.validation_fraction 0.1"
+    images, labels, _ = images_of(trained, run, split="validation", data_root=data_root, instead=instead)
     logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
     if (logits.argmax(dim=1) == torch.from_numpy(labels)).all():
         raise UserError(

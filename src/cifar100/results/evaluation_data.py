@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cifar100.config import Config
 from cifar100.data.audit.images import AuditedImages, image_files
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
 from cifar100.data.prepare import ensure_unchanged, refuse_moved
@@ -40,14 +40,18 @@ def images_of(
     *,
     split: Literal["test", "validation", "train"],
     data_root: Path | None = None,
+    most: int | None = None,
+    instead: str = "",
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], DatasetInfo]:
-    """Return images uint8 (N, 3, 32, 32), labels int64 (N,), and the description of the data that hold them.
+    """Return images uint8 (N, 3, S, S), labels int64 (N,), and the description of the data that hold them.
 
     Args:
         trained: the network, or what is known of it.
         run: its run folder.
         split: `test`, or the run's own `validation` images, or the others of its training images: `train`.
         data_root: see `evaluate`.
+        most: maximum number of images; of more, as many random ones, always the same, are returned. None: all.
+        instead: end of the message if the run has no validation images; the default is to measure the test images.
 
     Raises:
         UserError: the data are missing, have other classes, or differ from those of the run without `data_root`.
@@ -57,11 +61,11 @@ def images_of(
             f"{run.path} was trained with a data module from Python, whose images are not in a data folder; measure it "
             "with Trainer.test(ImageClassifier.load_from_checkpoint(...), dataloaders=...)."
         )
-    folder = DataFolder(user_path(data_root or trained.config.data.root))
+    folder = DataFolder(user_path(data_root or trained.config.data.root), trained.info.image_size)
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(_how_to_find(folder, trained, is_chosen=data_root is not None))
-    present = ensure_unchanged(folder.root)
+    present = ensure_unchanged(folder.root, image_size=folder.image_size)
     _check_classes(present, trained.info, folder)
     part: Split = "test" if split == "test" else "train"
     if part == "test" and present.num_test == 0:
@@ -87,26 +91,32 @@ def images_of(
         return *folder.load("test"), present
     indices = getattr(load_split(run.split), split)
     if len(indices) == 0:
-        instead = "; measure the test images with --split test" if present.num_test else ""
-        raise UserError(f"{run.path} was trained on all training images; it has no validation images{instead}.")
+        measure_test = "; measure the test images with --split test" if present.num_test else ""
+        raise UserError(
+            f"{run.path} was trained on all training images; it has no validation images{instead or measure_test}."
+        )
+    if most is not None and most < len(indices):
+        indices = np.random.Generator(np.random.PCG64(0)).permutation(indices)[:most]
     images, labels = folder.load("train")
     return images[indices], labels[indices], present
 
 
-def every_image(root: Path) -> AuditedImages:
+def every_image(root: Path, *, image_size: int = IMAGE_SIDE) -> AuditedImages:
     """Return all training and test images of a prepared data folder; custom data that have changed are prepared again.
+
+    image_size: side in pixels of custom images.
 
     Raises:
         UserError: the data are missing or damaged.
     """
-    folder = DataFolder(user_path(root))
+    folder = DataFolder(user_path(root), image_size)
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(
             f"{folder.root.absolute()} holds no prepared data; give the data folder, or prepare it: cifar100 prepare "
             f"--root {quote(str(folder.root))}"
         )
-    info = ensure_unchanged(folder.root)
+    info = ensure_unchanged(folder.root, image_size=folder.image_size)
     splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
     loaded = [(split, *folder.load(split)) for split in splits]
     return AuditedImages(
@@ -144,13 +154,13 @@ def all_test_images(root: Path, trained_on: DatasetInfo) -> tuple[NDArray[np.uin
     Raises:
         UserError: the data are missing, have no test images, or have other classes.
     """
-    folder = DataFolder(root)
+    folder = DataFolder(root, trained_on.image_size)
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(
             f"{folder.root.absolute()} holds no prepared data; give a data folder with the same classes as --data.root."
         )
-    present = ensure_unchanged(folder.root)
+    present = ensure_unchanged(folder.root, image_size=folder.image_size)
     _check_classes(present, trained_on, folder)
     if present.num_test == 0:
         raise UserError(f"{folder.root} has no test split; list test images in a test.csv.")
@@ -205,7 +215,12 @@ def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> s
 
 
 def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolder) -> None:
-    """Refuse data of other classes: the network's outputs would mean something else."""
+    """Refuse data of other classes: the network's outputs would mean something else. The same for the pixels."""
+    if present.image_size != trained.image_size:
+        raise UserError(
+            f"{folder.root} holds images of {present.image_size}x{present.image_size} pixels, but the run was trained "
+            f"on {trained.image_size}x{trained.image_size}; give a folder of custom data, whose images are scaled."
+        )
     if present.class_names == trained.class_names:
         return
     ours, theirs = present.class_names, trained.class_names

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifar100.metrics import EVALUATION_METRICS, METRICS
+from cifar100.metrics import EVALUATION_METRICS, METRICS, says_something
 
 Z_95 = 1.959964
 """Quantile of the normal distribution that leaves 2.5 % on each side."""
@@ -52,11 +52,12 @@ def measure(
 ) -> dict[str, Estimate]:
     """Return every metric of logits, float (N, num_classes), and labels, int64 (N,).
 
-    The metrics of `cifar100.metrics`; `superclass_accuracy` if there are superclasses; and `precision`, `recall` and
-    `f1_score`, the means over the classes that have images.
+    The metrics of `cifar100.metrics` that say something with so many classes; `superclass_accuracy` if there are
+    superclasses; and `precision`, `recall` and `f1_score`, the means over the classes that have images.
     """
     predicted = logits.argmax(dim=1)
-    per_image = {name: metric(logits, labels) for name, metric in (METRICS | EVALUATION_METRICS).items()}
+    metrics = METRICS | EVALUATION_METRICS
+    per_image = {name: metrics[name](logits, labels) for name in metrics if says_something(name, num_classes)}
     if class_to_superclass:
         superclass = torch.tensor(class_to_superclass)
         per_image["superclass_accuracy"] = (superclass[predicted] == superclass[labels]).float()

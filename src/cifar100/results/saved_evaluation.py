@@ -39,11 +39,18 @@ _EVALUATION = fields(
         "images_sha256": text,
         "logits_sha256": text,
         "num_images": whole(1),
-        "checkpoint": text,
-        "epoch": whole(),
     },
     optional={"data": text, "averaged": boolean, "num_parameters": whole()},
 )
+
+_WEIGHTS = fields({"checkpoint": text, "epoch": whole()})
+
+_MEMBERS = fields({"members": list_of(all_of(_WEIGHTS, fields({"name": text, "path": text})))})
+
+
+def _of_weights_or_members(value: Any, where: str) -> None:
+    """Admit the evaluation of one network, or that of an ensemble."""
+    (_MEMBERS if "members" in value else _WEIGHTS)(value, where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +104,7 @@ def load_evaluation(run: RunFolder, split: str) -> SavedEvaluation | None:
     if not path.exists():
         return None
     try:
-        content = read_as(path, _EVALUATION)
+        content = read_as(path, all_of(_EVALUATION, _of_weights_or_members))
         path = arrays
         _check_digest(arrays, content["logits_sha256"])
         found = read_npz(arrays, ("logits", "labels", "predicted"), max_bytes=MAX_LOGITS_BYTES)

@@ -40,9 +40,16 @@ class _Global(NamedTuple):
     name: str
 
 
-class _Storage(NamedTuple):
+class Storage(NamedTuple):
+    """The numbers that tensors share."""
+
     dtype: torch.dtype
     length: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size."""
+        return self.length * self.dtype.itemsize
 
 
 def outline(file: BinaryIO, *, num_bytes: int, max_bytes: int | None = None) -> Any:
@@ -71,12 +78,12 @@ def outline(file: BinaryIO, *, num_bytes: int, max_bytes: int | None = None) -> 
         if "byteorder" in members and read_member(archive, members["byteorder"]) != b"little":
             raise ValueError("its numbers are not little-endian")
         sizes = {name.removeprefix("data/"): member.file_size for name, member in members.items()}
-        content = _Interpreter(sizes).run(read_member(archive, members["data.pkl"]))
-    _check_extent(content)
+        content = Interpreter(sizes).run(read_member(archive, members["data.pkl"]))
+    check_extent(content)
     return content
 
 
-class _Interpreter:
+class Interpreter:
     """Interprets the operations of a pickle. Keys are text or whole numbers, so that nothing nested is ever hashed.
 
     Args:
@@ -89,8 +96,8 @@ class _Interpreter:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
 
-    def run(self, content: bytes) -> Any:
-        """Return the object that a pickle describes."""
+    def run(self, content: bytes | BinaryIO) -> Any:
+        """Return the object that a pickle describes. A file is read up to the end of the pickle."""
         for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
             if operation.name == "STOP":
                 return self._stack.pop()
@@ -161,18 +168,26 @@ class _Interpreter:
 
     def _load_storage(self) -> None:
         [identity] = self._take(1)
-        kind, storage, key, location, length = identity
+        kind, storage, key, location, length = self._identity(identity)
         dtype = _DTYPES.get(storage.name) if isinstance(storage, _Global) and storage.module == "torch" else None
         if kind != "storage" or dtype is None or type(location) is not str or type(length) is not int:
             raise ValueError("it holds a tensor that is not dense, expected plain values and dense tensors")
-        if self._sizes.get(key) != length * dtype.itemsize:
-            raise ValueError(f"a tensor declares {length:,} elements, but its record has {self._sizes.get(key)} bytes")
-        self._stack.append(_Storage(dtype, length))
+        self._check_storage(key, Storage(dtype, length))
+        self._stack.append(Storage(dtype, length))
+
+    def _identity(self, identity: Any) -> Any:
+        """Return kind, type, name, location and length in the identity of a storage."""
+        return identity
+
+    def _check_storage(self, name: Any, storage: Storage) -> None:
+        if self._sizes.get(name) != storage.num_bytes:
+            found = self._sizes.get(name)
+            raise ValueError(f"a tensor declares {storage.length:,} elements, but its record has {found} bytes")
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, requires_grad: Any, hooks: Any) -> Tensor:
     numbers = (offset, *shape, *stride)
-    if not isinstance(storage, _Storage) or not all(type(value) is int and value >= 0 for value in numbers):
+    if not isinstance(storage, Storage) or not all(type(value) is int and value >= 0 for value in numbers):
         raise ValueError("a tensor has a negative or fractional size")
     if len(shape) != len(stride) or len(shape) > MAX_DEPTH or hooks != {} or type(requires_grad) is not bool:
         raise ValueError("a tensor has a malformed description")
@@ -221,8 +236,8 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 
 _ARGUMENTS = frozenset("BINUNICODE BININT BININT1 BININT2 LONG1 BINFLOAT".split())
 
-_STEPS: dict[str, Callable[[_Interpreter], None]] = {
-    "MARK": _Interpreter._mark,
+_STEPS: dict[str, Callable[[Interpreter], None]] = {
+    "MARK": Interpreter._mark,
     "TUPLE": lambda state: state._stack.append(tuple(state._since_mark())),
     "TUPLE1": lambda state: state._stack.append(tuple(state._take(1))),
     "TUPLE2": lambda state: state._stack.append(tuple(state._take(2))),
@@ -231,13 +246,13 @@ _STEPS: dict[str, Callable[[_Interpreter], None]] = {
     "APPENDS": lambda state: state._extend(state._since_mark()),
     "SETITEM": lambda state: state._set(state._take(2)),
     "SETITEMS": lambda state: state._set(state._since_mark()),
-    "BUILD": _Interpreter._build,
-    "REDUCE": _Interpreter._call,
-    "BINPERSID": _Interpreter._load_storage,
+    "BUILD": Interpreter._build,
+    "REDUCE": Interpreter._call,
+    "BINPERSID": Interpreter._load_storage,
 }
 
 
-def _check_extent(content: Any) -> None:
+def check_extent(content: Any) -> None:
     """Refuse what contains itself, is nested too deeply, or holds the same part so often that a copy would not end."""
     left = MAX_OPERATIONS
 
@@ -246,7 +261,7 @@ def _check_extent(content: Any) -> None:
         left -= 1
         if left < 0 or depth > MAX_DEPTH:
             raise ValueError("its content is nested too deeply, or endless")
-        if isinstance(value, (_Global, _Storage)):
+        if isinstance(value, (_Global, Storage)):
             raise ValueError("it holds a bare storage or type")
         if isinstance(value, (dict, list, tuple)):
             for entry in value.values() if isinstance(value, dict) else value:

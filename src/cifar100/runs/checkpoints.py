@@ -193,6 +193,18 @@ def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
         return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
 
 
+def weights_facts(path: Path) -> tuple[int, bool]:
+    """Return the number of epochs behind a checkpoint's weights, and whether they are a moving average.
+
+    No tensor is read.
+
+    Raises:
+        UserError: as `read_checkpoint`.
+    """
+    with _opened(path, max_bytes=None) as (_, content):
+        return int(content.get("epoch", -1)) + 1, bool(content.get("averaged"))
+
+
 _FACTS = fields({OWN_STATE: fields({"config": fields({})}), "clock": fields({"seconds": number(0)})})
 
 

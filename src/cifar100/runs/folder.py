@@ -17,6 +17,7 @@ from cifar100.files.atomic import partial_path, remove_partial_files, sync_folde
 from cifar100.files.schema import map_of, read_as, text
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
+from cifar100.terminal import warn
 
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
@@ -40,11 +41,15 @@ class RunFolder:
         self.dataset_info = path / "dataset.json"
         self.split = path / "split.npz"
         self.teacher = path / "teacher.json"
+        self.initial_weights = path / "initial_weights.json"
         self.custom_parts = path / "custom_parts.json"
+        self.members = path / "members.json"
+        self.trackers = path / "trackers.json"
         self.request = path / "slurm_request.json"
         self.lr_finder_plot = path / "lr_finder.png"
         self.lr_finder_points = path / "lr_finder.json"
         self.calibration = path / "calibration.json"
+        self.profile = path / "profile"
         self.report = path / "report.html"
         self.checkpoints = path / "lightning_checkpoints"
         self.tensorboard = path / "lightning_logs"
@@ -104,9 +109,18 @@ def create_run_folder(
         where = (below if experiment is None else below / experiment).absolute()
         fix = "change to a folder in which you may write, or make room there"
         raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
-    taken = RunFolder(below / str(experiment))
-    or_resume = f", or resume it: cifar100 train --resume {taken.argument}" if taken.config.is_file() else ""
-    raise UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
+    raise _taken(below / str(experiment))
+
+
+def check_free(experiment: str | None) -> None:
+    """Check that `create_run_folder` could take this name.
+
+    Raises:
+        UserError: the name is taken or invalid.
+    """
+    check_name(experiment)
+    if experiment is not None and os.path.lexists(LOGS / experiment):
+        raise _taken(LOGS / experiment)
 
 
 def check_name(experiment: str | None, *, option: str = "--experiment") -> None:
@@ -129,6 +143,12 @@ def check_name(experiment: str | None, *, option: str = "--experiment") -> None:
         )
 
 
+def _taken(path: Path) -> UserError:
+    taken = RunFolder(path)
+    or_resume = f", or resume it: cifar100 train --resume {taken.argument}" if taken.config.is_file() else ""
+    return UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
+
+
 def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
     """Create and fill a run folder; return False if the name is taken meanwhile."""
     partial = partial_path(path)
@@ -149,17 +169,28 @@ def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
     return True
 
 
-def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
+def find_run_folder(run: str | os.PathLike[str], *, may_be_ensemble: bool = False) -> RunFolder:
     """Return an experiment by its folder or by its name below `logs/`.
 
+    Args:
+        run: the folder or the name.
+        may_be_ensemble: whether an ensemble will do, which has evaluations but neither settings nor weights.
+
     Raises:
-        UserError: there is no such experiment; the message lists those that exist.
+        UserError: there is no such experiment; the message lists those that exist. Or it is an ensemble.
     """
     given = user_path(run)
-    for path in (given, LOGS / given):
+    for found in (RunFolder(given), RunFolder(LOGS / given)):
         with contextlib.suppress(OSError):  # a name that is too long
-            if (path / "config.yaml").is_file():
-                return RunFolder(path)
+            if found.config.is_file():
+                return found
+            if found.members.is_file():
+                if may_be_ensemble:
+                    return found
+                raise UserError(
+                    f"{found.path} is an ensemble, which has no weights of its own; give one of its members, which "
+                    f"{found.members} lists."
+                )
     known = [known.name for known in run_folders() if known.config.is_file()]
     listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
@@ -168,12 +199,16 @@ def find_run_folder(run: str | os.PathLike[str]) -> RunFolder:
 
 
 def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
-    """Return several experiments as `find_run_folder` does, each once.
+    """Return several experiments or ensembles as `find_run_folder` does, each once; says which are given again.
 
     Raises:
         UserError: there are none, or one does not exist.
     """
-    found = {run.path.resolve(): run for run in map(find_run_folder, runs)}
+    found: dict[Path, RunFolder] = {}
+    for run in (find_run_folder(run, may_be_ensemble=True) for run in runs):
+        if run.path.resolve() in found:
+            warn(f"{run.path} is given more than once; it counts once.")
+        found.setdefault(run.path.resolve(), run)
     if not found:
         raise UserError("runs is an empty list; give at least one run.")
     return list(found.values())

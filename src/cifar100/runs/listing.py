@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cifar100.errors import UserError
 from cifar100.files.regular import MAX_JSON_BYTES, read_text
 from cifar100.files.schema import fields, read_as
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import UNKNOWN, read_status
 
@@ -20,6 +22,9 @@ class RunSummary:
 
     name: str
     recipe: str
+    combined: str = ""
+    """`ensemble of 3` or `average of 3`; empty for a run that was trained."""
+
     data: str
     epochs: int
     """Number of finished epochs."""
@@ -46,10 +51,11 @@ def summarize(run: RunFolder) -> RunSummary:
     """Read one run. Missing and damaged files leave their fields empty."""
     metrics, info, status = _read(run.metrics), _read(run.dataset_info), read_status(run)
     epochs, best = metrics.get("epochs"), metrics.get("best")
-    accuracy = best.get("val/accuracy") if isinstance(best, dict) else None
+    accuracy = best.get("val/accuracy") if isinstance(best, dict) else _accuracy_of_ensemble(run)
     return RunSummary(
         name=run.name,
         recipe=_recipe(run),
+        combined=_combined(run),
         data=str(info.get("name", "")),
         epochs=len(epochs) if isinstance(epochs, list) else 0,
         best=accuracy if isinstance(accuracy, (int, float)) else None,
@@ -66,6 +72,22 @@ def _recipe(run: RunFolder) -> str:
     except (OSError, ValueError):
         return ""
     return found.group(1)[:40] if found else ""
+
+
+def _combined(run: RunFolder) -> str:
+    try:
+        combined = read_combined(run)
+    except UserError:
+        return ""
+    return "" if combined is None else combined.label
+
+
+def _accuracy_of_ensemble(run: RunFolder) -> object:
+    """Return the validation accuracy that was measured of an ensemble; it has no epochs."""
+    if run.config.is_file():
+        return None
+    accuracy = _read(run.evaluation("validation")).get("metrics", {})
+    return accuracy.get("accuracy", {}).get("value") if isinstance(accuracy, dict) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

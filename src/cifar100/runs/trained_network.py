@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
-from cifar100.data.image_batches import normalize
+from cifar100.data.given_images import BATCH_SIZE, GivenImages, is_batch, pixel_batches
+from cifar100.data.image_batches import network_input
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
@@ -22,16 +24,14 @@ from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config
 from cifar100.terminal import warn
 
-BATCH_SIZE = 256
-"""Maximum number of images in one forward pass of a prediction."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A network with the weights of a checkpoint, in evaluation mode on the best device.
+    """A network with the weights of a checkpoint, in evaluation mode on the best device. Call it with images.
 
-    Call it with images, uint8 (N, 3, 32, 32), RGB, on any device. It returns the probabilities, float32
-    (N, num_classes), on the device of the images. Memory does not grow with N beyond the images and the result.
+    It takes and returns what `load_model` says. Threads may call it at the same time if its network only computes, as
+    all networks of this program. Images are scaled to S pixels (`info.image_size`, 32 for CIFAR-100), then as in
+    training to `data.image_size`.
     """
 
     network: nn.Module
@@ -55,20 +55,33 @@ class TrainedNetwork:
         mean, std = self.info.normalization
         return self.config.data.mean or mean, self.config.data.std or std
 
-    def __call__(self, images: Tensor | NDArray[np.uint8]) -> Tensor:
-        """images: uint8 (N, 3, 32, 32). Returns the probabilities; see the class."""
-        if isinstance(images, np.ndarray):
-            images = torch.from_numpy(np.ascontiguousarray(images))
+    @overload
+    def __call__(self, images: Tensor) -> Tensor: ...  # type: ignore[overload-overlap]  # a tensor is iterable as well
+
+    @overload
+    def __call__(self, images: GivenImages) -> NDArray[np.float32]: ...
+
+    def __call__(self, images: GivenImages) -> Tensor | NDArray[np.float32]:
+        """Return the probabilities of images, float32 (N, num_classes); see `load_model`.
+
+        A tensor gives a tensor on its device, everything else an array.
+        """
         if not isinstance(images, Tensor):
-            raise UserError(
-                f"the images are a value of type {type(images).__name__}, expected a tensor or an array, uint8 "
-                "(N, 3, 32, 32); for image files call predict(RUN, FILES)."
-            )
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            found = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
-            raise UserError(f"the images are {found}, expected uint8 (N, 3, 32, 32); convert them, pixels in 0..255.")
-        batches = (self.logits(batch) / self.temperature for batch in torch.split(images, BATCH_SIZE))
-        return torch.cat([logits.softmax(dim=1).to(images.device) for logits in batches])
+            return self.probabilities(images)
+        if not is_batch(images, self.info.image_size):
+            return torch.from_numpy(self.probabilities(images)).to(images.device)
+        batches = [self._softmax(batch).to(images.device) for batch in torch.split(images, BATCH_SIZE)]
+        return torch.cat(batches)
+
+    def probabilities(self, images: GivenImages) -> NDArray[np.float32]:
+        """Return the probabilities of images, float32 (N, num_classes), as an array."""
+        found = [np.zeros((0, self.info.num_classes), np.float32)]
+        batches = pixel_batches(images, side=self.info.image_size)
+        found += [self._softmax(torch.from_numpy(batch)).cpu().numpy() for batch in batches]
+        return np.concatenate(found)
+
+    def _softmax(self, images: Tensor) -> Tensor:
+        return (self.logits(images) / self.temperature).softmax(dim=1)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the input of the last linear layer, float32 (N, D), on the network's device.
@@ -99,15 +112,17 @@ class TrainedNetwork:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns float32 (N, num_classes) on the network's device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns float32 (N, num_classes) on the network's device."""
         logits: Tensor = self.network(self.normalized(images))
         return logits.float()
 
     def normalized(self, images: Tensor) -> Tensor:
-        """images: uint8 (N, 3, 32, 32), on any device. Returns what the network takes, float32 on its device."""
+        """images: uint8 (N, 3, S, S), on any device. Returns what the network takes, float32 on its device."""
         mean, std = (torch.tensor(values, device=self.device) for values in self.normalization)
-        batch = normalize(images.to(self.device), mean, std)
-        return batch.to(memory_format=torch.channels_last) if self.config.training.channels_last else batch
+        as_stored = images.shape[2:] == (self.info.image_size, self.info.image_size)
+        side = self.config.data.side if as_stored else None
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        return network_input(images.to(self.device), mean, std, side=side, memory_format=memory_format)
 
 
 def load_trained(

@@ -1,6 +1,7 @@
 """Out-of-sample probabilities of every training image: K networks, each trained without one fold.
 
-Each fold is an ordinary run, `logs/audit-fold<k>`: a finished one is used again, an interrupted one is resumed.
+Each fold is an ordinary run, `logs/audit-<data folder>-fold<k>`: a finished one is used again, an interrupted one is
+resumed.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from cifar100.data.folder.splits import load_split
 from cifar100.devices import resolve
 from cifar100.errors import UserError
 from cifar100.process.launchers import launcher
-from cifar100.results.audit import AuditReport, NetworkView, check_out, look, write_audit
+from cifar100.results.audit import AuditReport, NetworkView, audit_name, check_out, look, write_audit
 from cifar100.results.evaluation_data import every_image
-from cifar100.results.saved_probabilities import save_probabilities
 from cifar100.runs.folder import LOGS, RunFolder
+from cifar100.results.saved_probabilities import save_probabilities
 from cifar100.runs.trained_network import load_trained
 from cifar100.search.earlier import check_earlier, train_once
+from cifar100.training.finetuning.initial_weights import with_native_input
 
 PROBABILITIES = "probabilities.npz"
 
@@ -48,15 +50,17 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
         raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
-    images = every_image(config.data.root)
+    config = with_native_input(config)
+    images = every_image(config.data.root, image_size=config.data.side)
     source = "generated" if images.info.origin == "generated" else config.data.source
     configs = [
         resolve(replace(config, data=replace(config.data, source=source, num_folds=num_folds, fold=fold)))
         for fold in range(num_folds)
     ]
-    runs = [RunFolder(LOGS / f"audit-fold{fold}") for fold in range(num_folds)]
+    name = audit_name(config.data.root)
+    runs = [RunFolder(LOGS / f"{name}-fold{fold}") for fold in range(num_folds)]
     for run, of_fold in zip(runs, configs, strict=True):
-        check_earlier(run, of_fold, images.info, move=f"rename or remove {LOGS}/audit-fold*")
+        check_earlier(run, of_fold, images.info, move=f"rename or remove {LOGS}/{name}-fold*")
     for number, (run, of_fold) in enumerate(zip(runs, configs, strict=True), 1):
         train_once(of_fold, run, what=f"fold {number} of {num_folds}")
     view = view_of_folds(runs, images)
@@ -93,7 +97,3 @@ def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
         is_unseen=is_unseen,
         features=features,
     )
-
-
-def _name(fold: int) -> str:
-    return f"audit-fold{fold}"

@@ -30,6 +30,7 @@ def build_callbacks(
     *,
     first_batch: FirstBatch,
     has_loggers: bool,
+    profiling: Sequence[Callback] = (),
 ) -> list[Callback]:
     """Return the callbacks of a run. Lightning moves the one that saves to the end, after `custom`.
 
@@ -42,6 +43,7 @@ def build_callbacks(
         custom: callbacks of a Python caller.
         first_batch: keeps images for their picture; after `custom`, which may change them.
         has_loggers: whether the learning rate and the losses of steps can be logged.
+        profiling: callbacks of `training.profile`.
     """
     settings, module = experiment.config.optimization, experiment.module
     logged: list[Callback] = [LearningRateMonitor(logging_interval="step"), StepLosses()] if has_loggers else []
@@ -63,6 +65,7 @@ def build_callbacks(
         EpochProgress(run_log.console, metrics=module.train_sums.means),
         *logged,
         *custom,
+        *profiling,
         first_batch,
         StateSaver(run, experiment.config, history=history, signal=signal),
     ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cifar100.config import Config, DataConfig
 from cifar100.data.audit.duplicates import duplicate_groups
 from cifar100.data.audit.table import rejected_images
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
 from cifar100.data.folder.splits import (
     Split,
     exclude,
@@ -24,17 +24,20 @@ from cifar100.data.folder.splits import (
     stratified_folds,
     stratified_split,
 )
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.errors import UserError
 from cifar100.models import make_network, use_channels_last
+from cifar100.training.finetuning.initial_weights import Origin, load_initial_weights
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.loss import class_weights
 from cifar100.training.optimization.clock import RunClock, steps_of
 from cifar100.training.optimization.distillation import load_teacher
 from cifar100.training.preflight.custom_parts import CustomParts
 
 WHITENING_IMAGES = 5000
-"""Number of training images from which `init_from_images` computes the first weights."""
+"""Number of training images from which `init_from_images` computes the first weights; of more than 32x32 pixels fewer,
+with as many pixels."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Experiment:
     steps_per_epoch: int
     image_shape: tuple[int, int, int]
     """Channels, height and width of an image."""
+    origin: Origin | None = None
+    """Of the first weights; None if they are random, or those of a saved state."""
 
 
 def make_split(config: Config) -> Split:
@@ -62,22 +67,24 @@ def make_split(config: Config) -> Split:
         UserError: there is a `val.csv`, and a setting that it would make ineffective; or `data.exclude` cannot be read
             or does not fit the data.
     """
-    data, folder = config.data, DataFolder(config.data.root)
+    data, folder = config.data, DataFolder(config.data.root, config.data.side)
     info = folder.info()
     if info.num_validation and data.num_folds is None:
         _check_effects_beside_csv(data, info)
         split = split_off_last(info.num_train, info.num_validation)
     else:
-        images, labels = folder.load("train")
+        labels = folder.load_labels("train")
         if data.num_folds is not None:
             folds = stratified_folds(labels, num_folds=data.num_folds, seed=data.split_seed)
             if data.group_duplicates:
-                folds = keep_in_one_fold(folds, duplicate_groups(images), labels, seed=data.split_seed)
+                groups = duplicate_groups(folder.load("train")[0])
+                folds = keep_in_one_fold(folds, groups, labels, seed=data.split_seed)
             split = hold_out(folds == data.fold)
         else:
             split = stratified_split(labels, fraction=data.validation_fraction, seed=data.split_seed)
             if data.group_duplicates:
-                split = keep_together(split, duplicate_groups(images), labels, seed=data.split_seed)
+                groups = duplicate_groups(folder.load("train")[0])
+                split = keep_together(split, groups, labels, seed=data.split_seed)
     return split if data.exclude is None else exclude(split, rejected_images(data.exclude, folder))
 
 
@@ -101,6 +108,7 @@ def assemble(
     started: float | None = None,
     clock: RunClock | None = None,
     parts: CustomParts | None = None,
+    resumes: bool = False,
 ) -> Experiment:
     """Build data module, network and LightningModule. The same settings give the same first weights.
 
@@ -111,6 +119,7 @@ def assemble(
         started: `time.monotonic()` at the start of the run, from which `training.max_minutes` counts. None: now.
         clock: of the run; None: as the settings say.
         parts: custom parts.
+        resumes: whether a saved state will replace the first weights; then no other weights are looked for.
     """
     parts = parts or CustomParts()
     data, steps_per_epoch, image_shape = _data(config, info, split, parts)
@@ -125,14 +134,28 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
+        side = config.data.side
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
-    _prepare_network(network, config, data)
+    origin = None
+    if not resumes and parts.network is None:
+        origin = load_initial_weights(network, config.model, info.num_classes)
+    _prepare_network(network, config, data, computes=origin is None)
+    weights = None
+    if config.optimization.class_weights == "balanced":
+        assert split is not None, "checked by CustomParts.check_settings"
+        weights = class_weights(data.folder.load_labels("train")[split.train], info.num_classes)
     module = ImageClassifier(
-        config, info.num_classes, network=network, loss=parts.loss, clock=run_clock, teacher=teacher
+        config,
+        info.num_classes,
+        network=network,
+        loss=parts.loss,
+        clock=run_clock,
+        teacher=teacher,
+        class_weights=weights,
     )
-    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape)
+    return Experiment(config, info, split, data, module, run_clock, steps_per_epoch, image_shape, origin)
 
 
 def _data(
@@ -142,7 +165,7 @@ def _data(
     if parts.datamodule is None:
         assert split is not None
         data = CifarDataModule(config, info, split)
-        return data, data.steps_per_epoch, (3, 32, 32)
+        return data, data.steps_per_epoch, (3, config.data.side, config.data.side)
     parts.datamodule.prepare_data()
     parts.datamodule.setup("fit")
     loader = parts.datamodule.train_dataloader()
@@ -151,9 +174,9 @@ def _data(
     return parts.datamodule, math.ceil(len(loader) / config.training.num_processes), (channels, height, width)
 
 
-def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
-    """Set the weights that depend on the data, and the memory layout, in place."""
-    init_from_images = getattr(network, "init_from_images", None)
+def _prepare_network(network: nn.Module, config: Config, data: Any, *, computes: bool) -> None:
+    """Set the memory layout, and if it `computes` any, the weights that depend on the data, in place."""
+    init_from_images = getattr(network, "init_from_images", None) if computes else None
     if init_from_images is not None and isinstance(data, CifarDataModule):
         init_from_images(_sample_images(data))
     elif init_from_images is not None:
@@ -163,8 +186,10 @@ def _prepare_network(network: nn.Module, config: Config, data: Any) -> None:
 
 
 def _sample_images(data: CifarDataModule) -> Tensor:
-    """Return evenly spaced training images, normalised: float32 (N, 3, 32, 32)."""
-    every = max(1, len(data.split.train) // WHITENING_IMAGES)
-    images, _ = data.folder.load("train")
-    chosen = torch.from_numpy(images[data.split.train[::every][:WHITENING_IMAGES]])
-    return normalize(chosen, torch.tensor(data.mean), torch.tensor(data.std))
+    """Return evenly spaced training images as the network gets them: float32 (N, 3, side, side)."""
+    side = data.config.data.side
+    number = min(WHITENING_IMAGES, WHITENING_IMAGES * IMAGE_SIDE**2 // side**2)
+    every = max(1, len(data.split.train) // number)
+    images = data.folder.map_images("train")
+    chosen = torch.from_numpy(images[data.split.train[::every][:number]])
+    return network_input(chosen, torch.tensor(data.mean), torch.tensor(data.std), side=side)

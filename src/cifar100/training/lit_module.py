@@ -18,9 +18,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
 from cifar100.errors import UserError
-from cifar100.metrics import METRICS, accuracy
+from cifar100.metrics import METRICS, accuracy, says_something
 from cifar100.models import NetworkSource, make_network
 from cifar100.settings import config_from_dict, to_dict
+from cifar100.training.finetuning.freezing import freeze
 from cifar100.training.loss import Loss, build_loss
 from cifar100.training.metric_sums import MetricSums
 from cifar100.training.optimization.clock import RunClock
@@ -45,6 +46,7 @@ class ImageClassifier(L.LightningModule):
         loss: maps logits and labels to a scalar. Default: the one that `config.optimization` names.
         clock: measures the progress of the run for the schedule. Default: counts the steps of the Trainer.
         teacher: a trained network for knowledge distillation.
+        class_weights: float (num_classes,), if `optimization.class_weights` asks for them; see `loss.class_weights`.
     """
 
     def __init__(
@@ -56,25 +58,44 @@ class ImageClassifier(L.LightningModule):
         loss: Loss | None = None,
         clock: RunClock | None = None,
         teacher: Teacher | None = None,
+        class_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.config = config if isinstance(config, Config) else config_from_dict(config)
         self.num_classes = num_classes
         self.network = make_network(network, self.config.model, num_classes)
+        self.frozen = freeze(self.network, self.config.model.freeze)
+        self.classifier: str | None = None
+        """Name of the network's classifier, if the batches are features that only it takes."""
         self.loss = loss or build_loss(self.config.optimization)
         self.clock = clock
         self._makes_clock = clock is None
         self.teacher = teacher
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.sam = build_sam(self.network, self.config.optimization)
         self.train_sums = MetricSums(["loss", "accuracy"])
         self.val_sums = MetricSums(list(METRICS))
         self.step_loss = torch.tensor(math.nan)
         """Loss of the last training step on its device, without a gradient; with SAM, at the unperturbed weights."""
         self.save_hyperparameters({"config": to_dict(self.config), "num_classes": num_classes}, logger=False)
+        self._freeze_modes()
+
+    def train(self, mode: bool = True) -> ImageClassifier:
+        """Set the mode of all layers; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        self._freeze_modes()
+        return self
+
+    def _freeze_modes(self) -> None:
+        for module in self.frozen:
+            module.eval()
+
+    class_weights: Tensor | None
 
     def forward(self, images: Tensor) -> Tensor:
-        """images: float (N, 3, H, W), normalised. Returns logits (N, num_classes)."""
-        logits: Tensor = self.network(images)
+        """images: float (N, 3, H, W), normalised, or features (N, D). Returns logits (N, num_classes)."""
+        layer = self.network if self.classifier is None else self.network.get_submodule(self.classifier)
+        logits: Tensor = layer(images)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -106,7 +127,7 @@ class ImageClassifier(L.LightningModule):
     def _loss(self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """Return the mean loss over the images, a scalar."""
         self._check(logits, len(labels))
-        loss = self.loss(logits, labels)
+        loss = self.loss(logits, labels, *([] if self.class_weights is None else [self.class_weights]))
         if teacher_logits is None:
             return loss
         settings = self.config.optimization
@@ -166,6 +187,11 @@ class ImageClassifier(L.LightningModule):
         settings = self.config.optimization
         if settings.learning_rate == "auto":
             raise UserError("optimization.learning_rate is auto, which only train() resolves; give it a number.")
+        if settings.class_weights != "none" and self.class_weights is None:
+            raise UserError(
+                f"optimization.class_weights is {settings.class_weights}, which only train() computes; give "
+                "ImageClassifier the weights: class_weights=class_weights(labels, num_classes)."
+            )
         clock = self.clock
         if clock is None or self._makes_clock:  # a new one for each fit
             clock = self.clock = RunClock(self._total_steps())
@@ -241,4 +267,5 @@ class ImageClassifier(L.LightningModule):
 
     def _means(self, sums: MetricSums, prefix: str) -> dict[str, float]:
         *totals, count = sums.reduced(self.trainer.strategy).tolist()
-        return {f"{prefix}{name}": total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
+        means = {name: total / max(count, 1) for name, total in zip(sums.names, totals, strict=True)}
+        return {f"{prefix}{name}": mean for name, mean in means.items() if says_something(name, self.num_classes)}

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import Profiler
 
 from cifar100.config import TrainingConfig
 from cifar100.devices import choose_accelerator, choose_precision
@@ -35,6 +36,7 @@ def build_trainer(
     loggers: Sequence[Logger] = (),
     validate: bool = True,
     distributed_sampler: bool = False,
+    profiler: Profiler | None = None,
 ) -> L.Trainer:
     """Build a Trainer that shows and logs only through `callbacks` and `loggers`.
 
@@ -46,6 +48,7 @@ def build_trainer(
         validate: whether to run validation.
         distributed_sampler: whether Lightning distributes the images of a loader over the processes. Our own loaders
             do so themselves.
+        profiler: receives the beginning and the end of everything that Lightning does.
 
     Raises:
         UserError: the device or the precision is not available.
@@ -67,6 +70,7 @@ def build_trainer(
             log_every_n_steps=LOG_EVERY_STEPS,
             callbacks=list(callbacks),
             logger=list(loggers) or False,
+            profiler=profiler,
             plugins=[SafeCheckpointIO(), cluster_environment()],
             default_root_dir=folder,
             deterministic=config.deterministic,

@@ -46,10 +46,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], (None, {"run": None, "probabilities": None, "out": "audit"})),
+        ([], (None, {"run": None, "probabilities": None, "out": None})),
         (["data", "--run", "x", "--out", "y"], ("data", {"run": "x", "probabilities": None, "out": "y"})),
-        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "probabilities": None, "out": "audit"})),
-        (["data", "--probabilities", "p.npz"], ("data", {"run": None, "probabilities": "p.npz", "out": "audit"})),
+        (["--data.root", "data", "--run", "x"], ("data", {"run": "x", "probabilities": None, "out": None})),
+        (["data", "--probabilities", "p.npz"], ("data", {"run": None, "probabilities": "p.npz", "out": None})),
     ],
 )
 def test_audit_passes_its_options(arguments: list[str], expected: Any, calls: list[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_folder import make_folder
@@ -13,13 +14,23 @@ from cifar100.cli.main import run_command_line
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [([], ("download", "dataset")), (["--source", "generated", "--root", "x"], ("generated", "x"))],
+    [
+        ([], ("download", "dataset", {"image_size": 32, "skip_damaged": False})),
+        (
+            ["--source", "photos", "--root", "x", "--image-size", "64", "--skip-damaged"],
+            ("photos", "x", {"image_size": 64, "skip_damaged": True}),
+        ),
+    ],
 )
-def test_prepare_passes_source_and_root(
-    arguments: list[str], expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+def test_prepare_passes_its_options(
+    arguments: list[str], expected: tuple[str, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[tuple[str, str]] = []
-    monkeypatch.setattr(commands, "prepare", lambda source, root: calls.append((source, root)))
+    calls: list[tuple[str, str, dict[str, Any]]] = []
+
+    def prepare(source: str, root: str, **options: Any) -> None:
+        calls.append((source, root, options))
+
+    monkeypatch.setattr(commands, "prepare", prepare)
     run_command_line(["prepare", *arguments])
     assert calls == [expected]
 
@@ -33,3 +44,14 @@ def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest
     make_folder(tmp_path / "data")
     run_command_line(["info", "--root", str(tmp_path / "data")])
     assert "60 training, 10 test, 5 classes" in capsys.readouterr().out
+
+
+def test_info_as_markdown_is_a_table_for_each_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_command_line(["info", "--root", str(tmp_path), "--markdown"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("<details>")] == [
+        f"<details><summary>{title}</summary>" for title in ("versions", "devices", "data")
+    ]
+    assert f"| cifar100 | {__version__} |" in lines
+    tables = [line for line in lines if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in tables} == {3}

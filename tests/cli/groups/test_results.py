@@ -1,8 +1,7 @@
-"""`evaluate`, `predict` and `report`: their options, and what is printed."""
+"""`evaluate` and `report`: their options, and what is printed."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from trained_networks import stub
 
 from cifar100 import commands, metrics
 from cifar100.cli.groups import results
-from cifar100.cli.groups.results import show_evaluation
 from cifar100.cli.main import run_command_line
+from cifar100.cli.shown_evaluation import show_evaluation
 from cifar100.results.evaluate import Evaluation, Measurement, describe
 from cifar100.results.measures import measure
-from cifar100.results.predict import ClassProbability, Prediction
 from cifar100.runs.folder import RunFolder
 
 LABELS = torch.tensor([0, 1, 2, 5])
@@ -99,32 +97,6 @@ def test_evaluate_passes_its_options(
     run_command_line(["evaluate", "x y", *arguments])
     assert calls == [("x y", DEFAULTS | expected)]
     assert capsys.readouterr().out.endswith("\n  cifar100 report 'x y'\n")
-
-
-def test_predictions_are_shown_as_tables_and_as_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    classes = [
-        ClassProbability(name="apple", probability=0.75, superclass="fruit"),
-        ClassProbability(name="bear", probability=0.001, superclass=None),
-    ]
-    calls: list[Any] = []
-
-    def fake(run: str, images: list[str], **options: Any) -> list[Prediction]:
-        calls.append((run, images, options))
-        return [Prediction(image=image, classes=classes) for image in images]
-
-    monkeypatch.setattr(commands, "predict", fake)
-    run_command_line(["predict", "x", "a[1].png", "b.png", "--top", "2"])
-    assert calls == [("x", ["a[1].png", "b.png"], {"top": 2, "checkpoint": "best", "calibrated": False})]
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "a[1].png"
-    assert lines[1].split() == ["75.00%", "apple", "fruit", "█" * 22]
-    assert lines[2].split() == ["0.10%", "bear", "█"]
-    run_command_line(["predict", "x", "a.png", "--json"])
-    (entry,) = json.loads(capsys.readouterr().out)
-    assert entry["image"] == "a.png"
-    assert entry["classes"][0] == {"name": "apple", "probability": 0.75, "superclass": "fruit"}
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         images_per_second=1234.6,
         measured_on="one GPU, 2026-11-24",
     )
-    monkeypatch.setattr(commands, "list_models", lambda: [known, ModelFacts(name="mine")])
+    monkeypatch.setattr(commands, "list_models", lambda pattern: [known, ModelFacts(name="mine")])
     run_command_line(["models"])
     lines = capsys.readouterr().out.splitlines()
     cells = ["net", "Lee 2020", "36.5 M", "5.24 G", "1,235", "80.75%, table 5"]
@@ -101,7 +101,8 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         *("mine", "not stated", "not stated", "not yet measured", "none in the paper")
     ]
     assert "images/s: training steps, one GPU, 2026-11-24." in lines
-    assert lines[-1] == "Use one: cifar100 train --model.name NAME"
+    assert lines[-2] == "Use one: cifar100 train --model.name NAME"
+    assert lines[-1] == "More than a thousand others, with weights, are timm's: cifar100 models 'timm/*lite*'"
 
 
 @pytest.mark.parametrize(

@@ -149,4 +149,4 @@ def test_an_augmentation_without_transforms_says_what_to_use():
 
     assert Batches().applies_to_mixed
     with pytest.raises(NotImplementedError, match=r"Batches changes whole batches only: use --data\.pipeline packed"):
-        Batches().transforms()
+        Batches().transforms(side=32)

@@ -51,4 +51,4 @@ def test_alternating_flip_is_that_of_the_images_of_the_batch():
 
 def test_single_images_do_not_alternate():
     with pytest.raises(NotImplementedError, match="packed"):
-        Flip(flip="alternating").transforms()
+        Flip(flip="alternating").transforms(side=32)

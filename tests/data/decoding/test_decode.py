@@ -60,7 +60,7 @@ def test_a_large_image_looks_as_if_scaled_in_one_step(kind: str, size: tuple[int
     image = coarse.resize(size, Image.Resampling.BICUBIC)
     expected = np.asarray(ImageOps.fit(image, (32, 32), method=Image.Resampling.BICUBIC)).astype(int)
     difference = np.abs(
-        decode_image(saved(image, kind, **({"quality": 95} if kind == "JPEG" else {})), Memory()) - expected
+        decode_image(saved(image, kind, **({"quality": 95} if kind == "JPEG" else {})), Memory(), side=32) - expected
     )
     assert difference.max() <= 10
     assert difference.mean() < 1
@@ -69,7 +69,7 @@ def test_a_large_image_looks_as_if_scaled_in_one_step(kind: str, size: tuple[int
 def test_other_modes_are_reduced_in_parts_as_well() -> None:
     for mode in ("P", "RGBA"):
         image = scene(2300, 1900, "RGBA" if mode == "RGBA" else "RGB").convert(mode)
-        small = decode_image(saved(image, "TIFF"), Memory())
+        small = decode_image(saved(image, "TIFF"), Memory(), side=32)
         white = Image.new("RGBA", image.size, "white")
         shown = Image.alpha_composite(white, image).convert("RGB") if mode == "RGBA" else image.convert("RGB")
         expected = np.asarray(ImageOps.fit(shown, (32, 32), method=Image.Resampling.BICUBIC))
@@ -78,7 +78,7 @@ def test_other_modes_are_reduced_in_parts_as_well() -> None:
 
 def test_the_memory_that_is_needed_is_named() -> None:
     with pytest.raises(ImageError, match=r"has 4,000,000 pixels and takes 1\d\d MB to read, expected at most .* 50 MB"):
-        decode_image(png_bomb(2000, 2000, rows=1), Memory(50 * 2**20))
+        decode_image(png_bomb(2000, 2000, rows=1), Memory(50 * 2**20), side=32)
 
 
 def bomb(kind: str) -> bytes:

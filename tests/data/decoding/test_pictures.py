@@ -22,7 +22,7 @@ ORIENTATION = 0x0112
 
 
 def decoded(content: bytes) -> NDArray[np.uint8]:
-    return decode_image(content, Memory())
+    return decode_image(content, Memory(), side=32)
 
 
 def noise(*channels: int, bits: int, kind: Any = np.uint16) -> NDArray[Any]:

@@ -34,7 +34,8 @@ from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.dataset import CsvImageDataset
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
-from cifar100.results.predict import classify
+from cifar100.results.prediction.inputs import find_images
+from cifar100.results.prediction.stream import PredictionStream
 from cifar100.runs.trained_network import TrainedNetwork
 
 ORIENTATION = 0x0112
@@ -229,7 +230,7 @@ def test_all_who_read_an_image_get_the_pixels_that_pillow_computes(
         averaged=False,
         device=torch.device("cpu"),
     )
-    list(classify(trained, [path], top=1))
+    list(PredictionStream(trained, find_images([path])))
     predicted = (network.images[0] * 255).round().byte().numpy()
     for pixels in (packed, from_file.numpy(), predicted):
         assert np.array_equal(pixels, read_image(path).transpose(2, 0, 1))
@@ -330,7 +331,7 @@ def test_a_fifo_or_a_device_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(content: bytes, memory: object) -> None:
+    def decode(content: bytes, memory: object, *, side: int) -> None:
         raise MemoryError
 
     saved(picture(64, 64, "RGB"), tmp_path / "image.png")

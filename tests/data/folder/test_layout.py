@@ -12,14 +12,8 @@ import pytest
 from ended_processes import partial_of_ended_process
 from small_folder import make_folder
 
-from cifar100.data.folder.layout import (
-    DataFolder,
-    DatasetInfo,
-    channel_statistics,
-    read_info,
-    write_info,
-    write_packed,
-)
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, read_info, write_info
+from cifar100.data.packed_arrays import write_packed
 from cifar100.errors import UserError
 
 
@@ -35,6 +29,27 @@ def test_a_description_is_read_back_as_it_was_written(tmp_path: Path, info: Data
     assert info.num_classes == 5
 
 
+def test_a_description_of_an_earlier_version_is_of_32_pixels(tmp_path: Path, info: DatasetInfo) -> None:
+    content = asdict(replace(info, image_size=48))
+    del content["image_size"]
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    assert read_info(tmp_path / "other.json") == info
+    assert info.image_size == 32
+
+
+def test_custom_images_lie_beside_each_other_at_several_sizes(tmp_path: Path, info: DatasetInfo) -> None:
+    large, plain = DataFolder(tmp_path, 48), DataFolder(tmp_path)
+    assert large.packed_images("test") == tmp_path / "packed/48/test_images.npy"
+    assert plain.packed_images("test") == tmp_path / "packed/test_images.npy"
+    assert (large.info_name, plain.info_name) == ("packed/48/dataset.json", "dataset.json")
+    assert large.prepared_sizes() == [32]
+    large.packed.mkdir()
+    write_info(info, large.info_file)
+    assert plain.prepared_sizes() == [32, 48]
+    (tmp_path / "train.csv").unlink()  # a release
+    assert DataFolder(tmp_path, 48).packed == tmp_path / "packed"
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -46,6 +61,7 @@ def test_a_description_is_read_back_as_it_was_written(tmp_path: Path, info: Data
         {"superclass_names": ["x"], "class_to_superclass": [0, 0, 0, 0, 1]},
         {"superclass_names": ["x"], "class_to_superclass": [0]},
         {"num_train": -1},
+        {"image_size": 0},
         {"num_test": True},
         {"mean": [0.5, 0.5]},
         {"std": [1, 1, "1"]},
@@ -129,13 +145,3 @@ def test_custom_data_have_their_csv_files_in_the_root(tmp_path: Path) -> None:
     (tmp_path / "train.csv").touch()
     assert folder.is_custom()
     assert folder.csv("test") == tmp_path / "test.csv"
-
-
-def test_channel_statistics_are_those_of_numpy_in_double_precision() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (1500, 3, 8, 8), dtype=np.uint8)
-    images[:, 1] //= 4
-    mean, std = channel_statistics(images)
-    values = images.astype(np.float64) / 255
-    assert mean == pytest.approx(values.mean(axis=(0, 2, 3)), rel=1e-12)
-    assert std == pytest.approx(values.std(axis=(0, 2, 3)), rel=1e-9)
-    assert channel_statistics(np.full((2, 3, 4, 4), 51, np.uint8)) == ((0.2,) * 3, (0.0,) * 3)

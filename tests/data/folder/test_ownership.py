@@ -18,18 +18,13 @@ from cifar100.files.atomic import partial_path
 from cifar100.files.locks import is_held
 
 
-def class_folders(root: Path) -> None:
-    paint(root / "cat/1.png", "red")
-    paint(root / "dog/1.png", "blue")
-
-
 def loose_images(root: Path) -> None:
     paint(root / "1.jpg", "red")
 
 
 def other_name(root: Path) -> None:
     loose_images(root)
-    (root / "labels.csv").write_text("file,fine_label\n1.jpg,0\n")
+    (root / "mine.csv").write_text("file,fine_label\n1.jpg,0\n")
 
 
 def only_test(root: Path) -> None:
@@ -46,9 +41,8 @@ def foreign_json(root: Path) -> None:
 
 
 FOREIGN: list[tuple[Callable[[Path], None], str]] = [
-    (class_folders, r"holds folders of images \(cat, dog\), but no train.csv; .* such as cat/1.png,0"),
-    (loose_images, r"holds images, but no train.csv; .*file,fine_label"),
-    (other_name, r"holds labels.csv, but no train.csv; .*rename"),
+    (loose_images, r"holds images, but no labels; .*write a train.csv with the columns file and label"),
+    (other_name, r"holds mine.csv, but no train.csv; rename"),
     (only_test, r"holds test.csv, but no train.csv"),
     (documents, r"holds other things than a data set \(a.txt, .*e.txt and 2 more\)"),
     (foreign_json, r"holds other things than a data set \(dataset.json\)"),
@@ -94,14 +88,14 @@ def test_an_empty_or_new_folder_and_one_of_ours_are_accepted(number: int, tmp_pa
 
 def test_custom_data_whose_train_csv_was_renamed_are_not_used(tmp_path: Path) -> None:
     prepare_custom(make_custom(tmp_path))
-    (tmp_path / "train.csv").rename(tmp_path / "labels.csv")
-    expected = r"prepared from a train.csv, which is missing; there is labels.csv, test.csv; give"
+    (tmp_path / "train.csv").rename(tmp_path / "list.csv")
+    expected = r"prepared from a train.csv, which is missing; there is list.csv, test.csv; give"
     for source in ("download", "generated"):
         with pytest.raises(UserError, match=expected):
             ensure_prepared(source, tmp_path)
     with pytest.raises(UserError, match=expected):
         prepare(source="download", root=tmp_path)
-    (tmp_path / "labels.csv").rename(tmp_path / "train.csv")
+    (tmp_path / "list.csv").rename(tmp_path / "train.csv")
     ensure_prepared("download", tmp_path)
 
 

@@ -23,11 +23,11 @@ MISSION = AugmentationConfig(crop_padding=0, shift=0.0625, scale=0.1, rotate=45,
 PIPELINES = [("packed", 0), ("images", 0), ("images", 2)]
 
 
-def make(root, *, pipeline="packed", num_workers=0, fraction=0.2, **training):
+def make(root, *, pipeline="packed", num_workers=0, fraction=0.2, sampler="shuffled", **training):
     info = DataFolder(root).info() if DataFolder(root).is_prepared() else make_folder(root)
     workers = {"num_workers": num_workers} if pipeline == "images" else {}
     config = Config(
-        data=DataConfig(root=root, pipeline=pipeline, batch_size=8, **workers),
+        data=DataConfig(root=root, pipeline=pipeline, batch_size=8, sampler=sampler, **workers),
         augmentation=MISSION,
         training=TrainingConfig(**training),
     )
@@ -147,6 +147,17 @@ def test_run_resumed_at_any_step_sees_what_the_undisturbed_run_sees(tmp_path, pi
     fit(make(tmp_path / "data", pipeline=pipeline), max_epochs=3, callbacks=[SaveAt(path, batches)])
     resumed = fit(make(tmp_path / "data", pipeline=pipeline, num_workers=num_workers), max_epochs=3, ckpt_path=path)
     assert same(resumed["train"], undisturbed[batches:])
+
+
+@pytest.mark.parametrize("batches", [5, 8])
+@pytest.mark.parametrize("pipeline", ["packed", "images"])
+def test_a_run_with_balanced_classes_resumes_exactly(tmp_path, pipeline, batches):
+    path, settings = tmp_path / "run.ckpt", {"pipeline": pipeline, "sampler": "balanced"}
+    undisturbed = fit(make(tmp_path / "data", **settings), max_epochs=3)["train"]
+    fit(make(tmp_path / "data", **settings), max_epochs=3, callbacks=[SaveAt(path, batches)])
+    resumed = fit(make(tmp_path / "data", **settings), max_epochs=3, ckpt_path=path)
+    assert same(resumed["train"], undisturbed[batches:])
+    assert not same(undisturbed[:5], fit(make(tmp_path / "data", pipeline=pipeline), max_epochs=1)["train"][:5])
 
 
 class SaveInEpoch(Callback):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from cifar100.data.augmentation.single_image import build_transform
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.loading.dataset import CsvImageDataset
+from cifar100.data.loading.dataset import CsvImageDataset, PreparedImageDataset
 from cifar100.errors import UserError
 
 MISSION = AugmentationConfig(crop_padding=4, shift=0.0625, scale=0.1, rotate=45, cutout=16)
@@ -37,16 +39,26 @@ def test_images_and_labels_are_those_of_the_packed_arrays(folder):
         assert label == labels[index]
 
 
-def test_validation_images_follow_the_training_images(tmp_path):
-    prepare_custom(make_custom(tmp_path, val=4))
-    folder = DataFolder(tmp_path)
+@pytest.mark.parametrize("size", [32, 48])
+def test_custom_images_are_those_of_the_packed_arrays(tmp_path, size):
+    prepare_custom(make_custom(tmp_path, val=4), image_size=size)
+    folder = DataFolder(tmp_path, size)
     images, labels = folder.load("train")
-    dataset = make(folder, validation_csv=folder.validation_csv(), num_classes=2)
+    dataset = PreparedImageDataset(folder)
+    dataset = pickle.loads(pickle.dumps(dataset)) if size == 48 else dataset
     assert len(dataset) == 24
     for index in (0, 19, 20, 23):
         image, label = dataset[index]
+        assert image.shape == (3, size, size)
         assert torch.equal(image, torch.from_numpy(images[index]))
         assert label == labels[index]
+    assert len(pickle.dumps(dataset)) < 10_000  # without the images
+
+
+def test_an_image_that_is_drawn_twice_is_augmented_in_two_ways(folder):
+    dataset = make(folder, MISSION)
+    assert not torch.equal(dataset[0, 7, 3][0], dataset[0, 7, 4][0])
+    assert torch.equal(dataset[0, 7, 3][0], dataset[0, 7, 3][0])
 
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone(folder):

@@ -12,7 +12,7 @@ from cifar100.data.augmentation.cutmix import CutMix
 from cifar100.data.augmentation.mixup import Mixup
 from cifar100.data.augmentation.random_erasing import RandomErasing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings, discover
-from cifar100.data.image_batches import normalize, resize
+from cifar100.data.image_batches import fit, normalize, resize
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
@@ -81,8 +81,8 @@ def recorded(monkeypatch):
     found, place = {}, {}
     init = BatchRandom.__init__
 
-    def remember_step(self, name, images, *, sampler, step):
-        init(self, name, images, sampler=sampler, step=step)
+    def remember_step(self, name, images, *, sampler, step, side):
+        init(self, name, images, sampler=sampler, step=step, side=side)
         place["now"] = (sampler.rank, sampler.epoch, step)
 
     def recording(kind, draw):
@@ -187,7 +187,7 @@ def test_resolutions_follow_the_progress_of_the_run():
     sampler = EpochSampler(np.arange(50), batch_size=8, training=True)
     loader = DeviceLoader(
         IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=AugmentationConfig(),
-        side=lambda: resolution_at(progress[0], (16, 24, 32), (0.5, 0.75)),
+        resolution=lambda: resolution_at(progress[0], (16, 24, 32), (0.5, 0.75)),
     )  # fmt: skip
     sides = []
     for images, _ in loader:
@@ -200,10 +200,28 @@ def test_resolutions_follow_the_progress_of_the_run():
 
 def test_resized_batches_are_the_resized_whole_ones():
     sampler = EpochSampler(np.arange(50), batch_size=8, training=True, seed=1)
-    small = DeviceLoader(IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=MISSION, side=lambda: 20)
+    small = DeviceLoader(IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=MISSION, resolution=lambda: 20)
     for (images, labels), (whole, same_labels) in zip(epoch_of(small), epoch_of(make()), strict=True):
         assert torch.equal(labels, same_labels)
         torch.testing.assert_close(images, resize(whole, 20))
+
+
+def test_enlarged_batches_are_augmented_at_their_own_size_first():
+    sampler = EpochSampler(np.arange(50), batch_size=8, training=True, seed=1)
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    large = DeviceLoader(IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=MISSION, side=96)
+    for (images, _), (whole, _) in zip(epoch_of(large), epoch_of(make()), strict=True):
+        levels = (whole * std.view(3, 1, 1) + mean.view(3, 1, 1)) * 255
+        expected = normalize(fit(levels.round(), 96, rounded=False), mean, std)
+        torch.testing.assert_close(images, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_resolution_below_an_enlarged_side_is_made_of_the_stored_pixels():
+    sampler = EpochSampler(np.arange(50), batch_size=8, training=True, seed=1)
+    off = switched_off()
+    loader = DeviceLoader(IMAGES, LABELS, sampler, mean=MEAN, std=STD, augmentation=off, side=96, resolution=lambda: 64)
+    images, labels = epoch_of(loader)[0]
+    torch.testing.assert_close(images, normalize(fit(IMAGES[labels], 64, rounded=False), loader.mean, loader.std))
 
 
 def test_mixed_batches_are_the_chosen_mixtures_and_the_others_are_left_alone():

@@ -47,8 +47,8 @@ def test_the_onnx_file_gives_the_networks_probabilities_for_any_size_and_batch(
 ) -> None:
     network = commands.load_model(run)
     image = photo(height, width)
-    expected = network(batch(ImageOps.fit(image, (32, 32), method=Image.Resampling.BICUBIC))).numpy()
-    found = load_exported(exported.path)(batch(*[image] * size))
+    expected = network(batch(ImageOps.fit(image, (32, 32), method=Image.Resampling.BICUBIC)))
+    found = load_exported(exported.path).run(batch(*[image] * size))
     assert found.shape == (size, 100)
     np.testing.assert_allclose(found, np.repeat(expected, size, axis=0), atol=1e-5)
 
@@ -57,7 +57,7 @@ def test_what_an_export_tells(exported: Export, run: RunFolder) -> None:
     assert exported.largest_difference < 1e-5
     assert exported.difference_of_other_sizes is not None
     assert exported.difference_of_other_sizes < 1e-3
-    assert exported.compared_on == "100 validation images"
+    assert exported.compared_on == "100 validation images (32x32)"
     assert exported.num_bytes == exported.path.stat().st_size
     assert exported.milliseconds_batch > exported.milliseconds_single > 0
     assert exported.runtime.startswith("onnxruntime ")
@@ -121,7 +121,7 @@ def test_without_its_data_a_run_is_checked_on_random_images_and_a_line_says_so(
     moved.config.write_text(moved.config.read_text().replace("  root: ", "  root: /nowhere"))
     found = commands.export(moved, format="safetensors")
     assert found.path == moved.path / "export" / "model.safetensors"
-    assert found.compared_on == "256 random images"
+    assert found.compared_on == "256 random images (32x32)"
     assert "the export is checked on random images: " in capsys.readouterr().err
 
 

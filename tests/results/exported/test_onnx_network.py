@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from exportable_runs import with_classes
 from onnx import TensorProto, helper
 from onnx_files import NODES, facts, model
@@ -47,6 +48,19 @@ def test_predictions_are_the_networks_probabilities(tmp_path: Path, image: Path)
     expected = np.exp([14.0, 12.0]) / np.exp([10.0, 12.0, 14.0]).sum()
     assert [entry.name for entry in prediction.classes] == ["green", "blue"]
     assert [entry.probability for entry in prediction.classes] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_file_is_called_as_a_network_of_a_run(tmp_path: Path, image: Path) -> None:
+    network = commands.load_model(save(model(), tmp_path))
+    pixels = np.full((300, 32, 32, 3), (10, 14, 12), np.uint8)
+    expected = np.exp([10.0, 14.0, 12.0]) / np.exp([10.0, 12.0, 14.0]).sum()
+    for given, count in ((image, 1), ([image, pixels[0]], 2), (pixels, 300), ([], 0)):
+        found = network(given)
+        assert isinstance(found, np.ndarray)
+        assert found == pytest.approx(np.tile(expected, (count, 1)), rel=1e-5)
+    tensor = network(torch.from_numpy(pixels[:2]))
+    assert isinstance(tensor, torch.Tensor)
+    assert tensor.numpy() == pytest.approx(np.tile(expected, (2, 1)), rel=1e-5)
 
 
 def test_predict_does_not_load_torch(tmp_path: Path, image: Path) -> None:

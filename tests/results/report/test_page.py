@@ -270,6 +270,7 @@ def test_a_perfect_network_has_no_losses(tmp_path: Path) -> None:
     save_measurement(run, INFO, 9 * torch.eye(6), torch.arange(6))
     parsed = report_of(run)
     assert "Every image is classified correctly." in parsed.text
+    assert "Recall is 100.0 % for every class." in parsed.text
     assert "confused pair" not in parsed.text
 
 
@@ -340,6 +341,18 @@ def test_only_an_earlier_report_is_replaced(trained_run: RunFolder, tmp_path: Pa
         commands.report(trained_run, output=trained_run.config)
     written = commands.report(trained_run, output=tmp_path / "x.html")
     assert commands.report(trained_run, output=written) == written
+
+
+def test_the_folder_of_a_report_is_created(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ColourNetwork(6))
+    path = tmp_path / "new" / "folder" / "x.html"
+    assert commands.report(run, output=path) == path
+    assert path.is_file()
+
+
+def test_a_run_that_is_given_again_is_named(trained_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.report([trained_run, trained_run.path.absolute()]) == trained_run.report
+    assert "is given more than once; it counts once." in capsys.readouterr().err
 
 
 def test_a_run_without_images_to_measure_names_no_command(tmp_path: Path) -> None:

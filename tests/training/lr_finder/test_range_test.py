@@ -32,7 +32,7 @@ class Quadratic(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=123.0)
 
 
-def fit(test: RangeTest, *, max_epochs: int = 1000) -> Any:
+def fit(test: RangeTest, *, max_epochs: int = 1000, module: L.LightningModule | None = None) -> Any:
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=max_epochs,
@@ -43,7 +43,7 @@ def fit(test: RangeTest, *, max_epochs: int = 1000) -> Any:
         enable_model_summary=False,
     )
     data = L.LightningDataModule.from_datasets(torch.zeros(4), batch_size=1, num_workers=0)
-    return range_test(trainer, Quadratic(), data)
+    return range_test(trainer, module or Quadratic(), data)
 
 
 def test_every_step_has_its_own_learning_rate_and_raw_loss() -> None:
@@ -58,6 +58,30 @@ def test_every_step_has_its_own_learning_rate_and_raw_loss() -> None:
     assert suggestion.learning_rates == pytest.approx(np.geomspace(1e-5, 10, 30)[: len(test.losses)])
     assert 0.01 < suggestion.learning_rate < 2
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Layers(Quadratic):
+    """Two layers, of which one learns at a tenth of the rate."""
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        other = torch.nn.Parameter(torch.ones(1))
+        groups = [{"params": [self.weight], "lr_scale": 1.0}, {"params": [other], "lr_scale": 0.1}]
+        self.optimizer = torch.optim.SGD(groups, lr=123.0)
+        return self.optimizer
+
+
+def test_layers_keep_the_ratio_of_their_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[float]] = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(
+        torch.optim.SGD,
+        "step",
+        lambda self, closure=None: (seen.append([group["lr"] for group in self.param_groups]), step(self, closure))[1],
+    )
+    test = RangeTest(num_steps=30)
+    fit(test, module=Layers())
+    assert [rates[0] for rates in seen] == pytest.approx(test.learning_rates[: len(seen)])
+    assert [rates[1] for rates in seen] == pytest.approx([rate / 10 for rate in test.learning_rates[: len(seen)]])
 
 
 def test_the_test_ends_when_the_loss_explodes() -> None:

@@ -1,10 +1,12 @@
 import pytest
 import torch
+from installed_timm import TINY, TINY_TRANSFORMER, skip_without_timm
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 
-from cifar100.config import OptimizationConfig
+from cifar100.config import ModelConfig, OptimizationConfig
 from cifar100.errors import UserError
+from cifar100.models import build_model
 from cifar100.settings import load_config
 from cifar100.training.optimization.muon import Muon
 from cifar100.training.optimization.optimizers import build_optimizer
@@ -124,3 +126,57 @@ def test_decoupled_weight_decay_is_for_sgd(name: str) -> None:
 def test_fused_on_cuda(name: str) -> None:
     optimizer = build_optimizer(nn.Linear(2, 2).cuda(), OptimizationConfig(optimizer=name), 0.1)
     assert optimizer.param_groups[0]["fused"] is True
+
+
+def small_resnet() -> nn.Module:
+    with torch.device("meta"):
+        return build_model(ModelConfig(name="resnet18"), 10)
+
+
+def test_layer_decay_lowers_the_rate_from_the_classifier_to_the_input() -> None:
+    model = small_resnet()
+    config = OptimizationConfig(optimizer="adamw", layer_decay=0.5, weight_decay=0.1)
+    groups = build_optimizer(model, config, 0.4).param_groups
+    rates = {id(weight): group["lr"] for group in groups for weight in group["params"]}
+    named = dict(model.named_parameters())
+    assert groups[0]["lr"] == 0.4  # the logged learning rate is that of the first group
+    assert [rates[id(named[name])] for name in ("fc.weight", "layer4.1.bn2.weight", "layer4.0.conv1.weight")] == [
+        pytest.approx(0.4),
+        pytest.approx(0.2),
+        pytest.approx(0.1),
+    ]
+    assert rates[id(named["conv1.weight"])] == pytest.approx(0.4 * 0.5**9)
+    assert len(rates) == len(named)
+    assert [group["lr_scale"] for group in groups] == [pytest.approx(0.5**layer) for layer in range(10)]
+
+
+def test_layer_decay_leaves_out_what_is_frozen_and_respects_weight_decay_on() -> None:
+    model = small_resnet()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(("layer4", "fc")))
+    config = OptimizationConfig(optimizer="sgd", layer_decay=0.5, weight_decay=0.1, weight_decay_on="weights")
+    groups = build_optimizer(model, config, 0.4).param_groups
+    assert [(group["lr_scale"], group["weight_decay"]) for group in groups] == [
+        *((1.0, 0.1), (1.0, 0.0)),
+        *((0.5, 0.1), (0.5, 0.0)),
+        *((0.25, 0.1), (0.25, 0.0)),
+    ]
+
+
+def test_layer_decay_is_not_for_muon() -> None:
+    with pytest.raises(UserError, match=r"layer_decay 0.5 has no effect: it needs .*optimizer sgd or adamw"):
+        load_config("fast", overrides={"optimization.layer_decay": 0.5})
+
+
+@pytest.mark.parametrize("name", [TINY, TINY_TRANSFORMER])
+def test_the_rates_of_a_network_of_timm_are_timms(name: str) -> None:
+    skip_without_timm()
+    from timm.optim import param_groups_layer_decay
+
+    with torch.device("meta"):
+        model = build_model(ModelConfig(name=name), 10)
+    config = OptimizationConfig(optimizer="adamw", layer_decay=0.75, weight_decay=0.1)
+    ours = build_optimizer(model, config, 0.4).param_groups
+    theirs = param_groups_layer_decay(model, layer_decay=0.75)
+    expected = {id(weight): 0.4 * group["lr_scale"] for group in theirs for weight in group["params"]}
+    assert {id(weight): group["lr"] for group in ours for weight in group["params"]} == pytest.approx(expected)

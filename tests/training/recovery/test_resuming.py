@@ -48,15 +48,31 @@ def test_a_change_is_shown_with_its_consequence(run: RunFolder, capsys: pytest.C
 
 
 def test_another_experiment_is_refused(run: RunFolder) -> None:
-    with pytest.raises(UserError, match=r"--data.batch_size cannot change mid-run \(run has 128\)"):
-        changed_config(run, {"data.batch_size": 64})
-    assert changed_config(run, {"data.batch_size": "128"}) == load_config("quickstart")
+    with pytest.raises(UserError, match=r"--training.seed cannot change mid-run \(run has 0\)"):
+        changed_config(run, {"training.seed": 1})
+    assert changed_config(run, {"training.seed": "0"}) == load_config("quickstart")
+
+
+def test_a_run_without_a_saved_state_may_begin_again_with_another_batch(run: RunFolder) -> None:
+    changed = changed_config(run, {"data.batch_size": 64, "optimization.learning_rate": 0.1})
+    assert (changed.data.batch_size, changed.optimization.learning_rate) == (64, 0.1)
+    with pytest.raises(UserError, match=r"--data.batch_size auto is for the start of a run; give a number to resume"):
+        changed_config(run, {"data.batch_size": "auto"})
 
 
 def test_more_processes_share_the_images_of_a_step(run: RunFolder) -> None:
     assert changed_config(run, {"training.devices": 4}).data.batch_size == 32
     with pytest.raises(UserError, match="128 images, which 3 processes cannot"):
         changed_config(run, {"training.devices": 3})
+
+
+def test_a_run_is_resumed_with_other_loggers(run: RunFolder) -> None:
+    given = {"training.loggers": ["wandb"], "training.wandb_project": "mine"}
+    write_config(load_config("quickstart", overrides=given), run.config, comment="a run")
+    without = changed_config(run, {"training.loggers": []}).training
+    assert (without.loggers, without.wandb_project) == ((), None)
+    both = changed_config(run, {"training.loggers": ["wandb", "mlflow"]}).training
+    assert (both.wandb_project, both.mlflow_experiment) == ("mine", "cifar100")
 
 
 def test_custom_parts_are_remembered(run: RunFolder) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from small_runs import small_config, stop_at
 from torch import Tensor, nn
+from wandb_files import logged
 
+from cifar100 import train
 from cifar100.config import TrainingConfig
 from cifar100.config.declarations import Component, Setting
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
+from cifar100.settings import load_config
 from cifar100.training.reporting import loggers
 from cifar100.training.reporting.loggers import build_loggers, log_graph, without_failures
 
@@ -101,3 +107,85 @@ def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: py
     log_graph([logger], Odd(), (3, 32, 32))
     assert "TensorBoard gets no graph of the network (" in capsys.readouterr().err
     logger.finalize("success")
+
+
+def test_the_graph_leaves_the_mode_of_every_layer_as_it_was(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 8), nn.BatchNorm1d(8))
+    network[2].eval()  # frozen
+    (logger,) = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
+    log_graph([logger], network, (3, 4, 4))
+    assert [layer.training for layer in network] == [True, True, False]
+    logger.finalize("success")
+
+
+@pytest.mark.parametrize(("logger", "module"), [("wandb", "wandb"), ("mlflow", "mlflow"), ("mlflow", "sqlalchemy")])
+def test_a_logger_without_its_extra_is_refused_before_there_is_a_run(
+    logger: str, module: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: None if name == module else object())
+    expected = (
+        f"--training.loggers names {logger}, but the package {module} is not installed; install it: pip install "
+        rf'"cifar100\[{logger}\]", or leave out this logger.'
+    )
+    with pytest.raises(UserError, match=expected):
+        train(small_config(tiny_data, **{"training.loggers": ["csv", logger]}))
+    assert not Path("logs").exists()
+
+
+def test_a_setting_of_a_logger_that_is_not_chosen_is_refused() -> None:
+    with pytest.raises(UserError, match=r"training\.wandb_project"):
+        load_config("quickstart", overrides={"training.wandb_project": "mine"})
+    chosen = load_config("quickstart", overrides={"training.loggers": ["wandb"]}).training
+    assert (chosen.wandb_project, chosen.mlflow_experiment) == ("cifar100", None)
+
+
+def test_a_resumed_run_continues_in_the_trackers_which_get_everything(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import wandb
+    from mlflow import MlflowClient
+
+    wandb.teardown()  # it reads the environment once
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL", "NETRC", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HOME", "WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    config = small_config(tiny_data, **{"training.loggers": ["wandb", "mlflow"], "training.max_epochs": 3})
+    run = stop_at(25, config, name="mine")
+    (stopped,) = (run.path / "wandb").glob("offline-run-*")
+    assert logged(stopped)["config"]["model.name"] == "fast_net"
+    train(resume="mine")
+    wandb.teardown()
+    err = capsys.readouterr().err
+    assert err.count("to upload it: wandb login") == 2  # of each part
+    assert "failed" not in err
+
+    parts = [logged(folder) for folder in sorted((run.path / "wandb").glob("offline-run-*"))]
+    assert len({part["id"] for part in parts}) == 1
+    accuracies: list[dict[str, Any]] = [row for part in parts for row in part["history"] if "val/accuracy" in row]
+    assert len(accuracies) == 3
+    assert parts[0]["config"]["facts"]["git_commit"] == commit
+    assert 0 <= parts[-1]["summary"]["best/val/accuracy"] <= 1
+    (files,) = parts[-1]["artifacts"].values()
+    assert files == ["config.yaml", "learning_curves.png", "metrics.csv", "report.html"]
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("cifar100")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["mlflow.source.git.commit"] == commit
+    assert found.data.params["model.widths"] == "(8, 8, 8)"
+    assert len(client.get_metric_history(found.info.run_id, "val/accuracy")) == 3
+    assert found.data.metrics["best/val/accuracy"] == parts[-1]["summary"]["best/val/accuracy"]
+    artifacts = {artifact.path for artifact in client.list_artifacts(found.info.run_id)}
+    assert artifacts == {"config.yaml", "learning_curves.png", "metrics.csv", "report.html"}
+    (report,) = (tmp_path / "mlartifacts").rglob("report.html")
+    assert '<span class="pill finished">finished</span>' in report.read_text()

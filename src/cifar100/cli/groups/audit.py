@@ -41,7 +41,9 @@ def _add_options(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="those of `cifar100 trials --folds K`: label errors of all training images without training",
     )
-    parser.add_argument("--out", default="audit", metavar="DIR", help="folder to write to (default: audit)")
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder to write to (default: audit-NAME, with the name of the data folder)"
+    )
     parser.add_argument(
         "--apply", metavar="FILE", help="check an edited audit.csv, and show how to train without what it rejects"
     )

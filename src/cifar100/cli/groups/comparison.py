@@ -68,15 +68,16 @@ def _runs_table(runs: Sequence[RunFigures]) -> Table:
     table = _table(*headers, text_columns=("run", "group", "epoch"))
     for run in runs:
         low, high = run.interval
+        weights = "" if run.checkpoint is None else f"{run.epoch} {printable(Path(run.checkpoint).stem, max_length=40)}"
         table.add_row(
-            printable(run.name),
+            printable(run.name) + (f" ({run.combined})" if run.combined else ""),
             run.group,
-            str(run.seed),
+            "" if run.seed is None else str(run.seed),
             f"{run.accuracy:.2%}",
             f"{100 * low:.1f} to {100 * high:.1f}",
             "" if run.training_seconds is None else str(timedelta(seconds=round(run.training_seconds))),
             "" if run.num_parameters is None else _in_millions(run.num_parameters),
-            f"{run.epoch} {printable(Path(run.checkpoint).stem, max_length=40)}" + " EMA" * run.averaged,
+            weights + " EMA" * run.averaged,
         )
     return table
 

@@ -68,9 +68,7 @@ def show_export(export: Export) -> None:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_row("file", printable(export.path))
     table.add_row("size", f"{export.num_bytes / 1e6:.2f} MB, {export.precision}")
-    table.add_row(
-        "largest difference", f"{export.largest_difference:.2g} in a probability, on {export.compared_on} (32x32)"
-    )
+    table.add_row("largest difference", f"{export.largest_difference:.2g} in a probability, on {export.compared_on}")
     if export.difference_of_other_sizes is not None:
         table.add_row("  of other sizes", f"{export.difference_of_other_sizes:.2g}, against Pillow's resizing")
     if export.int8_accuracy is not None:

@@ -1,36 +1,32 @@
-"""`evaluate`, `predict` and `report`."""
+"""`evaluate` and `report`."""
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from dataclasses import asdict
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.groups.robustness import add_robustness
-from cifar100.files.atomic import json_text
-from cifar100.foreign_text import printable
-from cifar100.terminal import is_terminal, say, show
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from cifar100.results.calibration import Calibration
-    from cifar100.results.evaluate import Evaluation, Measurement
-    from cifar100.results.predict import Prediction
+from cifar100.cli.shown_evaluation import show_ensemble, show_evaluation
+from cifar100.errors import UserError
+from cifar100.terminal import is_terminal, say
 
 
-def _add_run_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
+def add_checkpoint_option(parser: ArgumentParser) -> None:
+    """Add the option that names the weights."""
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
-    _add_run_options(parser)
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file"
+    )
+    add_checkpoint_option(parser)
+    parser.add_argument("--ensemble", action="store_true", help="measure the mean of the probabilities of several runs")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="folder of the ensemble below logs/ (default: ensemble-RUN-RUN)"
+    )
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
     )
@@ -75,11 +71,21 @@ def _add_robustness_options(parser: ArgumentParser) -> None:
 
 
 def _evaluate(options: Namespace) -> None:
-    from cifar100.environment import this_program  # imports numpy
-
+    if options.ensemble:
+        _evaluate_ensemble(options)
+        return
+    if len(options.runs) > 1:
+        runs = " ".join(map(quote, options.runs))
+        raise UserError(
+            f"evaluate measures one run, but {len(options.runs)} are given; measure them one by one, and compare them: "
+            f"cifar100 compare {runs}; or measure their ensemble: cifar100 evaluate {runs} --ensemble"
+        )
+    if options.experiment is not None:
+        raise UserError("--experiment names the folder of an ensemble; leave it out, or add --ensemble.")
+    (run,) = options.runs
     show_evaluation(
         commands.evaluate(
-            options.run,
+            run,
             split=options.split,
             checkpoint=options.checkpoint,
             flip_tta=options.flip_tta,
@@ -92,104 +98,35 @@ def _evaluate(options: Namespace) -> None:
             data_root=options.data_root,
         )
     )
-    if not options.run.endswith(".onnx"):  # nothing of an exported file is saved
-        say()
-        say("All of it, with pictures, as one HTML file:")
-        say(f"  {this_program()} report {quote(options.run)}")
+    if not run.endswith(".onnx"):  # nothing of an exported file is saved
+        _say_how_to_report(run)
 
 
-def show_evaluation(evaluation: Evaluation) -> None:
-    """Print every figure with its 95 % interval, and the classes with the highest and the lowest accuracy."""
-    from rich.text import Text
-
-    table = _plain_table()
-    table.add_row("data", printable(evaluation.data))
-    table.add_row("images", f"{evaluation.num_images:,}, {evaluation.split}")
-    table.add_row(
-        "weights", f"{printable(evaluation.checkpoint)}, epoch {evaluation.epoch}" + ", averaged" * evaluation.averaged
-    )
-    ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1].recall, reverse=True)
-    for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
-        shown = (f"{printable(name, max_length=60)} {measures.recall:.0%}" for name, measures in classes)
-        table.add_row(title, ", ".join(shown))
-    show(table)
-    say()
-    figures = _plain_table()
-    figures.add_row("", "", Text("95 % interval", style="dim"))
-    _add_metrics(figures, evaluation)
-    _add_calibration(figures, evaluation.calibration)
-    if evaluation.calibrated is not None:
-        figures.add_row(f"with temperature {evaluation.calibrated.temperature:.3f}", "", _whose(evaluation))
-        _add_calibration(figures, evaluation.calibrated, indent="  ", all_figures=True)
-    if evaluation.flip_tta is not None:
-        figures.add_row("with flip TTA", "", "test-time augmentation: mean logits of the image and its mirror image")
-        _add_metrics(figures, evaluation.flip_tta, indent="  ")
-    if evaluation.robustness is not None:
-        add_robustness(figures, evaluation.robustness)
-    show(figures)
+SINGLE = ("flip_tta", "calibrate", "fair", "duplicates", "corrected", "label_errors", "corruptions")
+"""Options of `evaluate` that need a single network."""
 
 
-def _add_metrics(table: Table, measurement: Measurement, *, indent: str = "") -> None:
-    from rich.text import Text
-
-    from cifar100.metrics import label, text
-
-    for name, estimate in measurement.metrics.items():
-        low, high = (text(name, bound) for bound in estimate.interval)
-        style = "bold" if name == "accuracy" else ""
-        table.add_row(indent + label(name), Text(text(name, estimate.value), style=style), f"{low} to {high}")
-
-
-def _add_calibration(table: Table, calibration: Calibration, *, indent: str = "", all_figures: bool = False) -> None:
-    if all_figures:
-        table.add_row(f"{indent}loss", f"{calibration.loss:.4f}", "")
-        table.add_row(f"{indent}Brier score", f"{calibration.brier_score:.4f}", "")
-    same_size = f"bins of equal width; {calibration.ece_equal_mass:.4f} in bins of equally many images"
-    table.add_row(f"{indent}calibration error", f"{calibration.ece_equal_width:.4f}", same_size)
-
-
-def _whose(evaluation: Evaluation) -> str:
-    """Return on which images the temperature was fitted."""
-    return "fitted on these images" if evaluation.split == "validation" else "fitted on the validation images"
-
-
-def _add_predict_options(parser: ArgumentParser) -> None:
-    _add_run_options(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files, any size and format")
-    parser.add_argument("--top", type=int, default=5, help="number of classes to show for each image (default: 5)")
-    parser.add_argument(
-        "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-
-
-def _predict(options: Namespace) -> None:
-    predictions = commands.predict(
-        options.run,
-        options.images,
-        top=options.top,
+def _evaluate_ensemble(options: Namespace) -> None:
+    for name in SINGLE:
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} measures a single network; leave it out with --ensemble.")
+    evaluation = commands.ensemble(
+        options.runs,
+        split=options.split,
         checkpoint=options.checkpoint,
-        calibrated=options.calibrated,
+        experiment=options.experiment,
+        data_root=options.data_root,
     )
-    if options.json:
-        for line in json_text([asdict(prediction) for prediction in predictions]).splitlines():
-            say(line)
-    else:
-        show_predictions(predictions)
+    show_ensemble(evaluation)
+    _say_how_to_report(evaluation.run)
 
 
-def show_predictions(predictions: Sequence[Prediction]) -> None:
-    """Print a table for each image."""
-    from rich.text import Text
+def _say_how_to_report(run: str) -> None:
+    from cifar100.environment import this_program  # imports numpy
 
-    for prediction in predictions:
-        table = _plain_table()
-        for entry in prediction.classes:
-            bar = "█" * max(1, round(30 * entry.probability))
-            superclass = Text(printable(entry.superclass or ""), style="dim")
-            table.add_row(f"  {entry.probability:7.2%}", printable(entry.name, max_length=60), superclass, bar)
-        show(Text(printable(prediction.image), style="bold"))
-        show(table)
+    say()
+    say("All of it, with pictures, as one HTML file:")
+    say(f"  {this_program()} report {quote(run)}")
 
 
 def _add_report_options(parser: ArgumentParser) -> None:
@@ -207,14 +144,7 @@ def _report(options: Namespace) -> None:
     say(f"{shown} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
-def _plain_table() -> Table:
-    from rich.table import Table
-
-    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-
-
 COMMANDS = {
     "evaluate": Command(commands.evaluate, _evaluate, _add_evaluate_options),
-    "predict": Command(commands.predict, _predict, _add_predict_options),
     "report": Command(commands.report, _report, _add_report_options),
 }

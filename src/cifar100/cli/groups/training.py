@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.estimate import show_estimate
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
+from cifar100.process.launchers import is_rank_zero
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, show
+
+if TYPE_CHECKING:
+    from cifar100.models.facts import ModelFacts
 
 
 def _add_training_options(parser: ArgumentParser) -> None:
@@ -30,6 +36,11 @@ def _add_train_options(parser: ArgumentParser) -> None:
         metavar="RUN",
         help="continue an interrupted run, or a finished one with a larger --training.max_epochs",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check and build everything, measure some steps, estimate time, memory and disk; write nothing",
+    )
 
 
 def _config(options: Namespace) -> Config:
@@ -43,6 +54,13 @@ def _find_lr(options: Namespace) -> None:
 
 def _train(options: Namespace) -> None:
     resume = options.resume
+    if options.dry_run:
+        if resume is not None:
+            raise UserError("--dry-run is for a new run; leave out --resume.")
+        estimate = commands.dry_run(_config(options), experiment=options.experiment)
+        if is_rank_zero():
+            show_estimate(estimate)
+        return
     if resume is None:
         commands.train(_config(options), experiment=options.experiment)
         return
@@ -68,7 +86,16 @@ def _runs(options: Namespace) -> None:
     table.add_column("age", justify="right")
     for run in runs:
         best = "" if run.best is None else f"{run.best:.2%}"
-        cells = (run.name, run.recipe, run.data, run.epochs, best, run.status, format_age(run.updated))
+        recipe = run.combined or run.recipe
+        cells = (
+            run.name,
+            recipe,
+            run.data,
+            "" if run.combined else run.epochs,
+            best,
+            run.status,
+            format_age(run.updated),
+        )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
 
@@ -95,10 +122,19 @@ def _recipes(options: Namespace) -> None:
     say("Use one: cifar100 train --recipe NAME")
 
 
+def _add_models_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pattern", nargs="?", metavar="PATTERN", help="networks of timm that match, such as 'timm/*lite*'"
+    )
+
+
 def _models(options: Namespace) -> None:
     from rich.table import Table
 
-    models = commands.list_models()
+    models = commands.list_models(options.pattern)
+    if options.pattern is not None:
+        _show_timm(models)
+        return
     table = Table("network", "paper", box=None, header_style="bold", pad_edge=False)
     for title in ("parameters", "mult-adds", "images/s"):
         table.add_column(title, justify="right")
@@ -110,11 +146,28 @@ def _models(options: Namespace) -> None:
         table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
     show(table)
     say()
-    say("mult-adds: of a forward pass of one 32x32 image. Published accuracy: CIFAR-100 test images, in a table of the")
-    say("network's paper if no other source is named.")
+    say("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its --data.image_size.")
+    say("Published accuracy: CIFAR-100 test images, in a table of the network's paper if no other source is named.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
         say(f"images/s: training steps, {measured_on}.")
     say("Use one: cifar100 train --model.name NAME")
+    say("More than a thousand others, with weights, are timm's: cifar100 models 'timm/*lite*'")
+
+
+def _show_timm(models: list[ModelFacts]) -> None:
+    from rich.table import Table
+
+    table = Table("network", box=None, header_style="bold", pad_edge=False)
+    for title in ("parameters", "mult-adds", "image"):
+        table.add_column(title, justify="right")
+    table.add_column("weights")
+    for model in models:
+        sizes = format_size(model.parameters), format_size(model.mult_adds), f"{model.image_side}"
+        table.add_row(model.name, *sizes, "published" if model.is_pretrained else "none")
+    show(table)
+    say()
+    say("parameters: with 100 classes. mult-adds: of a forward pass of one image of the side given in pixels.")
+    say("Use one: cifar100 train --recipe finetune --model.name NAME")
 
 
 def format_size(number: int | None) -> str:
@@ -136,5 +189,5 @@ COMMANDS = {
     "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
-    "models": Command(commands.list_models, _models),
+    "models": Command(commands.list_models, _models, _add_models_options),
 }

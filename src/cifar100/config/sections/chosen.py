@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cifar100.config.declarations import components
+from cifar100.config.declarations import component_named, components
 
 COMPONENTS = {
     "model.name": ("models", "network"),
@@ -25,7 +25,8 @@ def chosen_components(values: Mapping[str, Any]) -> dict[str, tuple[str, frozens
         section = selector.partition(".")[0]
         known = components(path, marker)
         names = {name: {f"{section}.{setting.name}" for setting in known[name].settings} for name in known}
-        taken = set().union(*(names[name] for name in as_tuple(values[selector])))
+        in_use = [component_named(name, known).name for name in as_tuple(values[selector])]
+        taken = set().union(*(names[name] for name in in_use))
         others = set().union(*names.values()) - taken
         chosen[selector] = (", ".join(as_tuple(values[selector])), frozenset(taken), frozenset(others))
     return chosen
@@ -42,7 +43,7 @@ def component_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     for selector, (path, marker) in COMPONENTS.items():
         section = selector.partition(".")[0]
         known = components(path, marker)
-        in_use = [known[name] for name in as_tuple(values[selector])]
+        in_use = [component_named(name, known) for name in as_tuple(values[selector])]
         chosen = {setting.name: setting.default for component in in_use for setting in component.settings}
         found |= {f"{section}.{name}": value for name, value in chosen.items() if values[f"{section}.{name}"] is None}
         others = {(setting.name, setting.default) for component in known.values() for setting in component.settings}

@@ -15,19 +15,36 @@ class DataConfig(Section):
     """Source of the images and the input pipeline."""
 
     root: Path = Path("dataset")
-    """Folder of the prepared data, or of a custom `train.csv` and its images."""
+    """Folder of the prepared data; or of custom images in class folders (`train/cat/1.jpg` or `cat/1.jpg`), or beside a
+    `train.csv`."""
 
     source: str = "download"
     """Source of the data if `root` holds none: `download` (the official archive), `generated` (Shapes-100, drawn by
-    this program) or the path of an official folder or archive."""
+    this program), or the path of labelled images: class folders, a folder with a `train.csv`, parquet, .npz, or an
+    official folder or archive."""
+
+    skip_damaged: bool = False
+    """Leave out custom images that cannot be read, instead of refusing the data. `skipped_images.csv` in `root` lists
+    them."""
 
     pipeline: Literal["images", "packed"] = "packed"
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
-    batch_size: Annotated[int, Range(1, 100_000)] = 128
+    image_size: Annotated[int | None, Range(16, 256, multiple_of=8)] = None
+    """Side in pixels of the images that the network gets. Custom images are scaled to it once, at preparation. Those of
+    CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation. null is 32, or the
+    size that the weights were trained with if the run starts from those of a timm network (`model.pretrained`,
+    `model.weights`)."""
+
+    batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
-    scaled."""
+    scaled. `auto`: the largest power of two that fits into the memory and leaves at least 20 steps in an epoch; the
+    learning rate of the recipe is scaled to it, one given by hand is not. The run keeps both numbers."""
+
+    sampler: Literal["shuffled", "balanced"] = "shuffled"
+    """Choice of the training images of an epoch. `shuffled`: each once. `balanced`: as many as that, but each class
+    equally often, so that images of rare classes come several times and some of frequent ones not at all."""
 
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
@@ -60,3 +77,14 @@ class DataConfig(Section):
     std: Annotated[tuple[float, float, float] | None, Range(0.001, 1, why="images are divided by it")] = None
     """Channel standard deviations to normalise with; null uses those measured at preparation, 1 for a constant
     channel."""
+
+    @property
+    def side(self) -> int:
+        """Side in pixels of the images that the network gets. A run sets `image_size` before it begins."""
+        return 32 if self.image_size is None else self.image_size
+
+    @property
+    def images_per_step(self) -> int:
+        """The batch size as a number, which `training.cost.batch_size` decides on before a run begins if it is auto."""
+        assert self.batch_size != "auto", "resolved before it is used"
+        return self.batch_size

@@ -18,6 +18,10 @@ class OptimizationConfig(Section):
     loss: str = "cross_entropy"
     """Loss function. `null` for one of its settings selects the default of the loss."""
 
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weight of each class in the loss on the labels. `balanced`: N / (K n_c) for a class with n_c of the N training
+    images of K classes, so that every class has the same total weight."""
+
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions, which must
     be followed by batch normalisation; `sgd` with Nesterov momentum for all other parameters."""
@@ -36,6 +40,10 @@ class OptimizationConfig(Section):
 
     nesterov: Annotated[bool, Needs("optimization.optimizer", "sgd", "muon")] = True
     """Nesterov momentum (`sgd`)."""
+
+    layer_decay: Annotated[float, Range(0.01, 1), Needs("optimization.optimizer", "sgd", "adamw")] = 1.0
+    """Layer-wise decay of the learning rate, for fine-tuning: the classifier has `learning_rate`, and each block of
+    layers this factor times that of the block after it, such as 0.75. 1 is the same rate for all."""
 
     weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""

@@ -35,15 +35,19 @@ class TrainingConfig(Section):
     """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json`, `metrics.csv` and
     `training.log` are always written."""
 
+    profile: bool = False
+    """Record some early steps: a trace for Perfetto and TensorBoard, a table of where a step's time goes, and the
+    fraction of the machine's peak that it reaches. The results do not change."""
+
     max_nonfinite_losses: Annotated[int, Range(1, 1_000_000)] = 3
     """Number of consecutive losses that are not finite after which the run stops as diverged."""
 
     validate_every: Annotated[int, Range(1, 100_000)] = 1
     """Epochs between two validations; the last epoch is always validated."""
 
-    resolutions: Annotated[tuple[int, ...] | None, Range(16, 64), Needs("data.pipeline", "packed")] = None
+    resolutions: Annotated[tuple[int, ...] | None, Range(16, 256), Needs("data.pipeline", "packed")] = None
     """Progressive resizing: sides in pixels to which the training images are scaled in turn, such as [20, 24, 32]; null
-    keeps their size (`packed` pipeline only)."""
+    is `data.image_size` throughout (`packed` pipeline only)."""
 
     resolution_changes: Annotated[tuple[float, ...] | None, Range(0, 1, above=True), Needs("training.resolutions")] = (
         None

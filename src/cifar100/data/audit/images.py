@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.csv_labels import read_labels
 from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
+from cifar100.data.layouts.reading import list_images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class ImageList:
     """int64 (N,)."""
 
     files: Sequence[str]
-    """The image file of each position, relative to the folder of its CSV file."""
+    """The image file of each position, relative to the folder of the images."""
 
     def split(self, position: int) -> Split:
         """Return the split of an image."""
@@ -46,16 +46,12 @@ class AuditedImages(ImageList):
 
 
 def image_files(folder: DataFolder, labels: NDArray[np.int64], *, split: Split) -> list[str]:
-    """Return the image file of each label of a split, as the column `file` of its CSV file names it.
+    """Return the image file of each label of a split, relative to the folder of the images.
 
     Raises:
-        UserError: a CSV file of custom data is damaged.
+        UserError: custom data cannot be listed.
     """
     info = folder.info()
     if info.origin != "custom":
         return [f"{split}/{name}" for name in image_file_names(labels, info.class_names)]
-    files, _ = read_labels(folder.csv(split), num_classes=info.num_classes)
-    validation = folder.validation_csv() if split == "train" else None
-    if validation is not None:
-        files += read_labels(validation, num_classes=info.num_classes)[0]
-    return files
+    return list_images(folder, split, num_classes=info.num_classes)[0]

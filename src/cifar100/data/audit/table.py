@@ -87,7 +87,7 @@ def rejected_images(path: Path, folder: DataFolder) -> NDArray[np.int64]:
     Raises:
         UserError: as `read_table`.
     """
-    _, labels = folder.load("train")
+    labels = folder.load_labels("train")
     images = ImageList(info=folder.info(), labels=labels, files=image_files(folder, labels, split="train"))
     rejected = rejected_indices(read_table(path, images), split="train")
     check_classes_remain(path, rejected, labels, folder.info())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cifar100.config.types import Fraction, NeedsAny, Probability, Range
 from cifar100.data.augmentation.base import Augmentation, BatchRandom
-from cifar100.data.image_batches import IMAGE_SIDE, replace_images, to_device
+from cifar100.data.image_batches import replace_images, to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Affine(Augmentation):
 
     def draw(self, random: BatchRandom) -> AffineParameters:
         """Choose the images, and draw uniformly up to the maxima."""
-        pixels = self.shift * IMAGE_SIDE
+        pixels = self.shift * random.side
         chosen = random.uniform() < self.affine_probability
         shift = torch.stack([random.uniform(-pixels, pixels), random.uniform(-pixels, pixels)], dim=1)
         scale = random.uniform(1 - self.scale, 1 + self.scale)
@@ -80,7 +80,7 @@ class Affine(Augmentation):
         warped = F.grid_sample(source, grid, mode="bilinear", padding_mode="reflection", align_corners=True)
         return replace_images(images, rows, warped.add_(0.5).to(torch.uint8))
 
-    def transforms(self) -> list[Any]:
+    def transforms(self, *, side: int) -> list[Any]:
         """Return Albumentations' warp, with shifts of any fraction of a pixel."""
         from cifar100.data.augmentation.single_image import ShiftScaleRotate, cv2
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cifar100.data.folder.layout import IMAGE_SIDE
 from cifar100.data.image_batches import to_device
 from cifar100.data.sampler import EpochSampler
 
@@ -36,10 +37,14 @@ class BatchRandom:
         images: int64 (N,): this rank's batch, as positions in the data set.
         sampler: the sampler that chose the batch.
         step: the batch's number in the epoch.
+        side: side in pixels of the images.
     """
 
-    def __init__(self, name: str, images: NDArray[np.int64], *, sampler: EpochSampler, step: int) -> None:
+    def __init__(
+        self, name: str, images: NDArray[np.int64], *, sampler: EpochSampler, step: int, side: int = IMAGE_SIDE
+    ) -> None:
         self.images = images
+        self.side = side
         self.seed = sampler.seed
         self.epoch = sampler.epoch
         # torch's CPU generator (Mersenne Twister) takes 32 bits of a seed; SeedSequence hashes the whole place to them.
@@ -96,8 +101,8 @@ class Augmentation(ABC):
     def apply(self, images: Tensor, parameters: Any) -> Tensor:
         """Return the changed images, uint8 (N, 3, H, W), on the device of `images`; the argument stays as it is."""
 
-    def transforms(self) -> list[Any]:
-        """Return the Albumentations transforms that do the same to one image (H, W, 3).
+    def transforms(self, *, side: int) -> list[Any]:
+        """Return the Albumentations transforms that do the same to one image (side, side, 3).
 
         Raises:
             NotImplementedError: the augmentation is for whole batches only.
@@ -135,6 +140,11 @@ class Mixing(ABC):
 
         images: floating point (N, 3, H, W). labels: int64 (N,).
         """
+
+
+def scaled_pixels(pixels: int, side: int) -> int:
+    """Return what a number of pixels of a 32x32 image is in one of another side, rounded down."""
+    return pixels * side // IMAGE_SIDE
 
 
 def choose_mixing(mixings: Sequence[Mixing], random: Callable[[Mixing], BatchRandom]) -> tuple[Mixing, Any] | None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cifar100.config.types import Needs, NeedsAny, Probability, Range
-from cifar100.data.augmentation.base import Augmentation, BatchRandom
-from cifar100.data.image_batches import IMAGE_SIDE, inside_boxes
+from cifar100.data.augmentation.base import Augmentation, BatchRandom, scaled_pixels
+from cifar100.data.image_batches import inside_boxes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,8 @@ class Cutout(Augmentation):
     order = 50
 
     cutout: Annotated[int, Range(0, 32)] = 0
-    """Side in pixels of a square hole filled with black, at a random place; 0 is off."""
+    """Side of a square hole filled with black, at a random place; 0 is off. Pixels of a 32x32 image: in larger images
+    the hole is as many times larger."""
 
     cutout_probability: Annotated[Probability, Needs("augmentation.cutout")] = 0.5
     """Probability that an image gets the hole."""
@@ -44,21 +45,22 @@ class Cutout(Augmentation):
 
     def draw(self, random: BatchRandom) -> Tensor:
         """Draw the first row and column of each hole, int64 (N, 2); outside the image if it gets none."""
-        corners = random.integers(IMAGE_SIDE - self.cutout + 1)
-        corners[random.uniform() >= self.cutout_probability] = IMAGE_SIDE
+        corners = random.integers(random.side - scaled_pixels(self.cutout, random.side) + 1)
+        corners[random.uniform() >= self.cutout_probability] = random.side
         return corners
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
         """Fill the holes with black."""
-        boxes = torch.cat([parameters, torch.full_like(parameters, self.cutout)], dim=1)
+        length = scaled_pixels(self.cutout, images.shape[3])
+        boxes = torch.cat([parameters, torch.full_like(parameters, length)], dim=1)
         return images * ~inside_boxes(images, boxes)
 
-    def transforms(self) -> list[Any]:
+    def transforms(self, *, side: int) -> list[Any]:
         """Return Albumentations' hole."""
         from cifar100.data.augmentation.single_image import A
 
-        side = (self.cutout, self.cutout)
+        length = (scaled_pixels(self.cutout, side),) * 2
         hole = A.CoarseDropout(
-            num_holes_range=(1, 1), hole_height_range=side, hole_width_range=side, fill=0, p=self.cutout_probability
+            num_holes_range=(1, 1), hole_height_range=length, hole_width_range=length, fill=0, p=self.cutout_probability
         )
         return [hole]

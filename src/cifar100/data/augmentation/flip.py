@@ -40,10 +40,10 @@ class Flip(Augmentation):
         rows = to_device(parameters.nonzero().squeeze(1), images.device)
         return replace_images(images, rows, images.index_select(0, rows).flip(3))
 
-    def transforms(self) -> list[Any]:
+    def transforms(self, *, side: int) -> list[Any]:
         """Return Albumentations' flip; there is none that alternates."""
         if self.flip == "alternating":
-            return super().transforms()
+            return super().transforms(side=side)
         from cifar100.data.augmentation.single_image import A
 
         return [A.HorizontalFlip(p=0.5)]

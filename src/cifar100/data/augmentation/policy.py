@@ -16,7 +16,7 @@ from torch import Tensor
 from cifar100.config.types import Needs, Range
 from cifar100.data.augmentation.base import Augmentation, BatchRandom
 from cifar100.data.augmentation.policy_operations import OPERATIONS, apply_operations
-from cifar100.data.image_batches import IMAGE_SIDE
+from cifar100.data.folder.layout import IMAGE_SIDE
 
 NUM_CHOICES = OPERATIONS.index("invert")
 """RandAugment and TrivialAugment choose among all operations but `invert`, as their papers do."""
@@ -27,6 +27,7 @@ class Ranges(NamedTuple):
 
     shear: float
     pixels: float
+    """Of a 32x32 image."""
     degrees: float
     enhancement: float
     bits: int
@@ -112,6 +113,7 @@ class Policy(Augmentation):
             rounds, ranges = [(operations, torch.full(operations.shape, strength)) for operations in chosen], MODERATE
         else:
             rounds, ranges = [(_choose(random.uniform(), NUM_CHOICES), _choose(random.uniform(), 31) / 30)], WIDE
+        ranges = ranges._replace(pixels=ranges.pixels * random.side / IMAGE_SIDE)
         values = [operation_values(chosen, strength, random.uniform() < 0.5, ranges) for chosen, strength in rounds]
         return PolicyParameters(operations=torch.stack([chosen for chosen, _ in rounds]), values=torch.stack(values))
 

@@ -65,27 +65,28 @@ def _by_operation(images: Tensor, operations: Tensor, values: Tensor, known: dic
     return torch.cat([known[name](part, part_values) for part, part_values, name in parts if len(part)])
 
 
-# Warps: the source of each pixel of the result. Values (n,), on the CPU. Each returns (n, 6): a, b, c, d, e, f of
-# x' = a x + b y + c, y' = d x + e y + f; the centre of the first pixel is (0.5, 0.5).
+# Warps: the source of each pixel of the result. Values (n,), on the CPU; the side of the images. Each returns (n, 6):
+# a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f; the centre of the first pixel is (0.5, 0.5).
 
 
-def _shear_x(values: Tensor) -> Tensor:
+def _shear_x(values: Tensor, side: int) -> Tensor:
     return _matrices(values, b=values)
 
 
-def _shear_y(values: Tensor) -> Tensor:
+def _shear_y(values: Tensor, side: int) -> Tensor:
     return _matrices(values, d=values)
 
 
-def _translate_x(values: Tensor) -> Tensor:
+def _translate_x(values: Tensor, side: int) -> Tensor:
     return _matrices(values, c=values)
 
 
-def _translate_y(values: Tensor) -> Tensor:
+def _translate_y(values: Tensor, side: int) -> Tensor:
     return _matrices(values, f=values)
 
 
-def _rotate(values: Tensor, *, centre: float = 16.0) -> Tensor:
+def _rotate(values: Tensor, side: int) -> Tensor:
+    centre = side / 2
     radians = torch.deg2rad(values)
     cos, sin = torch.cos(radians), torch.sin(radians)
     rest = centre - cos * centre
@@ -98,7 +99,7 @@ def _matrices(values: Tensor, **changed: Tensor) -> Tensor:
     return torch.stack(list(entries.values()), dim=1)
 
 
-WARPS: dict[str, Callable[[Tensor], Tensor]] = {
+WARPS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "shear_x": _shear_x,
     "shear_y": _shear_y,
     "translate_x": _translate_x,
@@ -112,7 +113,7 @@ def _warp(images: Tensor, operations: Tensor, values: Tensor) -> Tensor:
     height, width = images.shape[2:]
     counts = torch.bincount(operations, minlength=len(OPERATIONS)).tolist()
     parts = zip(torch.split(values.double(), counts), OPERATIONS, strict=True)
-    matrices = torch.cat([WARPS[name](part) for part, name in parts if len(part)])
+    matrices = torch.cat([WARPS[name](part, width) for part, name in parts if len(part)])
     # At the centre of the first pixel and in 65536ths of a pixel, as in Pillow: the same pixels on every device.
     matrices[:, 2::3] += (matrices[:, 0::3] + matrices[:, 1::3]) / 2
     fixed = torch.floor(matrices * 65536 + 0.5).long()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cifar100.config.types import Needs, NeedsAny, Probability
 from cifar100.data.augmentation.base import Augmentation, BatchRandom
-from cifar100.data.image_batches import IMAGE_SIDE, inside_boxes, to_device
+from cifar100.data.image_batches import inside_boxes, to_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class ErasingParameters:
     """int64 (N, 4): first row, first column, height, width; height 0 erases nothing."""
 
     noise: Tensor
-    """uint8 (3, 32, 32), one for the batch."""
+    """uint8 (3, side, side), one for the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +52,17 @@ class RandomErasing(Augmentation):
 
     def draw(self, random: BatchRandom) -> ErasingParameters:
         """Draw rectangles of 2 % to a third of the image with an aspect ratio of 1/3.3 to 3.3, and noise."""
-        area = random.uniform(0.02, 1 / 3) * IMAGE_SIDE**2
+        side = random.side
+        area = random.uniform(0.02, 1 / 3) * side**2
         ratio = 3.3 ** random.uniform(-1, 1)  # log-uniform
-        height = torch.sqrt(area * ratio).round().clamp(1, IMAGE_SIDE)
-        width = torch.sqrt(area / ratio).round().clamp(1, IMAGE_SIDE)
-        top = torch.floor(random.uniform() * (IMAGE_SIDE - height + 1))
-        left = torch.floor(random.uniform() * (IMAGE_SIDE - width + 1))
+        height = torch.sqrt(area * ratio).round().clamp(1, side)
+        width = torch.sqrt(area / ratio).round().clamp(1, side)
+        top = torch.floor(random.uniform() * (side - height + 1))
+        left = torch.floor(random.uniform() * (side - width + 1))
         height = torch.where(random.uniform() < self.random_erasing_probability, height, 0.0)
-        shape = (3, IMAGE_SIDE, IMAGE_SIDE)
         return ErasingParameters(
             boxes=torch.stack([top, left, height, width], dim=1).long(),
-            noise=torch.randint(256, shape, generator=random.generator, dtype=torch.uint8),
+            noise=torch.randint(256, (3, side, side), generator=random.generator, dtype=torch.uint8),
         )
 
     def apply(self, images: Tensor, parameters: ErasingParameters) -> Tensor:

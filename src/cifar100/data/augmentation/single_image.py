@@ -9,6 +9,7 @@ import cv2
 
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.registry import build_augmentations
+from cifar100.data.folder.layout import IMAGE_SIDE
 
 # At import, Albumentations asks the network for a newer version unless this is set.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -32,8 +33,8 @@ class ShiftScaleRotate(A.Affine):  # type: ignore[misc]
         }
 
 
-def build_transform(config: AugmentationConfig) -> A.Compose:
-    """Build the transform of one image (32, 32, 3) that equals the augmentations of a batch, in the same order.
+def build_transform(config: AugmentationConfig, *, side: int = IMAGE_SIDE) -> A.Compose:
+    """Build the transform of one image (side, side, 3) that equals the augmentations of a batch, in the same order.
 
     Raises:
         NotImplementedError: an augmentation is for whole batches only.
@@ -42,4 +43,4 @@ def build_transform(config: AugmentationConfig) -> A.Compose:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         augmentations = build_augmentations(config)
-        return A.Compose([transform for one in augmentations for transform in one.transforms()])
+        return A.Compose([transform for one in augmentations for transform in one.transforms(side=side)])

@@ -21,9 +21,6 @@ from cifar100.data.decoding.integers import IntegerPixels, Integers
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _ORIENTATION = 0x0112
-_DRAFT_SIDE = 256
-"""The shorter side of a JPEG of many pixels is scaled to this or more."""
-
 MANY_PIXELS = 2**22
 """Above it an image is scaled down while it is decoded or converted."""
 
@@ -71,8 +68,10 @@ class Picture(ABC):
         """Return some rows as RGB, transparency on white."""
 
 
-def open_picture(content: bytes) -> Picture:
+def open_picture(content: bytes, *, least_side: int) -> Picture:
     """Read the header of an image file.
+
+    least_side: minimum of the shorter side to which a JPEG of many pixels is scaled down while it is decoded.
 
     Raises:
         ImageError: its format or kind is not supported, or it asks for too much memory.
@@ -83,6 +82,8 @@ def open_picture(content: bytes) -> Picture:
         raise ImageError(f"is a file of {len(content):,} bytes, expected at most {most:,} for {kind}; {CONVERT}")
     if kind in ("AVIF", "WEBP") and not features.check(kind.lower()):
         raise foreign(f"a file of the format {kind}, which this build of Pillow cannot read")
+    if kind == "JPEG":
+        return _open_jpeg(content, least_side)
     return _OPENERS[kind](content) if kind in _OPENERS else PillowPicture(content, kind)
 
 
@@ -138,7 +139,7 @@ class PillowPicture(Picture):
     def __init__(self, content: bytes, kind: str, integers: Integers | None = None) -> None:
         Image.init()
         factory = Image.OPEN[kind][0]  # `Image.open` would try the others and has a limit of its own
-        self.image = factory(io.BytesIO(content), "")
+        self.image: Image.Image = factory(io.BytesIO(content), "")
         self.kind = kind
         self.num_pixels = self.image.size[0] * self.image.size[1]
         self.memory: float = len(content) + _DECODER_BYTES.get(kind, 0) * self.num_pixels
@@ -178,6 +179,18 @@ class PillowPicture(Picture):
         return rows.convert("RGB")
 
 
+class OpenedPicture(PillowPicture):
+    """An image that a program has opened or made with Pillow."""
+
+    def __init__(self, image: Image.Image) -> None:
+        if image.mode == "F":
+            raise ImageError('has the mode F, whose range is not known; convert it to "L" or "RGB"')
+        self.image, self.kind, self.integers = image, image.format or "", Integers()
+        self.num_pixels = image.size[0] * image.size[1]
+        self.memory = self.image_bytes()
+        self.orientation = _orientation(image)
+
+
 def _orientation(image: Image.Image) -> int:
     """Return EXIF's number of the orientation; 1 if there is none."""
     try:
@@ -201,12 +214,12 @@ def _open_bmp(content: bytes) -> Picture:
     return picture
 
 
-def _open_jpeg(content: bytes) -> Picture:
+def _open_jpeg(content: bytes, least_side: int) -> Picture:
     file = jpeg.essential(content)
     picture = PillowPicture(file.content, "JPEG")
     picture.memory += len(content) + file.coefficients_per_pixel * picture.num_pixels
     if picture.num_pixels > MANY_PIXELS:
-        picture.image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
+        picture.image.draft(None, (least_side, least_side))
     picture.memory += picture.image_bytes()
     return picture
 
@@ -257,7 +270,6 @@ def _open_tiff(content: bytes) -> Picture:
 _OPENERS: dict[str, Callable[[bytes], Picture]] = {
     "AVIF": _open_avif,
     "BMP": _open_bmp,
-    "JPEG": _open_jpeg,
     "PNG": _open_png,
     "PPM": _open_ppm,
     "TIFF": _open_tiff,

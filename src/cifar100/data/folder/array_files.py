@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,21 @@ def read_npy(path: Path) -> NDArray[Any]:
     """
     with open_regular(path) as file:
         return _read(file, os.fstat(file.fileno()).st_size)
+
+
+def map_npy(path: Path) -> NDArray[Any]:
+    """Return the array of a .npy file as a map of it: pages are read when they are used.
+
+    Writing to the array changes nothing in the file. The process ends if the file becomes shorter meanwhile, which
+    `cifar100.files.atomic` never does: it replaces files.
+
+    Raises:
+        OSError, ValueError: as `read_npy`.
+    """
+    with open_regular(path) as file:
+        shape, dtype = _read_header(file, os.fstat(file.fileno()).st_size)
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape)
 
 
 def read_npz(

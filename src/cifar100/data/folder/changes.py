@@ -7,7 +7,7 @@ A file that was edited under its old size and time is found by a thorough compar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.description import describe_release
-from cifar100.data.folder.custom_images import csv_files, read_tables
+from cifar100.data.folder.custom_images import recorded_files
 from cifar100.data.folder.image_files import labels_csv, read_image
-from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split, channel_statistics, content_sha256
-from cifar100.data.folder.record import INFO, Stamp, read_record, stamp_of, stamps_of
+from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
+from cifar100.data.folder.record import Stamp, read_record, stamp_of, stamps_of
 from cifar100.data.folder.release_images import read_originals, release_csv, release_images, release_originals
+from cifar100.data.layouts.reading import read_listing, read_skipped
+from cifar100.data.layouts.tables import find_tables, has_table
+from cifar100.data.packed_arrays import channel_statistics, content_sha256
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
 from cifar100.foreign_text import printable
@@ -35,6 +38,9 @@ _CHUNK = 100
 
 _FILES_BESIDE_IMAGES = 10
 
+_CLASS_FOLDERS = "."
+"""Stands for the names of the images in class folders, among the files to compare."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
@@ -46,6 +52,9 @@ class Changes:
     missing: tuple[str, ...] = ()
     """Images, CSV files and originals that are gone."""
 
+    added: tuple[str, ...] = ()
+    """Images in class folders that were not there."""
+
     derived: tuple[str, ...] = ()
     """Packed arrays and `dataset.json`: missing, damaged or changed. They can be made again from the others."""
 
@@ -53,7 +62,7 @@ class Changes:
     """The new record, if only sizes or times differ from it; else None."""
 
     def __bool__(self) -> bool:
-        return bool(self.edited or self.missing or self.derived)
+        return bool(self.edited or self.missing or self.added or self.derived)
 
     def describe(self) -> str:
         """Return a phrase such as `a.png and 2 more files have changed`."""
@@ -61,6 +70,7 @@ class Changes:
             (self.edited, "has changed", "have changed"),
             (self.derived, "is missing, damaged or changed", "are missing, damaged or changed"),
             (self.missing, "is missing", "are missing"),
+            (self.added, "has been added", "have been added"),
         )
         return ", ".join(_phrase(names, one, many) for names, one, many in kinds if names)
 
@@ -78,8 +88,9 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
         UserError: the CSV files of custom data were touched, and are wrong.
     """
     num_images = info.num_train + info.num_test
-    recorded = read_record(folder.root, max_files=num_images + _FILES_BESIDE_IMAGES)
-    is_recorded = len(recorded) > num_images and recorded.keys() >= {INFO, *_csv_files(folder)}
+    num_skipped = len(read_skipped(folder.root))
+    recorded = read_record(folder.description_place, max_files=num_images + num_skipped + _FILES_BESIDE_IMAGES)
+    is_recorded = len(recorded) > num_images and _is_all_recorded(folder, recorded)
     touched = {name for name, stamp in recorded.items() if stamp_of(folder.root, name) != stamp}
     has_test = info.num_test > 0 and (needs_test or folder.is_custom() or folder.packed_images("test").exists())
     arrays, damaged = _load_arrays(folder, info, SPLITS if has_test else ("train",))
@@ -88,7 +99,7 @@ def find_changes(folder: DataFolder, info: DatasetInfo, *, thorough: bool = Fals
     if damaged:
         arrays = _arrays_of_originals(folder, info)
         if not arrays:
-            return replace(_sort(folder, sorted(touched - {INFO})), derived=damaged)
+            return replace(_sort(folder, sorted(touched - {folder.info_name})), derived=damaged)
     elif is_recorded and not touched and not thorough:
         return Changes()
     changes = _Comparison(folder, info, arrays, touched if is_recorded and not thorough else None).run(recorded)
@@ -109,11 +120,14 @@ class _Comparison:
         is_custom = self.folder.is_custom()
         images, checks = self._expect_custom() if is_custom else self._expect_release()
         names = [name for split in images for name in images[split]]
-        stamps = stamps_of(self.folder.root, [*checks, *names, INFO])  # before the content is read
-        if self._is_suspect(INFO) and not self._is_info_true():
-            return Changes(derived=(INFO,))
+        to_stamp = [*(checks.keys() - {_CLASS_FOLDERS}), *names, self.folder.info_name]
+        stamps = stamps_of(self.folder.root, to_stamp)  # before the content is read
+        if self._is_suspect(self.folder.info_name) and not self._is_info_true():
+            return Changes(derived=(self.folder.info_name,))
         suspects = [name for name in checks if is_custom or self._is_suspect(name)]
         different = [name for name in suspects if not checks[name]()]
+        if _CLASS_FOLDERS in different:
+            return self._other_files(names, recorded, checks)
         if different and is_custom:  # its rows may be those of other images
             return _sort(self.folder, different)
         members = set(names)
@@ -128,23 +142,27 @@ class _Comparison:
 
     def _expect_custom(self) -> tuple[dict[Split, list[str]], dict[str, Callable[[], bool]]]:
         """Return the image files of each split, and for each other file what finds whether it is unchanged."""
-        tables, info = read_tables(self.folder), self.info
-        names = (tables.class_names, tables.superclass_names, tables.class_to_superclass)
+        skipped = read_skipped(self.folder.root)
+        everything, info = read_listing(self.folder, with_skipped=True), self.info
+        listing = everything.without(skipped.keys())
+        names = (listing.class_names, listing.superclass_names, listing.class_to_superclass)
         are_names_same = names == (info.class_names, info.superclass_names, info.class_to_superclass)
-        found = {split: tables.labels(split) for split in tables.rows}
+        found = {split: listing.labels(split) for split in listing.rows}
         prepared = {split: labels for split, (_, labels) in self.arrays.items()}
-        listed = _divide(found, tables.num_validation)
+        listed = _divide(found, listing.num_validation)
         packed = _divide(prepared, info.num_validation)
-        files = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"}
-        validation_csv = self.folder.validation_csv()
-        if validation_csv:
-            files["validation"] = validation_csv.name
+        folder = self.folder
+        tables = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"} | find_tables(folder.images)
+        prefix = folder.images_prefix
+        are_same = {kind: are_names_same and np.array_equal(listed[kind], packed[kind]) for kind in listed}
         checks: dict[str, Callable[[], bool]] = {}
-        for kind, file in files.items():
-            if len(listed[kind]) or len(packed[kind]):
-                is_same = are_names_same and np.array_equal(listed[kind], packed[kind])
-                checks[file] = partial(bool, is_same)
-        return {split: tables.files(split) for split in tables.rows}, checks
+        if listing.tables:
+            used = [kind for kind in tables if len(listed[kind]) or len(packed[kind])]
+            checks = {f"{prefix}{tables[kind]}": partial(bool, are_same[kind]) for kind in used}
+        else:
+            checks[_CLASS_FOLDERS] = partial(bool, all(are_same.values()))
+        checks |= {f"{prefix}{file}": partial(self._is_unreadable, f"{prefix}{file}") for file in skipped}
+        return {split: [f"{prefix}{file}" for file in listing.files(split)] for split in listing.rows}, checks
 
     def _expect_release(self) -> tuple[dict[Split, list[str]], dict[str, Callable[[], bool]]]:
         """Return the same for a release."""
@@ -156,6 +174,22 @@ class _Comparison:
             checks[release_csv(folder, split)] = partial(self._is_csv_same, split)
 
         return images, checks | dict.fromkeys(release_originals(folder), lambda: self._originals == info)
+
+    def _other_files(self, names: list[str], recorded: Mapping[str, Stamp], checks: Collection[str]) -> Changes:
+        """Return the images that came to the class folders, and those that are gone."""
+        before = recorded.keys() - {self.folder.info_name, *checks}
+        present = set(names)
+        added = tuple(name for name in names if before and name not in before)
+        missing = tuple(name for name in recorded if name in before and name not in present)
+        return Changes(added=added, missing=missing, derived=() if added or missing else (self.folder.info_name,))
+
+    def _is_unreadable(self, name: str) -> bool:
+        """Return whether an image that was left out is still damaged."""
+        try:
+            read_image(self.folder.root / name)
+        except UserError:
+            return True
+        return False
 
     @cached_property
     def _originals(self) -> DatasetInfo | None:
@@ -189,7 +223,7 @@ class _Comparison:
 
         def differs(index: int) -> bool:
             try:
-                image = read_image(self.folder.root / files[index])
+                image = read_image(self.folder.root / files[index], side=self.folder.image_size)
             except UserError:  # missing or damaged
                 return True
             return not np.array_equal(image, images[index].transpose(1, 2, 0))
@@ -219,7 +253,7 @@ def _load_arrays(folder: DataFolder, info: DatasetInfo, splits: tuple[Split, ...
         except UserError:
             is_same = False
         if not is_same:
-            damaged.append(f"packed/{split}_images.npy")
+            damaged.append(folder.packed_images(split).relative_to(folder.root).as_posix())
     return arrays, tuple(damaged)
 
 
@@ -249,9 +283,17 @@ def _divide(labels: Mapping[Split, NDArray[np.int64]], num_validation: int) -> d
     }
 
 
-def _csv_files(folder: DataFolder) -> list[str]:
-    """Return the names of the CSV files that must be recorded."""
-    return csv_files(folder) if folder.is_custom() else [release_csv(folder, split) for split in SPLITS]
+def _is_all_recorded(folder: DataFolder, recorded: Mapping[str, Stamp]) -> bool:
+    """Return whether a record has what must be compared: the tables; or the very images in class folders."""
+    if not folder.is_custom():
+        return recorded.keys() >= {folder.info_name, *(release_csv(folder, split) for split in SPLITS)}
+    if has_table(folder.images):
+        prefix = folder.images_prefix
+        return recorded.keys() >= {
+            folder.info_name,
+            *(f"{prefix}{name}" for name in find_tables(folder.images).values()),
+        }
+    return recorded.keys() == {folder.info_name, *recorded_files(folder, read_listing(folder, with_skipped=True))}
 
 
 def _phrase(names: tuple[str, ...], one: str, many: str) -> str:

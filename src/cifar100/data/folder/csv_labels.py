@@ -113,7 +113,7 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
 
 
 def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the place and the fields of each row of a CSV file with a header.
+    """Yield the place and the fields of each row of a CSV file with a header. Separated by commas, semicolons or tabs.
 
     Raises:
         UserError: the file cannot be read or is not CSV, lacks a required column, or a row has another length, control
@@ -127,12 +127,12 @@ def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> It
                 raise UserError(f"{csv_file} line {reader.line_num} holds a line break inside a value; remove it.")
             yield line
 
-    reader = csv.reader(lines(), strict=True)
+    all_lines = lines()
+    first = next(all_lines, "")
+    reader = csv.reader(itertools.chain([first], all_lines), strict=True, delimiter=_delimiter(first))
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in required if name not in header]
-        if missing and len(header) == 1 and header[0].count(";") >= len(required) - 1 > 0:
-            raise UserError(f"{csv_file} separates its columns by semicolons; save it with commas.")
         if missing:
             raise UserError(
                 f"{csv_file} has no column {' and '.join(missing)}; expected the column names in the first line, "
@@ -152,6 +152,11 @@ def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> It
             yield place, dict(zip(header, (value.strip() for value in values), strict=True))
     except csv.Error as error:
         raise UserError(f"{csv_file} line {reader.line_num} is not valid CSV ({error}).") from error
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns: a comma, or a semicolon or tab if there are more of these."""
+    return max(",;\t", key=header.count)
 
 
 def _lines(csv_file: Path) -> Iterator[str]:

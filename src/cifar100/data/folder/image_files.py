@@ -6,18 +6,21 @@ import csv
 import io
 import os
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from cifar100.data.decoding import png
-from cifar100.data.decoding.decode import IMAGE_SIDE, decode_image
+from cifar100.data.decoding.decode import convert_image, decode_image
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
 from cifar100.data.folder.csv_labels import COLUMNS
-from cifar100.data.folder.layout import DatasetInfo, Split
+from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo, Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically
@@ -30,19 +33,17 @@ _LARGE_FILE_BYTES = 16 * 2**20
 _MEMORY = Memory()
 """Of all images that this process decodes at the same time. A larger file is read while no other is."""
 
-_PLAIN_HEADER = IMAGE_SIDE.to_bytes(4) * 2 + b"\x08\x02"
-"""Width, height, 8 bits, RGB."""
-
 _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 """The chunks of a PNG file that has neither transparency nor an orientation."""
 
 _CHUNK = 500
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file of any supported format, mode and size as uint8 (32, 32, 3) RGB; see `decode_image`.
+def read_image(path: Path, *, side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
+    """Read an image file of any supported format, mode and size as uint8 (side, side, 3) RGB; see `decode_image`.
 
-    The pixels of a plain 32x32 RGB image stay as they are. Training, evaluation and predict read every image here.
+    The pixels of a plain RGB image of that size stay as they are. Every image is read here: in preparation, in the
+    `images` pipeline and in predict.
 
     Raises:
         UserError: the file is missing, damaged, too large or not an image of a supported format.
@@ -53,38 +54,67 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             if size > MAX_FILE_BYTES:
                 raise UserError(f"{path} has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}; scale it down.")
             if size <= _LARGE_FILE_BYTES:
-                return _read(file.read(size), path, _MEMORY)
+                return _read(file.read(size), path, _MEMORY, side)
             with _MEMORY.reserved(_MEMORY.total):  # alone, from its first byte
-                return _read(file.read(size), path, Memory())
+                return _read(file.read(size), path, Memory(), side)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _read(content: bytes, path: Path, memory: Memory) -> NDArray[np.uint8]:
-    if _is_plain_png(content):
+def read_content(content: bytes, name: str, *, side: int) -> NDArray[np.uint8]:
+    """Read the content of an image file as `read_image` reads the file. `name` is for messages.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    if len(content) <= _LARGE_FILE_BYTES:
+        return _read(content, name, _MEMORY, side)
+    with _MEMORY.reserved(_MEMORY.total):
+        return _read(content, name, Memory(), side)
+
+
+def read_opened(image: Image.Image, name: str, *, side: int) -> NDArray[np.uint8]:
+    """Read an image of Pillow as `read_image` reads a file. `name` is for messages.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    with _named(name, "an image of Pillow"):
+        return convert_image(image, _MEMORY, side=side)
+
+
+def _read(content: bytes, name: object, memory: Memory, side: int) -> NDArray[np.uint8]:
+    if _is_plain_png(content, side):
         image = _decode_plain_png(content)
         if image is not None:
             return image
+    with _named(name, f"{len(content)} bytes"):
+        return decode_image(content, memory, side=side)
+
+
+@contextmanager
+def _named(name: object, what: str) -> Iterator[None]:
+    """Turn what decoding raises into a `UserError` that names the image."""
     try:
-        return decode_image(content, memory)
+        yield
     except ImageError as error:
-        raise UserError(f"{path} {error}.") from error
+        raise UserError(f"{name} {error}.") from error
     except MemoryError as error:
-        raise UserError(f"{path} takes more memory to read than is free; scale it down.") from error
+        raise UserError(f"{name} takes more memory to read than is free; scale it down.") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        found = f"{path} is damaged or not an image ({len(content)} bytes)"
-        raise UserError(f"{found}; restore it or leave it out.") from error
+        raise UserError(f"{name} is damaged or not an image ({what}); restore it or leave it out.") from error
 
 
-def _is_plain_png(content: bytes) -> bool:
-    """Return whether this is an undamaged 32x32 RGB image without transparency and orientation."""
-    if content[16:26] != _PLAIN_HEADER or not content.startswith(png.START):
+def _is_plain_png(content: bytes, side: int) -> bool:
+    """Return whether this is an undamaged RGB image of side x side pixels without transparency and orientation."""
+    width_height_8_bits_rgb = side.to_bytes(4) * 2 + b"\x08\x02"
+    if content[16:26] != width_height_8_bits_rgb or not content.startswith(png.START):
         return False
     return {chunk.name for chunk in png.chunks(content)} == _PLAIN_CHUNKS
 
 
 def _decode_plain_png(content: bytes) -> NDArray[np.uint8] | None:
-    """Decode a plain 32x32 RGB image with OpenCV: 35 instead of Pillow's 60 microseconds on a 2-core machine.
+    """Decode a plain RGB image with OpenCV: 35 instead of Pillow's 60 microseconds on a 2-core machine.
 
     Returns None if the image is damaged.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -11,8 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from cifar100.data.folder.layout import CSV_FILES, SPLITS, DataFolder
-from cifar100.data.folder.record import INFO, RECORD, has_record, read_record
+from cifar100.data.folder.layout import INFO, SPLITS, DataFolder
+from cifar100.data.folder.record import RECORD, has_record, read_record
+from cifar100.data.layouts.reading import SKIPPED
+from cifar100.data.layouts.recognition import describe_unknown, held_containers, is_imported
+from cifar100.data.layouts.tables import TABLES, TRAIN_TABLES, has_table
 from cifar100.data.sources.download import ARCHIVE
 from cifar100.data.sources.published_lists import DUPLICATES, LABEL_ERRORS
 from cifar100.errors import UserError
@@ -23,7 +25,7 @@ from cifar100.foreign_text import printable
 
 LOCK = ".cifar100.lock"
 
-_FILES = (RECORD, INFO, ARCHIVE, f"{ARCHIVE}.part", DUPLICATES.name, LABEL_ERRORS.name, *CSV_FILES)
+_FILES = (RECORD, INFO, ARCHIVE, f"{ARCHIVE}.part", DUPLICATES.name, LABEL_ERRORS.name, SKIPPED, *TABLES)
 _FOLDERS = ("cifar-100-python", "cifar100_images", "packed")
 """Our names in a data folder, of regular files and of folders."""
 
@@ -39,11 +41,6 @@ _IGNORED_PATTERN = re.compile(r"README.*|\._.*|\.nfs.*|\..*\.partial")
 
 _MAX_RECORDED = 4_000_000
 """Files of a record; more images than its arrays can hold."""
-
-_IMAGE_SUFFIXES = {".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-
-_MAX_LOOKED_AT = 100
-"""Number of entries of a folder that are looked at to describe it."""
 
 
 def check_ours(root: Path) -> None:
@@ -68,7 +65,7 @@ def check_ours(root: Path) -> None:
     folder = DataFolder(root)
     is_sound = folder.is_sound()
     if is_sound:
-        _refuse_lost_csv(folder, names)
+        _refuse_lost_labels(folder, names)
     if folder.is_custom():
         _refuse_other_spellings(root, names)
     elif names and not is_sound and not _is_damaged_only(root, names):
@@ -146,7 +143,8 @@ def remove_leftovers(root: Path) -> None:
     """
     folder = DataFolder(root)
     images = [folder.images / split for split in SPLITS]
-    for place in (root, folder.originals, folder.packed, folder.images, *images):
+    other_sizes = folder.packed.glob("[0-9]*")
+    for place in (root, folder.originals, folder.packed, *other_sizes, folder.images, *images):
         if place.is_dir():
             remove_partial_files(place)
 
@@ -157,13 +155,15 @@ def _is_damaged_only(root: Path, names: set[str]) -> bool:
 
 
 def _refuse_between_other_things(root: Path, names: set[str]) -> None:
-    """Refuse a folder that is not a data folder, nor one of our names only."""
-    others = names - {*_FILES, *_FOLDERS} | (names & set(CSV_FILES))
+    """Refuse a folder that is not a data folder, has no layout that can be prepared, and not only our names."""
+    others = names - {*_FILES, *_FOLDERS} | (names & set(TABLES))
     if names & _BEGUN and not others:
         return
-    originals = next((name for name in ("cifar-100-python", ARCHIVE) if name in names), None)
+    originals = next((name for name in ("cifar-100-python", "cifar-100-python-target", ARCHIVE) if name in names), None)
     if originals is None:
-        raise UserError(_describe_foreign(root, sorted(others or names)))
+        if held_containers(root):
+            return
+        raise UserError(describe_unknown(root))
     raise UserError(
         f"{root} holds {originals} among other things ({_first(sorted(others))}), and nothing is written between them; "
         f"prepare a new folder: cifar100 prepare --source {quote(str(root / originals))} --root NEW"
@@ -180,7 +180,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
         found.append(INFO)
     if not is_begun:
         arrays = [path(split) for split in SPLITS for path in (folder.packed_images, folder.packed_labels)]
-        found += [str(path.relative_to(root)) for path in arrays if path.exists()]
+        found += [str(path.relative_to(root)) for path in (*arrays, root / SKIPPED) if path.exists()]
         if not folder.is_custom() and folder.images.is_dir() and any(folder.images.iterdir()):
             found.append(folder.images.name)
     if found:
@@ -192,7 +192,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
 
 def _refuse_other_spellings(root: Path, names: set[str]) -> None:
     """Refuse a CSV file such as `VAL.csv`, which would be ignored."""
-    found = sorted(name for name in names if name.lower() in CSV_FILES and name not in CSV_FILES)
+    found = sorted(name for name in names if name.lower() in TABLES and name not in TABLES)
     if found:
         raise UserError(
             f"{root} holds {' and '.join(found)}, expected {' and '.join(name.lower() for name in found)}; rename or "
@@ -200,51 +200,24 @@ def _refuse_other_spellings(root: Path, names: set[str]) -> None:
         )
 
 
-def _refuse_lost_csv(folder: DataFolder, names: set[str]) -> None:
-    """Refuse custom data that were prepared and whose `train.csv` is gone: their images may have changed unseen."""
+def _refuse_lost_labels(folder: DataFolder, names: set[str]) -> None:
+    """Refuse custom data that were prepared and whose table or class folders are gone: other labels are not used."""
     root = folder.root
-    if "train.csv" in names or folder.info().origin != "custom":
+    if has_table(root) or is_imported(root) or folder.info().origin != "custom":
         return
-    others = sorted(name for name in names if name.lower().endswith(".csv"))
+    recorded = read_record(root, max_files=_MAX_RECORDED)
+    table = next((name for name in TRAIN_TABLES if name in recorded), None)
+    if folder.is_custom() and table is None:
+        return
+    lost = f"a {table}" if table else "class folders" if recorded else "a train.csv or class folders"
+    others = sorted(name for name in names if name.lower().endswith((".csv", ".tsv")))
     there = f"; there is {printable(', '.join(others))}" if others else ""
+    again = f"give the list of the training images its name {table} again" if table else "restore them"
     raise UserError(
-        f"{root} holds custom data that were prepared from a train.csv, which is missing{there}; give the list of the "
-        "training images its name train.csv again."
-    )
-
-
-def _describe_foreign(root: Path, names: list[str]) -> str:
-    expected = "a train.csv with the columns file,fine_label and a line for each image"
-    shown = _first(names)
-    tables = [name for name in names if name.lower().endswith(".csv")]
-    if tables:
-        return (
-            f"{root} holds {printable(', '.join(tables[:5]))}, but no train.csv; custom data need {expected}: rename "
-            "the list of the training images, or choose another folder."
-        )
-    if _has_images(root):
-        return (
-            f"{root} holds images, but no train.csv; custom data need {expected}; write it, or choose another folder."
-        )
-    classes = [name for name in names[:_MAX_LOOKED_AT] if (root / name).is_dir() and _has_images(root / name)]
-    if classes:
-        return (
-            f"{root} holds folders of images ({printable(', '.join(classes[:5]))}), but no train.csv; custom data need "
-            f"{expected}, such as {printable(classes[0])}/1.png,0; write it, or choose another folder."
-        )
-    return (
-        f"{root} holds other things than a data set ({shown}), and nothing is written between them; choose an empty or "
-        f"a new folder, or for custom data write {expected}."
+        f"{root} holds custom data that were prepared from {lost}, which {'is' if table else 'are'} missing{there}; "
+        f"{again}."
     )
 
 
 def _first(names: list[str]) -> str:
     return printable(", ".join(names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def _has_images(folder: Path) -> bool:
-    try:
-        entries = list(itertools.islice(os.scandir(folder), _MAX_LOOKED_AT))
-    except OSError:
-        return False
-    return any(Path(entry.name).suffix.lower() in _IMAGE_SUFFIXES for entry in entries)

@@ -1,7 +1,7 @@
 """Record the size and time of every file that a preparation read or wrote, to see quickly what was touched since.
 
 The record `.prepared` is begun, empty, before anything else is written, and completed last. It therefore also marks a
-folder in which a preparation was interrupted.
+folder in which a preparation was interrupted. `dataset.json` is recorded as well: its channel statistics are used.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from cifar100.files.atomic import replacing
 from cifar100.files.regular import open_regular
 
 RECORD = ".prepared"
-
-INFO = "dataset.json"
-"""Recorded as well: its channel statistics are used."""
 
 _MAX_LINE = 10_000
 """In bytes; no name of a file is longer."""

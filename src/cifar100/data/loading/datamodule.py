@@ -13,9 +13,10 @@ from torch import Tensor
 from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder, DatasetInfo
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import IMAGE_SIDE, normalize
+from cifar100.data.image_batches import network_input
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
+from cifar100.data.loading.placement import Placement, place_images
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
 
@@ -40,7 +41,7 @@ class CifarDataModule(LightningDataModule):
         self.config = config
         self.info = info
         self.split = split
-        self.folder = DataFolder(config.data.root)
+        self.folder = DataFolder(config.data.root, config.data.side)
         mean, std = info.normalization
         self.mean = config.data.mean or mean
         self.std = config.data.std or std
@@ -48,7 +49,8 @@ class CifarDataModule(LightningDataModule):
         """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
         self._statistics = torch.tensor([self.mean, self.std])
         self._loaders: list[EpochLoader] = []
-        self._on_device: tuple[Tensor, Tensor] | None = None
+        self._held: tuple[Tensor, Tensor] | None = None
+        self._placed: Placement | None = None
 
     @property
     def num_train(self) -> int:
@@ -73,65 +75,84 @@ class CifarDataModule(LightningDataModule):
         for loader in self._loaders:
             loader.close()
         self._loaders.clear()
-        self._on_device = None
+        self._held = None
 
     def on_exception(self, exception: BaseException) -> None:
         """Do the same after an exception, when Lightning does not call `teardown`."""
         self.teardown("fit")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Normalise uint8 images; batches of the `packed` pipeline already are."""
+        """Scale and normalise uint8 images; batches of the `packed` pipeline already are."""
         images, labels = batch
         if images.dtype != torch.uint8:
             return batch
         self._statistics = self._statistics.to(images.device)  # moved once
-        images = normalize(images, *self._statistics)
-        if self.config.training.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return images, labels
+        memory_format = torch.channels_last if self.config.training.channels_last else torch.contiguous_format
+        side = self.config.data.side
+        return network_input(images, *self._statistics, side=side, memory_format=memory_format), labels
 
     def resolution(self) -> int:
         """Return the side in pixels of the next training batch of the `packed` pipeline."""
-        training = self.config.training
-        return resolution_at(self.progress(), training.resolutions or (IMAGE_SIDE,), training.resolution_changes or ())
+        training, side = self.config.training, self.config.data.side
+        return resolution_at(self.progress(), training.resolutions or (side,), training.resolution_changes or ())
 
     def _loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
-        loader = build(indices, training=training)
+        loader = self._make_loader(indices, training=training)
         self._loaders.append(loader)
         return loader
 
+    def _make_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
+        build = self._packed_loader if self.config.data.pipeline == "packed" else self._image_loader
+        return build(indices, training=training)
+
+    def describe_images(self, device: torch.device) -> str:
+        """Return the size of the images, where they are held, and how much memory that takes."""
+        side, size = self.info.image_size, self.config.data.side
+        scaled = f", scaled to {size}x{size} in each batch" if size != side else ""
+        if self.config.data.pipeline == "images":
+            held = f"mapped from {self.folder.packed}" if self.folder.is_custom() else "read from files"
+        else:
+            held = self._placement(device).describe()
+        return f"{side}x{side}{scaled}; {held}"
+
+    def _placement(self, device: torch.device) -> Placement:
+        """Decide once where the images of the `packed` pipeline are held."""
+        if self._placed is None:
+            self._placed = place_images(self.folder, device, copies=self.config.training.processes_here)
+        return self._placed
+
     def _packed_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
-        if self._on_device is None:
-            images, labels = self.folder.load("train")
-            self._on_device = torch.from_numpy(images).to(self._device), torch.from_numpy(labels).to(self._device)
-        images_on_device, labels_on_device = self._on_device
+        if self._held is None:
+            images = self._placement(self._device).load()
+            self._held = images, torch.from_numpy(self.folder.load_labels("train")).to(self._device)
+        images, labels = self._held
         return DeviceLoader(
-            images_on_device,
-            labels_on_device,
+            images,
+            labels,
             self._sampler(indices, training=training),
             mean=self.mean,
             std=self.std,
             augmentation=self.config.augmentation if training else None,
             num_classes=self.info.num_classes,
-            side=self.resolution,
+            side=self.config.data.side,
+            resolution=self.resolution,
             channels_last=self.config.training.channels_last,
         )
 
     def _image_loader(self, indices: NDArray[np.int64], *, training: bool) -> EpochLoader:
         # Imported here, because the `packed` pipeline needs neither OpenCV nor Albumentations.
         from cifar100.data.augmentation.single_image import build_transform
-        from cifar100.data.loading.dataset import CsvImageDataset
+        from cifar100.data.loading.dataset import CsvImageDataset, ImageDataset, PreparedImageDataset
         from cifar100.data.loading.image_loader import ImageLoader, resolve_num_workers
 
-        dataset = CsvImageDataset(
-            self.folder.csv("train"),
-            self.folder.images,
-            transform=build_transform(self.config.augmentation) if training else None,
-            seed=self.config.training.seed,
-            num_classes=self.info.num_classes,
-            validation_csv=self.folder.validation_csv() if self.info.num_validation else None,
-        )
+        transform = build_transform(self.config.augmentation, side=self.info.image_size) if training else None
+        seed, folder = self.config.training.seed, self.folder
+        dataset: ImageDataset
+        if folder.is_custom():
+            dataset = PreparedImageDataset(folder, transform=transform, seed=seed)
+        else:
+            csv, classes = folder.csv("train"), self.info.num_classes
+            dataset = CsvImageDataset(csv, folder.images, transform=transform, seed=seed, num_classes=classes)
         return ImageLoader(
             dataset,
             self._sampler(indices, training=training),
@@ -142,9 +163,11 @@ class CifarDataModule(LightningDataModule):
         )
 
     def _sampler(self, indices: NDArray[np.int64], *, training: bool) -> EpochSampler:
-        batch_size = self.config.data.batch_size
+        batch_size = self.config.data.images_per_step
+        is_balanced = training and self.config.data.sampler == "balanced"
         return EpochSampler(
             indices,
+            labels=self.folder.load_labels("train")[indices] if is_balanced else None,
             batch_size=batch_size if training else max(batch_size, VALIDATION_BATCH_SIZE),
             training=training,
             seed=self.config.training.seed,

@@ -1,10 +1,11 @@
-"""The dataset of the `images` pipeline: reads image files and augments them one at a time with Albumentations."""
+"""The datasets of the `images` pipeline: images one at a time, augmented with Albumentations."""
 
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 
 from cifar100.data.folder.csv_labels import read_labels
 from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
 from cifar100.data.sampler import Key, place_generator
 
 if TYPE_CHECKING:
@@ -25,13 +27,38 @@ cv2.setNumThreads(0)
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a damaged file is a UserError instead
 
 
-class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
-    """The images of a CSV file, then those of `validation_csv`, each as (uint8 (3, 32, 32) RGB, label).
+class ImageDataset(Dataset[tuple[torch.Tensor, int]], ABC):
+    """Images one by one, each as (uint8 (3, S, S) RGB, label).
 
     `dataset[index]` is the image as augmented in epoch 0, `dataset[epoch, index]` in any epoch. The random parameters
-    depend only on (seed, epoch, index), not on the worker. Albumentations by itself repeats its random parameters in
-    every worker and every epoch.
+    depend only on (seed, epoch, index), and on the place in the epoch if the sampler gives one, not on the worker.
+    Albumentations by itself repeats its random parameters in every worker and every epoch.
     """
+
+    def __init__(self, labels: NDArray[np.int64], *, side: int, transform: A.Compose | None, seed: int) -> None:
+        self.labels = labels
+        self.side = side
+        self.transform = transform
+        self.seed = seed
+
+    @abstractmethod
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Return an image as uint8 (S, S, 3)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: int | Key) -> tuple[torch.Tensor, int]:
+        epoch, index, *place = (0, key) if isinstance(key, int) else key
+        image = self.read(index)
+        if self.transform is not None:
+            image = augment_image(image, self.transform, place_generator(self.seed, epoch, index, *place))
+        planar = np.ascontiguousarray(image.transpose(2, 0, 1))  # (S, S, 3) -> (3, S, S)
+        return torch.from_numpy(planar), int(self.labels[index])
+
+
+class CsvImageDataset(ImageDataset):
+    """The image files of a release, which its CSV file lists, of 32x32 pixels."""
 
     def __init__(
         self,
@@ -41,26 +68,33 @@ class CsvImageDataset(Dataset[tuple[torch.Tensor, int]]):
         transform: A.Compose | None = None,
         seed: int = 0,
         num_classes: int | None = None,
-        validation_csv: Path | None = None,
     ) -> None:
-        self.files, self.labels = read_labels(csv_file, num_classes=num_classes)
-        if validation_csv is not None:
-            files, labels = read_labels(validation_csv, num_classes=num_classes)
-            self.files, self.labels = self.files + files, np.concatenate([self.labels, labels])
+        self.files, labels = read_labels(csv_file, num_classes=num_classes)
         self.images_folder = images_folder
-        self.transform = transform
-        self.seed = seed
+        super().__init__(labels, side=IMAGE_SIDE, transform=transform, seed=seed)
 
-    def __len__(self) -> int:
-        return len(self.files)
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Read an image file."""
+        return read_image(self.images_folder / self.files[index])
 
-    def __getitem__(self, key: int | Key) -> tuple[torch.Tensor, int]:
-        epoch, index = (0, key) if isinstance(key, int) else key
-        image = read_image(self.images_folder / self.files[index])
-        if self.transform is not None:
-            image = augment_image(image, self.transform, place_generator(self.seed, epoch, index))
-        planar = np.ascontiguousarray(image.transpose(2, 0, 1))  # (32, 32, 3) -> (3, 32, 32)
-        return torch.from_numpy(planar), int(self.labels[index])
+
+class PreparedImageDataset(ImageDataset):
+    """The training images of custom data as they were prepared. Each process maps their array."""
+
+    def __init__(self, folder: DataFolder, *, transform: A.Compose | None = None, seed: int = 0) -> None:
+        self._folder = folder
+        self._images: NDArray[np.uint8] | None = None
+        super().__init__(folder.load_labels("train"), side=folder.image_size, transform=transform, seed=seed)
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Copy an image from the array."""
+        if self._images is None:
+            self._images = self._folder.map_images("train")
+        return np.ascontiguousarray(self._images[index].transpose(1, 2, 0))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the map, whose whole content would be sent to a worker."""
+        return self.__dict__ | {"_images": None}
 
 
 def augment_image(image: NDArray[np.uint8], transform: A.Compose, generator: np.random.Generator) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""All images of a data set in device memory; batches are selected, augmented and normalised there."""
+"""All images of a data set in memory; batches are selected, and augmented and normalised on the device."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from torch import Tensor
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.base import BatchRandom, choose_mixing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings
-from cifar100.data.image_batches import IMAGE_SIDE, normalize, resize
+from cifar100.data.image_batches import network_input, resize, to_device
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
 
 
 class DeviceLoader(EpochLoader):
-    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device that holds them.
+    """Yields images float32 (N, 3, side, side), normalised, and labels, on the device that holds the labels.
 
     Labels are int64 (N,), or float32 (N, num_classes) in batches that mixup or CutMix has blended. The order and the
     random parameters are functions of (seed, epoch, step). Nothing here waits for the device.
 
     Args:
-        images: uint8 (all, 3, 32, 32), 154 MB for CIFAR-100, on the device; loaders of several splits share them.
-        labels: int64 (all,), on the same device.
+        images: uint8 (all, 3, S, S), 3 S^2 bytes each: 154 MB for the 50,000 of CIFAR-100. On the device; or on the
+            host, from where each batch is sent. Loaders of several splits share them.
+        labels: int64 (all,), on the device.
         sampler: chooses the images of this loader.
         mean: channel means of pixels in 0..1.
         std: channel standard deviations of pixels in 0..1.
         augmentation: settings of the augmentations, such as `AugmentationConfig`; None leaves the images unchanged.
         num_classes: width of the label probabilities of blended batches.
-        side: returns the side in pixels of the next batch, for progressive resizing.
+        side: side in pixels of the images that are yielded; None: as they are.
+        resolution: returns the side of the next training batch, for progressive resizing; None: always `side`.
         channels_last: yield images in the (N, H, W, C) memory layout.
     """
 
@@ -46,41 +48,52 @@ class DeviceLoader(EpochLoader):
         std: tuple[float, float, float],
         augmentation: AugmentationConfig | None = None,
         num_classes: int = 100,
-        side: Callable[[], int] = lambda: IMAGE_SIDE,
+        side: int | None = None,
+        resolution: Callable[[], int] | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__(sampler)
         self.images = images
         self.labels = labels
-        self.mean = torch.tensor(mean, device=images.device)
-        self.std = torch.tensor(std, device=images.device)
+        self.mean = torch.tensor(mean, device=labels.device)
+        self.std = torch.tensor(std, device=labels.device)
         self.augmentations = build_augmentations(augmentation) if augmentation is not None else []
         self.mixings = build_mixings(augmentation) if augmentation is not None else []
         self.num_classes = num_classes
-        self.side = side if sampler.training else lambda: IMAGE_SIDE
+        self.side = side or images.shape[3]
+        self.resolution = resolution if sampler.training else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _batches(self) -> Iterator[Batch]:
         first_step = self.sampler.first_step
         batches = self.sampler.batches()[first_step:]
         # One transfer for the whole epoch; its batches are views of it.
-        indices = torch.from_numpy(np.concatenate(batches)).to(self.images.device)
+        indices = torch.from_numpy(np.concatenate(batches)).to(self.labels.device)
         chosen = torch.split(indices, [len(batch) for batch in batches])
         for step, (batch, rows) in enumerate(zip(batches, chosen, strict=True), start=first_step):
-            yield self._augment(self.images.index_select(0, rows), self.labels.index_select(0, rows), batch, step)
+            yield self._augment(self._images(batch, rows), self.labels.index_select(0, rows), batch, step)
+
+    def _images(self, batch: NDArray[np.int64], rows: Tensor) -> Tensor:
+        """Return the images of a batch on the device. rows: the batch, on the device."""
+        if self.images.device == self.labels.device:
+            return self.images.index_select(0, rows)
+        return to_device(self.images.index_select(0, torch.from_numpy(batch)), self.labels.device)
 
     def _augment(self, images: Tensor, labels: Tensor, batch: NDArray[np.int64], step: int) -> Batch:
         """Augment, normalise, resize and mix a batch, as far as the settings say so."""
 
         def random(augmentation: object) -> BatchRandom:
-            return BatchRandom(type(augmentation).__name__, batch, sampler=self.sampler, step=step)
+            name, side = type(augmentation).__name__, self.images.shape[3]
+            return BatchRandom(name, batch, sampler=self.sampler, step=step, side=side)
 
         mixed = choose_mixing(self.mixings, random)
         for augmentation in self.augmentations:
             if mixed is None or augmentation.applies_to_mixed:
                 images = augmentation.apply(images, augmentation.draw(random(augmentation)))
-        images = normalize(images, self.mean, self.std).contiguous(memory_format=self.memory_format)
-        images = resize(images, self.side())
+        side = self.side if self.resolution is None else self.resolution()
+        scaled = None if images.shape[3] == self.side else side
+        images = network_input(images, self.mean, self.std, side=scaled, memory_format=self.memory_format)
+        images = resize(images, side)
         if mixed is None:
             return images, labels
         mixing, parameters = mixed

@@ -1,4 +1,4 @@
-"""Batches of a `CsvImageDataset`, read by worker processes."""
+"""Batches of an `ImageDataset`, read by worker processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER, affordable_workers
 from cifar100.data.sampler import EpochSampler, Key
@@ -24,29 +23,27 @@ from cifar100.terminal import warn
 if TYPE_CHECKING:
     from multiprocessing.context import BaseContext
 
-    from cifar100.data.loading.dataset import CsvImageDataset
+    from cifar100.data.loading.dataset import ImageDataset
 
 MAX_WORKERS = 8
 
 MAX_DEATHS = 3
 """After this many deaths of workers, images are read without them. Each death can cost a few seconds."""
 
-_BYTES_PER_IMAGE = 3 * IMAGE_SIDE**2 + 8
-"""Of an image and its label in a batch."""
-
 
 class ImageLoader(EpochLoader):
-    """Yields images uint8 (N, 3, 32, 32) and labels int64 (N,), in the sampler's order, whatever `num_workers` is.
+    """Yields images uint8 (N, 3, S, S) and labels int64 (N,), in the sampler's order, whatever `num_workers` is.
 
     Wraps torch's DataLoader for four reasons: it can start at any step, Lightning does not replace the sampler, a
     UserError in a worker arrives as one line, and a worker that is killed costs one line instead of the run.
     """
 
     def __init__(
-        self, dataset: CsvImageDataset, sampler: EpochSampler, *, num_workers: int = 0, pin_memory: bool = False
+        self, dataset: ImageDataset, sampler: EpochSampler, *, num_workers: int = 0, pin_memory: bool = False
     ) -> None:
         super().__init__(sampler)
         self._dataset = _BatchDataset(dataset)
+        self._side = dataset.side
         self._pin_memory = pin_memory
         self._num_workers = num_workers
         self._num_deaths = 0
@@ -73,7 +70,7 @@ class ImageLoader(EpochLoader):
     def _started(self) -> DataLoader[Batch | Exception]:
         if self._loader is None:
             images = min(self.sampler.batch_size, len(self.sampler.indices))
-            num_workers = affordable_workers(self._num_workers, batch_bytes=images * _BYTES_PER_IMAGE)
+            num_workers = affordable_workers(self._num_workers, batch_bytes=images * (3 * self._side**2 + 8))
             self._loader = self._make_loader(num_workers)
         return self._loader
 
@@ -122,7 +119,7 @@ class _BatchDataset(Dataset["Batch | Exception"]):
     shared memory itself: in torch's own thread a failure is only printed, and the trainer waits for ever.
     """
 
-    def __init__(self, dataset: CsvImageDataset) -> None:
+    def __init__(self, dataset: ImageDataset) -> None:
         self.dataset = dataset
 
     def __getitem__(self, keys: list[Key]) -> Batch | Exception:

@@ -24,6 +24,9 @@ from cifar100.files.untrusted_zip import open_zip, read_member
 PYTHON_FILES = ("train", "test", "meta")
 BINARY_FILES = ("train.bin", "test.bin", "fine_label_names.txt", "coarse_label_names.txt")
 
+FOLDERS = ("cifar-100-python", "cifar-100-binary")
+ARCHIVES = ("cifar-100-python.tar.gz", "cifar-100-binary.tar.gz")
+
 EXPECTED = (
     "expected the folder or archive of CIFAR-100's python version (train, test, meta) or binary version (train.bin, "
     "test.bin, fine_label_names.txt, coarse_label_names.txt); give its path, or run: cifar100 prepare --source download"
@@ -60,16 +63,34 @@ def read_files(path: Path) -> dict[str, bytes]:
         raise UserError(f"{path} cannot be read ({error.strerror or error}); {EXPECTED}") from error
 
 
+def find_release(path: Path) -> Path | None:
+    """Return the folder or archive of a release in a folder, even if files are missing; None if there is none.
+
+    Finds the copies of torchvision (`cifar-100-python` below its root) and of Keras (below `~/.keras/datasets`).
+    """
+    for folder in _places(path):
+        for layout in (PYTHON_FILES, BINARY_FILES):
+            if any((folder / name).is_file() for name in layout):
+                return folder
+    archives = (path / name for name in ARCHIVES)
+    return next((archive for archive in archives if archive.is_file()), None)
+
+
+def _places(path: Path) -> list[Path]:
+    """Return where the files of a release may be in a folder: the last is that of Keras 3."""
+    return [path, *(path / name for name in FOLDERS), path / "cifar-100-python-target" / "cifar-100-python"]
+
+
 def _read_folder(path: Path) -> dict[str, bytes]:
     nearly: list[str] = []
-    for folder in (path, path / "cifar-100-python", path / "cifar-100-binary"):
+    for folder in _places(path):
         for layout in (PYTHON_FILES, BINARY_FILES):
             missing = [name for name in layout if not (folder / name).is_file()]
             if not missing:
                 return {name: _read_file(folder / name) for name in layout}
             if len(missing) < len(layout):
                 nearly.append(f"{folder} lacks {', '.join(missing)}")
-    for name in ("cifar-100-python.tar.gz", "cifar-100-binary.tar.gz"):
+    for name in ARCHIVES:
         if (path / name).is_file():
             return _read_archive(path / name)
     if nearly:

@@ -79,26 +79,42 @@ def fetch_verified(url: str, *, sha256: str, num_bytes: int) -> bytes:
         if length is not None and length != str(num_bytes):
             raise ServerError(f"offers {length} bytes, expected {num_bytes}")
         watchdog.allow(SMALL_FILE_SECONDS)
-        content = _read(response, watchdog, num_bytes=num_bytes)
+        content = _read(response, watchdog, most=num_bytes)
+    if len(content) < num_bytes:
+        raise ServerError(f"broke off at {len(content)} bytes")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ServerError("wrong checksum")
     return content
 
 
-def _read(response: requests.Response, watchdog: Watchdog, *, num_bytes: int) -> bytes:
+def fetch(url: str, *, max_bytes: int) -> bytes:
+    """Return a file of which nothing is known.
+
+    Raises:
+        ServerError: the server does not deliver it within `SMALL_FILE_SECONDS`, or it is larger than `max_bytes`.
+    """
+    with answering(url) as (response, watchdog):
+        if response.status_code != 200:
+            raise ServerError(f"HTTP {response.status_code}")
+        length = response.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length[:20]) > max_bytes:
+            raise ServerError(f"offers {length[:20]} bytes, expected at most {max_bytes}")
+        watchdog.allow(SMALL_FILE_SECONDS)
+        return _read(response, watchdog, most=max_bytes)
+
+
+def _read(response: requests.Response, watchdog: Watchdog, *, most: int) -> bytes:
     content = bytearray()
     late = f"took longer than {SMALL_FILE_SECONDS:g} s"
     try:
         while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
             content += block
-            if len(content) > num_bytes:
-                raise ServerError(f"sent more than the expected {num_bytes} bytes")
+            if len(content) > most:
+                raise ServerError(f"sent more than the expected {most} bytes")
     except urllib3.exceptions.HTTPError as error:
         raise ServerError(late if watchdog.has_expired else "broke off") from error
     if watchdog.has_expired:
         raise ServerError(late)
-    if len(content) < num_bytes:
-        raise ServerError(f"broke off at {len(content)} bytes")
     return bytes(content)
 
 

@@ -81,15 +81,18 @@ def compare(runs: Sequence[RunFolder], *, split: Literal["test", "validation"]) 
 def _figures(compared: ComparedRun, *, name: str, group: str) -> RunFigures:
     content = compared.saved.content
     low, high = content["metrics"]["accuracy"]["interval"]
+    combined = compared.combined
+    checkpoint = content.get("checkpoint")
     return RunFigures(
         name=name,
         path=str(compared.run.path),
+        combined="" if combined is None else combined.label,
         group=group,
         seed=compared.settings[SEED],
         accuracy=float(compared.is_right.mean()),
         interval=(low, high),
-        checkpoint=Path(content["checkpoint"]).name,
-        epoch=content["epoch"],
+        checkpoint=None if checkpoint is None else Path(checkpoint).name,
+        epoch=content.get("epoch"),
         averaged=bool(content.get("averaged")),
         training_seconds=compared.seconds,
         num_parameters=content.get("num_parameters"),

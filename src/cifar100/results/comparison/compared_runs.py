@@ -18,6 +18,7 @@ from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.results.comparison.variants import effective_settings
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
+from cifar100.runs.combined import Combined, read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import read_epochs
 from cifar100.terminal import warn
@@ -36,8 +37,11 @@ class ComparedRun:
     settings: dict[str, Any]
     """See `effective_settings`."""
 
+    combined: Combined | None
+    """What it was combined from; None if it was trained."""
+
     seconds: float | None
-    """Training time, the sum of its epochs; None if it is unknown."""
+    """Training time, the sum of its epochs, or of its members; None if it is unknown."""
 
     @property
     def is_right(self) -> NDArray[np.bool_]:
@@ -64,7 +68,8 @@ def read_compared_runs(runs: Sequence[RunFolder], *, split: Split) -> list[Compa
             saved=saved,
             class_names=_class_names(run, saved),
             settings=effective_settings(run),
-            seconds=_training_seconds(run),
+            combined=read_combined(run),
+            seconds=training_seconds(run),
         )
         for run, saved in zip(runs, evaluations, strict=True)
         if saved is not None
@@ -87,10 +92,16 @@ def _check_distinct(runs: Sequence[RunFolder]) -> None:
 
 def _refuse_missing(runs: Sequence[RunFolder], split: Split) -> None:
     """Say how to evaluate the runs that have not been, or that they have no such images."""
+    option = "" if split == "test" else f" --split {split}"
     for run in runs:
+        combined = read_combined(run)
+        if combined is not None and combined.kind == "ensemble":
+            raise UserError(
+                f"the ensemble {run.argument} was not evaluated on the {split} images yet; run: cifar100 evaluate "
+                f"{combined.arguments} --ensemble --experiment {shlex.quote(run.name)}{option}"
+            )
         _check_has_images(run, split)
     custom = next((run for run in runs if "network" in read_parts(run)), None)
-    option = "" if split == "test" else f" --split {split}"
     how = " && ".join(f"cifar100 evaluate {run.argument}{option}" for run in runs)
     if custom is not None:  # the command line cannot rebuild its network
         how = f"evaluate({str(custom.path)!r}, split={split!r}, network=...) in Python"
@@ -144,7 +155,11 @@ def _data(content: dict[str, Any]) -> str:
     return printable(content.get("data", "unknown data"), max_length=80)
 
 
-def _training_seconds(run: RunFolder) -> float | None:
+def training_seconds(run: RunFolder) -> float | None:
+    """Return the training time of a run, or of all members; None if it is unknown, which a line says."""
+    combined = read_combined(run)
+    if combined is not None:
+        return combined.training_seconds
     try:
         seconds = sum(epoch.get("seconds", math.nan) for epoch in read_epochs(run.metrics))
     except UserError as error:  # the comparison itself does not need it

@@ -16,19 +16,24 @@ class RunFigures:
     """The experiment; its path if two runs have the same name."""
 
     path: str
+    combined: str
+    """`ensemble of 3` or `average of 3`; empty for a run that was trained."""
+
     group: str
-    seed: int
+    seed: int | None
+    """None for an ensemble."""
+
     accuracy: float
     interval: tuple[float, float]
     """95 % confidence interval of the accuracy over the choice of images."""
 
-    checkpoint: str
-    epoch: int
+    checkpoint: str | None
+    epoch: int | None
     averaged: bool
-    """These three name the weights that were measured."""
+    """These three name the weights that were measured; None for an ensemble."""
 
     training_seconds: float | None
-    """Sum of the epochs; None if it is unknown. It depends on the machine."""
+    """Sum of the epochs, of all members; None if it is unknown. It depends on the machine."""
 
     num_parameters: int | None
     """None if the run was evaluated by a version that did not record it."""

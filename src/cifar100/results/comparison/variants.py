@@ -8,6 +8,7 @@ from typing import Any
 from cifar100.config import SECTIONS
 from cifar100.config.declarations import components
 from cifar100.data.folder.layout import read_info
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config, to_dict
 
@@ -32,9 +33,15 @@ def effective_settings(run: RunFolder) -> dict[str, Any]:
 
     A learning rate that the range test chose is `auto`, as it was given: it differs a little from seed to seed.
 
+    An ensemble has the settings in which its members agree, and their names.
+
     Raises:
         UserError: a file of the run is missing or damaged.
     """
+    combined = read_combined(run)
+    made_of = {} if combined is None else {f"{combined.kind} of": combined.names}
+    if combined is not None and combined.kind == "ensemble":
+        return combined.settings | {SEED: None} | made_of
     content = to_dict(load_complete_config(run.config))
     found = {"recipe": content["recipe"]}
     found |= {f"{section}.{name}": value for section in SECTIONS for name, value in content[section].items()}
@@ -43,7 +50,18 @@ def effective_settings(run: RunFolder) -> dict[str, Any]:
     found |= {f"custom {part}": name for part, name in read_parts(run).items()}
     info = read_info(run.dataset_info)
     found["training images"] = f"{info.num_train:,}, sha256 {info.sha256.get('train', 'unknown')[:8]}"
+    found |= made_of
     return {name: value for name, value in found.items() if name not in _without_effect()}
+
+
+def common_settings(settings: Sequence[Settings]) -> dict[str, Any]:
+    """Return the settings of several runs; where they differ, the value is a text that says so."""
+    differing = differing_settings(settings)
+    return {
+        name: "differs between the members" if name in differing else settings[0].get(name)
+        for name in dict.fromkeys(name for own in settings for name in own)
+        if name != SEED
+    }
 
 
 def group_by_settings(settings: Sequence[Settings]) -> list[list[int]]:

@@ -9,10 +9,11 @@ from typing import Any
 from cifar100 import __version__
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.models import networks
+from cifar100.models import network_named
 from cifar100.models.summary import count_parameters
 from cifar100.results.exported.facts import Facts, Precision
 from cifar100.results.saved_evaluation import load_evaluation
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.trained_network import TrainedNetwork
 from cifar100.terminal import warn
@@ -22,19 +23,21 @@ _TORCHVISION = {"resnet18", "resnet34", "resnet50"}
 
 def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -> Facts:
     """Return what an export says about a network. It names no path of this machine."""
-    custom = read_parts(run).get("network")
+    custom, combined = read_parts(run).get("network"), read_combined(run)
     model = trained.config.model
-    settings = {} if custom else {entry.name: getattr(model, entry.name) for entry in networks()[model.name].settings}
+    known = () if custom else network_named(model.name).settings
+    settings = {entry.name: getattr(model, entry.name) for entry in known}
     mean, std = trained.normalization
     return Facts(
         info=trained.info,
-        run=run.name,
+        run=run.name if combined is None else f"{run.name}, an {combined.label} ({combined.names})",
         network=custom or model.name,
         model_settings={name: value for name, value in settings.items() if value is not None},
         num_parameters=count_parameters(trained.network),
         checkpoint=trained.checkpoint.name,
         epoch=trained.epoch,
         averaged=trained.averaged,
+        image_size=trained.config.data.side,
         mean=mean,
         std=std,
         temperature=trained.temperature,
@@ -72,6 +75,7 @@ def model_card(facts: Facts) -> str:
         f"{found['interval'][0]:.2%} to {found['interval'][1]:.2%}"
         for split, found in facts.accuracies.items()
     ]
+    enlarged = "" if facts.image_size == info.image_size else f"that is scaled to {facts.image_size} pixels; "
     lines = [
         f"# {facts.network}, trained on {info.name}",
         "",
@@ -81,8 +85,8 @@ def model_card(facts: Facts) -> str:
         f"- Training data: {info.describe()}; {info.num_train:,} images, sha256 {info.sha256.get('train', 'unknown')}",
         *(accuracies or ["- Accuracy: not measured"]),
         f"- Classes: {len(info.class_names)}. The network assigns every image to one of them, whatever it shows.",
-        "- Input: RGB. The shorter side is scaled to 32 pixels (bicubic, as Pillow) and the centre cropped; then "
-        f"pixels in 0..1 less {facts.mean}, divided by {facts.std}",
+        f"- Input: RGB. The shorter side is scaled to {info.image_size} pixels (bicubic, as Pillow) and the centre "
+        f"cropped; {enlarged}then pixels in 0..1 less {facts.mean}, divided by {facts.std}",
         f"- Output: softmax of the logits divided by {facts.temperature:g}",
         f"- Written by cifar100 {facts.versions['cifar100']} with torch {facts.versions['torch']}",
         *_how_to_load(facts),

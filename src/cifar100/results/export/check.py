@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.errors import UserError
 from cifar100.results.evaluation_data import images_of
 from cifar100.runs.folder import RunFolder
@@ -42,29 +41,30 @@ class CheckImages:
     """Images for the comparison; never the test images."""
 
     images: Images
-    """(N, 3, 32, 32)."""
+    """(N, 3, S, S)."""
 
     description: str
 
 
 def check_images(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> CheckImages:
     """Return validation images of the run, else training images; random ones, with a warning, without its data."""
-    problem = ""
+    problem, side = "", trained.info.image_size
     for split in _SPLITS:
         try:
-            images = images_of(trained, run, split=split, data_root=data_root)[0][:NUM_IMAGES]
+            images = images_of(trained, run, split=split, data_root=data_root, most=NUM_IMAGES)[0]
         except UserError as error:
             problem = str(error)
             continue
-        return CheckImages(images=images, description=f"{len(images)} {split.replace('train', 'training')} images")
+        kind = split.replace("train", "training")
+        return CheckImages(images=images, description=f"{len(images)} {kind} images ({side}x{side})")
     warn(f"the export is checked on random images: {problem}")
     generator = np.random.Generator(np.random.PCG64(0))
-    images = generator.integers(0, 256, (NUM_IMAGES, 3, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
-    return CheckImages(images=images, description=f"{NUM_IMAGES} random images")
+    images = generator.integers(0, 256, (NUM_IMAGES, 3, side, side), dtype=np.uint8)
+    return CheckImages(images=images, description=f"{NUM_IMAGES} random images ({side}x{side})")
 
 
 def largest_difference(exported: Classifier, network: Classifier, images: Images) -> float:
-    """Return the largest difference of a probability over images (N, 3, 32, 32); infinite if one is not finite."""
+    """Return the largest difference of a probability over images (N, 3, S, S); infinite if one is not finite."""
     return _largest(exported(images), network(images))
 
 
@@ -73,21 +73,20 @@ def largest_difference_of_other_sizes(exported: Classifier, network: Classifier,
     found = 0.0
     for height, width in OTHER_SIZES:
         scaled = [_pillow(image).resize((width, height), Image.Resampling.BICUBIC) for image in images[:_NUM_OTHER]]
-        side = (IMAGE_SIDE, IMAGE_SIDE)
-        fitted = [ImageOps.fit(image, side, method=Image.Resampling.BICUBIC) for image in scaled]
+        fitted = [ImageOps.fit(image, images.shape[2:], method=Image.Resampling.BICUBIC) for image in scaled]
         found = max(found, _largest(exported(_batch(scaled)), network(_batch(fitted))))
     return found
 
 
 def accuracy(classifier: Classifier, images: Images, labels: NDArray[np.int64]) -> float:
-    """Return the fraction of images (N, 3, 32, 32) that are recognised."""
+    """Return the fraction of images (N, 3, S, S) that are recognised."""
     starts = range(0, len(images), BATCH_SIZE)
     predicted = [classifier(images[start : start + BATCH_SIZE]).argmax(axis=1) for start in starts]
     return float((np.concatenate(predicted) == labels).mean())
 
 
 def milliseconds(exported: Classifier, images: Images, *, batch_size: int) -> float:
-    """Return the median time of a batch of images (N, 3, 32, 32), which are repeated to fill it."""
+    """Return the median time of a batch of images (N, 3, S, S), which are repeated to fill it."""
     batch = np.resize(images, (batch_size, *images.shape[1:]))
     exported(batch)  # the first one allocates memory
     times: list[float] = []

@@ -10,7 +10,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cifar100.config.arguments import check_choice, check_flag
@@ -25,7 +24,6 @@ from cifar100.results.calibration import with_temperature
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.export import check
 from cifar100.results.export.card import facts_of, model_card
-from cifar100.results.export.check import Classifier, Images
 from cifar100.results.export.deployed import DeployedNetwork
 from cifar100.results.export.formats import (
     FORMATS,
@@ -167,11 +165,10 @@ def _quantized(
             "images; leave it out."
         )
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)
-    calibration = images_of(trained, run, split="train", data_root=data_root)[0]
-    chosen = np.random.Generator(np.random.PCG64(0)).permutation(len(calibration))[:NUM_IMAGES]
+    calibration = images_of(trained, run, split="train", data_root=data_root, most=NUM_IMAGES)[0]
     model = onnx_model(DeployedNetwork(trained))
     exact = run_by_onnxruntime(with_metadata(model, metadata))
-    content = with_metadata(quantized(model, calibration[chosen]), metadata)
+    content = with_metadata(quantized(model, calibration), metadata)
     accuracies = Int8Accuracy(
         float32=check.accuracy(exact, images, labels),
         int8=check.accuracy(run_by_onnxruntime(content), images, labels),
@@ -198,7 +195,7 @@ def _checked(
 ) -> Export:
     """Run a file and compare it with the network; refuse one in float32 that differs."""
     exported = opened(content, trained, format)
-    network = _network(trained)
+    network = trained.probabilities
     difference = check.largest_difference(exported, network, images.images)
     if precision == "float32" and difference > MAX_DIFFERENCE:
         raise UserError(
@@ -223,14 +220,6 @@ def _checked(
         runtime=runtime(format),
         num_threads=usable_processors() if format == "onnx" else torch.get_num_threads(),
     )
-
-
-def _network(trained: TrainedNetwork) -> Classifier:
-    def classify(images: Images) -> check.Probabilities:
-        probabilities: check.Probabilities = trained(images).numpy()
-        return probabilities
-
-    return classify
 
 
 def _write(path: Path, content: bytes) -> None:

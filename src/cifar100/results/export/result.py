@@ -38,13 +38,13 @@ class Export:
     """The same for enlarged and shrunk images, against Pillow's resizing; None for a file without a graph."""
 
     compared_on: str
-    """Which images: their number and split."""
+    """Which images: their number, split and size."""
 
     int8_accuracy: Int8Accuracy | None
     """None for float32."""
 
     milliseconds_single: float
-    """Median time of one image of 32x32 pixels on the CPU."""
+    """Median time of one of these images on the CPU."""
 
     milliseconds_batch: float
     """Of a batch of `batch_size` images."""

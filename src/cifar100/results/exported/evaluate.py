@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from cifar100.data.folder.layout import content_sha256
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.results.calibration import calibration
 from cifar100.results.evaluate import BATCH_SIZE, Evaluation
 from cifar100.results.evaluation_data import all_test_images
@@ -49,6 +49,6 @@ def _logits(exported: ExportedNetwork, images: NDArray[np.uint8]) -> NDArray[np.
     target = console(stderr=True)
     starts = range(0, len(images), BATCH_SIZE)
     shown = track(starts, "evaluating", console=target, transient=True, disable=not target.is_terminal)
-    probabilities = np.concatenate([exported(images[start : start + BATCH_SIZE]) for start in shown])
+    probabilities = np.concatenate([exported.probabilities(images[start : start + BATCH_SIZE]) for start in shown])
     logits: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
     return logits

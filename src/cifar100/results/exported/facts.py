@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cifar100.data.folder.layout import DatasetInfo, Triple, parse_info
+from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo, Triple, parse_info
 from cifar100.files.atomic import json_text
 from cifar100.files.regular import MAX_JSON_BYTES
 from cifar100.files.schema import boolean, fields, list_of, map_of, number, one_of, text, whole
@@ -43,6 +43,9 @@ class Facts:
     averaged: bool
     """These three name the weights; see `TrainedNetwork`."""
 
+    image_size: int = IMAGE_SIDE
+    """Side in pixels of what the network gets: images of `info.image_size` are scaled to it."""
+
     mean: Triple
     std: Triple
     """Normalisation inside the network, pixels in 0..1."""
@@ -76,7 +79,7 @@ def parse_facts(content: str) -> Facts:
         raise ValueError("its metadata are nested too deeply") from error
     _FACTS(found, "it")
     info = parse_info(found["info"])
-    values = {name: found[name] for name in Facts.__dataclass_fields__}
+    values = {name: found[name] for name in Facts.__dataclass_fields__ if name in found}
     return Facts(**(values | {"info": info, "mean": tuple(found["mean"]), "std": tuple(found["std"])}))
 
 
@@ -99,5 +102,6 @@ _FACTS = fields(
         "accuracies": map_of(
             fields({"value": number(0, 1), "interval": list_of(number(0, 1), length=2), "num_images": whole(1)})
         ),
-    }
+    },
+    optional={"image_size": whole(1)},
 )

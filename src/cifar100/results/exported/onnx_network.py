@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.given_images import GivenImages, pixel_batches
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
@@ -32,7 +34,7 @@ INPUT, OUTPUT = "images", "probabilities"
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedNetwork:
-    """A network from an exported ONNX file. Call it with images, as a `TrainedNetwork`."""
+    """A network from an exported ONNX file. Call it with images, as a `TrainedNetwork`, also from several threads."""
 
     path: Path
     facts: Facts
@@ -43,8 +45,25 @@ class ExportedNetwork:
         """The description of the training data."""
         return self.facts.info
 
-    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """images: uint8 (N, 3, H, W), RGB. Returns the probabilities, float32 (N, num_classes).
+    def __call__(self, images: GivenImages) -> Any:
+        """Return the probabilities of images, float32 (N, num_classes); see `load_model`.
+
+        A tensor gives a tensor on its device, everything else an array.
+        """
+        torch = sys.modules.get("torch")
+        if torch is not None and isinstance(images, torch.Tensor):
+            return torch.from_numpy(self.probabilities(images)).to(images.device)
+        return self.probabilities(images)
+
+    def probabilities(self, images: GivenImages) -> NDArray[np.float32]:
+        """Return the probabilities of images, float32 (N, num_classes), as an array."""
+        batches = pixel_batches(images, side=self.info.image_size)
+        return np.concatenate([np.zeros((0, self.info.num_classes), np.float32), *map(self.run, batches)])
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run the graph, which resizes by itself, on one batch.
+
+        images: uint8 (N, 3, H, W), RGB. Returns the probabilities, float32 (N, num_classes).
 
         Raises:
             UserError: the file computes something else.

@@ -16,6 +16,7 @@ from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
+from cifar100.runs.combined import Combined, read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import Epoch, best_epoch, read_epochs
 from cifar100.runs.status import UNKNOWN, read_status
@@ -32,6 +33,9 @@ class RunFacts:
     run: RunFolder
     settings: dict[str, Any]
     """Name -> value."""
+
+    combined: Combined | None
+    """What it was combined from: an ensemble, which has no settings, or an average; None if it was trained."""
 
     info: DatasetInfo
     parts: dict[str, str]
@@ -66,7 +70,24 @@ class RunFacts:
     @property
     def network(self) -> str:
         """Name of the network."""
+        if self.is_ensemble:
+            assert self.combined is not None
+            return f"Ensemble of {self.combined.names}"
         return self.parts.get("network") or self.log.network or str(self.settings.get("model.name", "unknown"))
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether there are several networks."""
+        return self.combined is not None and self.combined.kind == "ensemble"
+
+    @property
+    def how_to_repeat(self) -> str:
+        """Return the command that makes it again."""
+        if self.combined is None:
+            return f"cifar100 train --config {self.config_argument}"
+        if self.is_ensemble:
+            return self.how_to_evaluate()
+        return f"cifar100 average {self.combined.arguments} --experiment NAME"
 
     @property
     def config_argument(self) -> str:
@@ -75,6 +96,9 @@ class RunFacts:
 
     def how_to_evaluate(self, *, calibrates: bool = False) -> str:
         """Return the command that measures the run, or the call from Python for a custom network."""
+        if self.combined is not None and self.is_ensemble:
+            name = f" --experiment {shlex.quote(self.name)}"
+            return f"cifar100 evaluate {self.combined.arguments} --ensemble{name}"
         if "network" in self.parts:
             split = "" if self.info.num_test else ', split="validation"'
             return f"evaluate({str(self.run.path)!r}, network=...{split}{', calibrate=True' * calibrates})"
@@ -117,11 +141,13 @@ def read_facts(run: RunFolder) -> RunFacts:
     Raises:
         UserError: a file is damaged.
     """
-    status = read_status(run)
+    status, combined = read_status(run), read_combined(run)
+    is_ensemble = combined is not None and combined.kind == "ensemble"
     num_train, num_validation = _split_sizes(run)
     return RunFacts(
         run=run,
-        settings=read_settings(run.config),
+        settings={} if is_ensemble else read_settings(run.config),
+        combined=combined,
         info=read_info(run.dataset_info),
         parts=read_parts(run),
         status=str(status.get("status", UNKNOWN)),

@@ -63,6 +63,7 @@ def write_report(
         if output is not None:
             _check_is_replaceable(output)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, page.encode())
         except OSError as error:
             raise UserError(
@@ -135,7 +136,7 @@ def _shown(
         problems.append(f"the report has no pictures: {error}")
         return Shown()
     positions = np.array([loss.index for loss in losses], dtype=np.int64)
-    if not len(positions):
+    if not len(positions) or facts.is_ensemble:  # it has no single network to look into
         return Shown(pictures=pictures)
     try:
         trained = evaluated_network(facts, measured, network)

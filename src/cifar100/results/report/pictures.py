@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.folder.csv_labels import read_labels
-from cifar100.data.folder.custom_images import read_tables
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, content_sha256
+from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
 from cifar100.data.folder.splits import load_split
+from cifar100.data.layouts.reading import list_images
+from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.report.facts import RunFacts
 from cifar100.results.report.measured import Measured
 from cifar100.results.report.rendering.inline import png_uri
+from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_complete_config
 
 DIMMED = 0.2
@@ -30,7 +32,7 @@ class Pictures:
     """The images of an evaluation."""
 
     images: NDArray[np.uint8]
-    """(N, 3, 32, 32)."""
+    """(N, 3, S, S)."""
 
     files: list[str]
     """Relative to the folder of the images; of each image."""
@@ -40,7 +42,7 @@ class Pictures:
         return png_uri(self.images[index].transpose(1, 2, 0))
 
     def spotlit(self, index: int, attention: NDArray[np.float32]) -> Markup:
-        """Return an image in which only what mattered is bright. attention: (32, 32), 0 to 1."""
+        """Return an image in which only what mattered is bright. attention: (S, S), 0 to 1."""
         brightness = DIMMED + (1 - DIMMED) * attention
         pixels = self.images[index] * brightness
         return png_uri(pixels.round().astype(np.uint8).transpose(1, 2, 0))
@@ -60,20 +62,20 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     Raises:
         UserError: they are missing, or others than those that were measured.
     """
-    config = load_complete_config(facts.run.config)
-    images, labels, data = images_of(_Training(config, facts.info), facts.run, split=measured.split)
-    folder = DataFolder(user_path(config.data.root))
+    run = facts.run
+    if facts.combined is not None and facts.is_ensemble:  # its members were measured on the same images
+        run = RunFolder(Path(facts.combined.members[0].path))
+    config = load_complete_config(run.config)
+    images, labels, data = images_of(_Training(config, facts.info), run, split=measured.split)
+    folder = DataFolder(user_path(config.data.root), facts.info.image_size)
     if content_sha256(images, labels, data) != measured.content["images_sha256"]:
         raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
-    return Pictures(images=images, files=_files(facts, measured, folder))
+    return Pictures(images=images, files=_files(run, measured, folder, num_classes=facts.info.num_classes))
 
 
-def _files(facts: RunFacts, measured: Measured, folder: DataFolder) -> list[str]:
+def _files(run: RunFolder, measured: Measured, folder: DataFolder, *, num_classes: int) -> list[str]:
     part: Split = "test" if measured.split == "test" else "train"
-    if folder.is_custom():
-        files = read_tables(folder).files(part)
-    else:
-        files, _ = read_labels(folder.csv(part))
+    files, _ = list_images(folder, part, num_classes=num_classes)
     if measured.split == "validation":
-        return [files[position] for position in load_split(facts.run.split).validation]
+        return [files[position] for position in load_split(run.split).validation]
     return files

@@ -156,7 +156,10 @@ turns the hue of the image or whitens its dark pixels, neither of which resemble
 
 
 class GeneratedCorruptions:
-    """Corruptions of images, uint8 (N, 3, 32, 32), that are a function of the image and its position."""
+    """Corruptions of images, uint8 (N, 3, S, S), that are a function of the image and its position.
+
+    Widths in pixels, such as those of a blur, are those for 32x32 pixels, whatever S is.
+    """
 
     is_official = False
     names = tuple(_MAKERS)

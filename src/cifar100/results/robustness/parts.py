@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.description import OFFICIAL_SHA256
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
 from cifar100.data.sources.published_lists import (
     DUPLICATES,
     LABEL_ERRORS,
@@ -155,6 +155,11 @@ def _corrupted_images(place: Path, measured: Measured) -> CorruptedImages:
 
         return GeneratedCorruptions(measured.images)
     _refuse_validation("--corruptions DIR", measured)
+    if measured.data.image_size != IMAGE_SIDE:
+        raise UserError(
+            f"--corruptions {place}: the files hold images of {IMAGE_SIDE}x{IMAGE_SIDE} pixels, but the network was "
+            f"trained on {measured.data.image_size}x{measured.data.image_size}; give --corruptions {GENERATED}."
+        )
     return CorruptionFiles(place, measured.labels)
 
 

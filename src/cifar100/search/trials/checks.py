@@ -35,7 +35,7 @@ def _holds_out(config: Config, info: DatasetInfo) -> bool:
 
 
 def _check_folds(config: Config, info: DatasetInfo, folds: int) -> None:
-    _, labels = DataFolder(config.data.root).load("train")
+    labels = DataFolder(config.data.root, config.data.side).load_labels("train")
     counts = np.bincount(labels, minlength=info.num_classes)
     label = int(np.where(counts == 0, len(labels), counts).argmin())
     if folds > counts[label]:

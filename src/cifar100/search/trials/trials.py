@@ -30,6 +30,7 @@ from cifar100.search.trials.fold_probabilities import save_fold_probabilities
 from cifar100.search.trials.lines import Line, append_line, read_lines, shared_facts
 from cifar100.search.trials.summary import TrialsResult, describe_rule, summarize
 from cifar100.terminal import say
+from cifar100.training.finetuning.initial_weights import with_native_input
 from cifar100.training.train import start_run
 
 TRIALS = LOGS / "trials"
@@ -70,7 +71,15 @@ def run_trials(
         raise UserError("trials start their trainings themselves; start the command without torchrun and srun.")
     check_name(name, option="--name")
     split = "validation" if folds is not None else split
-    info = ensure_prepared(config.data.source, config.data.root, needs_images=config.data.pipeline == "images")
+    config = with_native_input(config)
+    data = config.data
+    info = ensure_prepared(
+        data.source,
+        data.root,
+        needs_images=data.pipeline == "images",
+        image_size=data.side,
+        skip_damaged=data.skip_damaged,
+    )
     check_images(config, info, split=split, folds=folds)
     if folds is None:
         configs = {f"seed{seed}": _with(config, training={"seed": seed}) for seed in seeds}

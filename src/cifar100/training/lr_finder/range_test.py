@@ -59,7 +59,7 @@ class RangeTest(Callback):
         """Set the learning rate of this step."""
         for group in trainer.optimizers[0].param_groups:
             if not group.get("orthogonal", False):
-                group["lr"] = self.learning_rates[len(self.losses)]
+                group["lr"] = self.learning_rates[len(self.losses)] * group.get("lr_scale", 1.0)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -72,7 +72,7 @@ class RunClock:
 
 
 class StandingClock(RunClock):
-    """A clock that stands still: a range test runs at the progress at which the learning rate is at its maximum.
+    """A clock that stands still: at the maximum of the learning rate in a range test, at each resolution in a dry run.
 
     Args:
         progress: of every step, 0 to 1.
@@ -85,6 +85,10 @@ class StandingClock(RunClock):
     def progress_at(self, step: int) -> float:
         """Return the progress at which the clock stands."""
         return self._progress
+
+    def move_to(self, progress: float) -> None:
+        """Stand at another progress, 0 to 1."""
+        self._progress = progress
 
 
 def steps_of(epochs: float, steps_per_epoch: int) -> int:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
+from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import open_regular
@@ -57,7 +58,25 @@ class _Renormalize(nn.Module):
         return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
 
 
-def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple) -> Teacher:
+class _Rescale(nn.Module):
+    """From one normalisation and size of the images to another."""
+
+    def __init__(self, given: tuple[Triple, Triple], wanted: tuple[Triple, Triple], *, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.register_buffer("given", torch.tensor(given).view(2, 3, 1, 1) * 255)
+        self.register_buffer("wanted", torch.tensor(wanted))
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, std = self.get_buffer("given")
+        return normalize(
+            fit(torch.addcmul(mean, images.float(), std), self.side, rounded=False), *self.get_buffer("wanted")
+        )
+
+
+def load_teacher(
+    name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple, image_size: int = IMAGE_SIDE
+) -> Teacher:
     """Load the best weights of a run.
 
     Args:
@@ -65,6 +84,7 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
         info: the data of the run that will learn.
         split: its training and validation images.
         mean: of its normalisation; std likewise.
+        image_size: side in pixels of its images. A teacher with another one gets them scaled.
 
     Raises:
         UserError: there is no such run, it was trained on other data, or it has learned from images that the new run
@@ -72,6 +92,11 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
     """
     run = find_run_folder(name)
     trained = load_trained(run, "best", device=torch.device("cpu"))
+    if trained.info.image_size != info.image_size:
+        raise UserError(
+            f"--optimization.teacher {name} has learned from {_shown(trained.info)} pixels, but this run's have "
+            f"{_shown(info)}; give both runs the same --data.image_size."
+        )
     if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
@@ -86,13 +111,23 @@ def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, st
         )
     with open_regular(trained.checkpoint) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    network = nn.Sequential(_Renormalize((mean, std), trained.normalization), trained.network)
+    given, side = (mean, std), trained.config.data.side
+    first = (
+        _Renormalize(given, trained.normalization)
+        if side == image_size
+        else _Rescale(given, trained.normalization, side=side)
+    )
+    network = nn.Sequential(first, trained.network)
     return Teacher(
         run=run.name,
         checkpoint=trained.checkpoint,
         sha256=sha256,
         network=network.eval().requires_grad_(requires_grad=False),
     )
+
+
+def _shown(info: DatasetInfo) -> str:
+    return f"{info.image_size}x{info.image_size}"
 
 
 def distillation_loss(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:

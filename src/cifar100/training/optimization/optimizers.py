@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from cifar100.config import OptimizationConfig
+from cifar100.training.finetuning.layers import block_depths
 from cifar100.training.optimization.muon import Muon, muon_groups
 
 
@@ -37,12 +38,33 @@ def build_optimizer(
             momentum=config.muon_momentum,
             compile_mode=compile_mode,
         )
-    groups = _decay_groups({"params": parameters}, config)
+    if config.layer_decay < 1:
+        layers = layer_groups(model, learning_rate=learning_rate, layer_decay=config.layer_decay)
+        groups = [group for layer in layers for group in _decay_groups(layer, config)]
+    else:
+        groups = _decay_groups({"params": parameters}, config)
     if config.optimizer == "sgd":
         kind = DecoupledSGD if config.decoupled_weight_decay else SGD
         return kind(groups, lr=learning_rate, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
     betas = (float(config.momentum), 0.999)  # torch refuses the 0 that a file may hold for 0.0
     return AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+
+def layer_groups(model: nn.Module, *, learning_rate: float, layer_decay: float) -> list[dict[str, Any]]:
+    """Return a parameter group for each layer that is trained, the classifier first.
+
+    The classifier has the learning rate, and each layer `layer_decay` times that of the layer after it: Bao et al.,
+    "BEiT", ICLR 2022, arXiv:2106.08254. `lr_scale` is the factor, for the learning-rate finder.
+    """
+    depths = block_depths(model)
+    last = max(depths.values(), default=0)
+    groups = []
+    for depth in range(last, -1, -1):
+        parameters = [weight for name, weight in model.named_parameters() if depths[name] == depth]
+        trained = [weight for weight in parameters if weight.requires_grad]
+        scale = layer_decay ** (last - depth)
+        groups += [{"params": trained, "lr": learning_rate * scale, "lr_scale": scale}] if trained else []
+    return groups
 
 
 class DecoupledSGD(SGD):

@@ -136,13 +136,16 @@ class CustomParts:
         if self.network is not None:
             yield from ((name, "network") for name in settings() if name.startswith("model."))
         if self.loss is not None:
-            yield "optimization.loss", "loss"
+            yield from (("optimization.loss", "loss"), ("optimization.class_weights", "loss"))
             for component in components("training/loss.py", "loss").values():
                 yield from ((f"optimization.{setting.name}", "loss") for setting in component.settings)
         if self.loggers is not None:
             yield "training.loggers", "loggers"
         if self.datamodule is not None:
-            replaced = ("data.", "augmentation.", "training.resolution")
+            replaced = (
+                *("data.", "augmentation.", "training.resolution", "optimization.class_weights"),
+                "model.cache_features",
+            )
             for name in settings():
                 if name.startswith(replaced) and name not in USED_WITH_CUSTOM_DATA:
                     yield name, "datamodule"

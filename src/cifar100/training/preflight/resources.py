@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.image_batches import IMAGE_SIDE
 from cifar100.errors import UserError
+from cifar100.foreign_text import reason
 from cifar100.models import build_model
+from cifar100.process.memory import total_memory
 from cifar100.process.processors import usable_processors
 from cifar100.training.preflight.main_guard import require_main_guard
 
 FEW_PROCESSES = 8
 """This many worker processes or CPU processes are allowed on any machine."""
-
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-"""Files with the memory limit of a container, version 2 and 1."""
 
 
 def check_workers(config: Config) -> None:
@@ -81,8 +77,12 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
             f"{_gigabytes(weights)} with their gradients and optimizer state, but this machine has "
             f"{_gigabytes(available)} ({accelerator}); choose a smaller network."
         )
-    images = min(config.data.batch_size, num_train)
-    outputs = _outputs(network) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    images = min(config.data.images_per_step, num_train)
+    side = max(config.training.resolutions or (config.data.side,))
+    with _naming_the_size(config, side):
+        outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
+    if config.model.freeze == "backbone":  # no output is kept for the backward pass
+        return
     if available is not None and weights + outputs > available:
         raise UserError(
             f"--data.batch_size {images} needs at least {_gigabytes(weights + outputs)} for the outputs of "
@@ -91,16 +91,16 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
 
 
 @contextlib.contextmanager
-def memory_errors_as_user_errors() -> Iterator[None]:
-    """Turn the errors of torch that mean "no memory left" into a `UserError`: the bounds of `check_memory` are low."""
+def _naming_the_size(config: Config, side: int) -> Iterator[None]:
+    """Turn the failure of a network of timm, which may not take small images, into a `UserError`."""
     try:
         yield
-    except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except (RuntimeError, ValueError, AssertionError) as error:
+        if not config.model.name.startswith("timm/"):
             raise
-        reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"the memory of the device ran out ({reason}); give a smaller --data.batch_size or network."
+            f"{config.model.name} does not take images of {side} pixels a side ({reason(error)}); give another "
+            "--data.image_size."
         ) from error
 
 
@@ -108,13 +108,7 @@ def device_memory(accelerator: str) -> int | None:
     """Return the memory of the device in bytes, within the limit of a container; None if it is unknown."""
     if accelerator == "cuda":
         return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-    known = []
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
-        known.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for file in CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # `max`: no limit
-            known.append(int(Path(file).read_text(encoding="ascii")))
-    return min(known, default=None)
+    return total_memory()
 
 
 def _copies(config: Config) -> int:
@@ -124,8 +118,8 @@ def _copies(config: Config) -> int:
     return 2 + state + int(optimization.ema_decay is not None) + int(optimization.sam != "none")
 
 
-def _outputs(network: nn.Module) -> int:
-    """Return the number of outputs of all convolutions and linear layers for one image."""
+def _outputs(network: nn.Module, side: int) -> int:
+    """Return the number of outputs of all convolutions and linear layers for one image of side x side pixels."""
     total = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -135,7 +129,7 @@ def _outputs(network: nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.register_forward_hook(add)
-    network.eval()(torch.empty(1, 3, IMAGE_SIDE, IMAGE_SIDE, device="meta"))
+    network.eval()(torch.empty(1, 3, side, side, device="meta"))
     return total
 
 

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from lightning.pytorch.loggers import Logger
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
+from cifar100.environment import this_program
+from cifar100.errors import UserError
+from cifar100.foreign_text import reason
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import LOGS, RunFolder, create_run_folder
-from cifar100.runs.status import occupied
+from cifar100.runs.history import History
+from cifar100.runs.status import FAILED, occupied, write_status
+from cifar100.terminal import warn
+from cifar100.training.cost.batch_size import resolve_batch_size
+from cifar100.training.cost.trial import Subject
+from cifar100.training.experiment import make_split
+from cifar100.training.finetuning.features import check_cacheable
+from cifar100.training.finetuning.initial_weights import check_initial_weights, with_native_input
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import stops_explained
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
+from cifar100.training.reporting.loggers import check_loggers, conclude
+
+ReportWriter = Callable[[RunFolder], Path]
+"""Writes the report of a run and returns its path. Training does not know how: it comes with the command."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +51,10 @@ class Session:
     parts: CustomParts
     started: float | None = None
     """`time.monotonic()` at the start of the command; None: when training begins."""
+    write_report: ReportWriter | None = None
+    """Writes the report for the trackers; None: they get none."""
+    loggers: list[Logger] = field(default_factory=list)
+    """Those of a finished run, whose trackers still wait for the report."""
 
 
 @contextmanager
@@ -47,14 +67,19 @@ def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
             yield processes, signal
 
 
-def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts) -> None:
-    """Refuse what cannot work before there is a run folder."""
+def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts, *, starts: bool = True) -> None:
+    """Refuse what cannot work before there is a run folder. starts: whether the run needs its first weights."""
     parts.check_settings(config)
+    if parts.loggers is None:
+        check_loggers(config.training)
     if split is not None:
         check_workers(config)
     if split is not None and parts.network is None:
         accelerator = choose_accelerator(config.training.accelerator)
         check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
+        check_cacheable(config)
+    if starts and parts.network is None:
+        check_initial_weights(config.model, info.num_classes)
 
 
 def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | None = None) -> DatasetInfo:
@@ -67,9 +92,30 @@ def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | N
     def prepare() -> DatasetInfo:
         if resumed is not None:
             refuse_moved(data.root, read_info(resumed.dataset_info))
-        return ensure_prepared(data.source, data.root, needs_images=data.pipeline == "images")
+        return ensure_prepared(
+            data.source,
+            data.root,
+            needs_images=data.pipeline == "images",
+            image_size=data.side,
+            skip_damaged=data.skip_damaged,
+        )
 
     return processes.do_once_on_each_machine(prepare)
+
+
+def prepared(config: Config, parts: CustomParts, processes: Processes) -> Subject:
+    """Return what a new run trains: the data are prepared and split, the batch size is a number, all is checked.
+
+    Raises:
+        UserError: something cannot work; there is no run folder yet.
+    """
+    if parts.network is None:
+        config = with_native_input(config, scales_images=parts.datamodule is None)
+    info = parts.describe_data() or prepare_data(config, processes)
+    split = processes.do_once(lambda: make_split(config)) if parts.datamodule is None else None
+    config = processes.do_once(lambda: resolve_batch_size(Subject(config, info, split, parts)))
+    check(config, info, split, parts)
+    return Subject(config, info, split, parts)
 
 
 @contextmanager
@@ -94,5 +140,32 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        with stops_explained(run), processes.failing_together(), write_failures_as_user_errors(run):
+        resume = f"{this_program()} train --resume {run.argument}"
+        together = processes.failing_together(resume=resume, record=lambda reason: _record_failure(run, reason))
+        with stops_explained(run), together, write_failures_as_user_errors(run):
             yield run
+
+
+def _record_failure(run: RunFolder, message: str) -> None:
+    with suppress(UserError):  # the folder cannot be written, perhaps because it was on the other machine
+        write_status(run, FAILED, message=message)
+
+
+def conclude_finished(session: Session) -> None:
+    """Give the trackers the final figures and the report, now that the status of the run says that it is finished."""
+    if not session.processes.is_rank_zero:
+        return
+    run = session.run
+
+    def files() -> list[Path]:
+        found = [run.config, run.metrics_table, run.learning_curves]
+        try:
+            if session.write_report is not None:
+                found.insert(0, session.write_report(run))
+        except Exception as error:  # the run is complete
+            warn(f"the trackers get no report ({reason(error)}).")
+        return [file for file in found if file.is_file()]
+
+    best = History(run.metrics, {}).best() or {}
+    figures = {f"best/{name}": value for name, value in best.items() if name == "epoch" or name.startswith("val/")}
+    conclude(session.loggers, "finished", figures=figures, files=files)

@@ -15,6 +15,7 @@ from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import LAST, saved_facts
+from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
@@ -27,13 +28,34 @@ CHANGEABLE = {
     "training.num_nodes": "the images of an optimizer step stay the same, shared by all devices",
     "training.accelerator": "",
     "training.compile": "",
+    "training.profile": "",
     "training.validate_every": "",
     "training.save_every_minutes": "",
     "training.max_nonfinite_losses": "",
+    "training.loggers": "",
+    "training.wandb_project": "",
+    "training.mlflow_uri": "",
+    "training.mlflow_experiment": "",
     "data.num_workers": "",
     "data.root": "the same data, in another folder",
 }
 """Settings that may change mid-run, each with the consequence. Any other change makes another experiment."""
+
+CHANGEABLE_AT_THE_START = ("data.batch_size", "optimization.learning_rate")
+"""Settings that may also change while no state is saved: the run begins again, perhaps because it was out of memory."""
+
+
+def refuse_average(run: RunFolder) -> None:
+    """Refuse to resume an average of runs: it has weights, but no optimizer and no schedule.
+
+    Raises:
+        UserError: names the members.
+    """
+    combined = read_combined(run)
+    if combined is not None:
+        raise UserError(
+            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of them."
+        )
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
@@ -45,7 +67,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
         UserError: names the settings that cannot change.
     """
     written = load_complete_config(run.config)
-    before = _trained_with(run) or written
+    trained_with = _trained_with(run)
+    before = trained_with or written
     edited = [setting for setting in _different(before, written) if setting not in CHANGEABLE]
     if edited:
         raise UserError(
@@ -54,15 +77,19 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
             f"--config {shlex.quote(str(run.config))}"
         )
     after = load_complete_config(run.config, overrides=changes)
-    refused = [setting for setting in _different(written, after) if setting not in CHANGEABLE]
+    for setting in ("training.devices", "data.batch_size"):
+        if get(after, setting) == "auto" != get(before, setting):
+            raise UserError(f"--{setting} auto is for the start of a run; give a number to resume it.")
+    changeable = CHANGEABLE.keys() | (set() if trained_with else set(CHANGEABLE_AT_THE_START))
+    refused = [setting for setting in _different(written, after) if setting not in changeable]
     if refused:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
             f"{this_program()} train --config {shlex.quote(str(run.config))} with the new settings."
         )
-    if after.training.devices == "auto" != before.training.devices:
-        raise UserError("--training.devices auto is for the start of a run; give a number to resume it.")
+    if trained_with is None and "data.batch_size" in changes:
+        return after
     return _with_the_same_step(before, after)
 
 
@@ -83,13 +110,14 @@ def _different(one: Config, other: Config) -> list[str]:
 
 
 def _images_of_a_step(config: Config) -> int:
-    return config.data.batch_size * config.training.num_processes
+    return config.data.images_per_step * config.training.num_processes
 
 
 def show_changes(run: RunFolder, after: Config) -> None:
     """Print the settings that differ from those of the run's `config.yaml`."""
     before = load_complete_config(run.config)
-    for setting, effect in CHANGEABLE.items():
+    effects = dict.fromkeys(CHANGEABLE_AT_THE_START, "the run begins again") | CHANGEABLE
+    for setting, effect in effects.items():
         if get(before, setting) != get(after, setting):
             reason = f" ({effect})" if effect else ""
             say(f"--{setting}: {_shown(get(before, setting))} -> {_shown(get(after, setting))}{reason}")

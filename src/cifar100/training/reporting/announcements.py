@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import lightning as L
 from rich.table import Table
 
+from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.environment import describe_devices, describe_versions, this_program
 from cifar100.foreign_text import printable
 from cifar100.metrics import METRICS, label, text
@@ -29,6 +30,11 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
     custom = read_parts(run)
     name = custom.get("network", f"{config.model.name}{stem}")
     run_log.tell(f"network  {name}, {parameters:,} parameters")
+    if experiment.origin is not None:
+        run_log.tell(f"weights  {printable(experiment.origin.describe())}")
+    if config.model.freeze != "none":
+        trained = sum(weight.numel() for weight in experiment.module.network.parameters() if weight.requires_grad)
+        run_log.tell(f"frozen   {config.model.freeze}; {trained:,} parameters are trained")
     if "loss" in custom:
         run_log.tell(f"loss     {custom['loss']}")
     if experiment.module.teacher is not None:
@@ -38,6 +44,15 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
         run_log.tell(f"folder   {config.data.root}")
         left_out = f", {len(split.excluded):,} left out" if len(split.excluded) else ""
         run_log.tell(f"images   {len(split.train):,} for training, {len(split.validation):,} for validation{left_out}")
+    if isinstance(experiment.data, CifarDataModule):
+        run_log.tell(f"pixels   {experiment.data.describe_images(trainer.strategy.root_device)}")
+    weights = experiment.module.class_weights
+    if weights is not None:
+        least, most = (
+            f"{weights[label]:.3g} ({printable(experiment.info.class_names[int(label)])})"
+            for label in (weights.argmin(), weights.argmax())
+        )
+        run_log.tell(f"weights  {least} to {most}")
     run_log.tell(f"device   {processes}{device} ({describe_devices()[device]}), {trainer.precision}")
     run_log.tell(f"run      {run.path}")
     run_log.show()

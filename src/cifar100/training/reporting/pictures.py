@@ -83,7 +83,8 @@ class Pictures:
         self.run = run
         self.experiment = experiment
         self.history = history
-        self.first_batch = FirstBatch(enabled=not run.train_batch.is_file())
+        trains_on_images = experiment.module.classifier is None
+        self.first_batch = FirstBatch(enabled=trains_on_images and not run.train_batch.is_file())
         self._folder = FolderWatch(run)
 
     def draw(self, loggers: Sequence[Logger]) -> list[str]:

@@ -1,0 +1,50 @@
+"""`average`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from shlex import quote
+
+from cifar100 import commands
+from cifar100.cli.command import Command
+from cifar100.cli.shown_evaluation import members_table
+from cifar100.terminal import say, show
+
+
+def _add_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "runs",
+        nargs="+",
+        metavar="RUN",
+        help="run folders, names of experiments or .ckpt files in run folders, at least two",
+    )
+    parser.add_argument("--experiment", metavar="NAME", help="folder below logs/ (default: the next experiment<N>)")
+    parser.add_argument(
+        "--checkpoint", choices=["best", "last"], default="best", help="weights of each run (default: best)"
+    )
+    parser.add_argument("--data.root", dest="data_root", metavar="DIR", help="another folder with the runs' data")
+
+
+def _average(options: Namespace) -> None:
+    from cifar100.environment import this_program  # imports numpy
+
+    found = commands.average(
+        options.runs, experiment=options.experiment, checkpoint=options.checkpoint, data_root=options.data_root
+    )
+    say(f"{found.run.path}: the mean of the weights of {len(found.members)} networks")
+    if found.evaluation is not None:
+        low, high = found.evaluation.top1_interval
+        say(
+            f"accuracy on {found.evaluation.num_images:,} validation images: {found.evaluation.top1:.2%} "
+            f"({100 * low:.1f} to {100 * high:.1f})"
+        )
+        say()
+        say("The average against each member, on the same images:")
+        show(members_table(found.members, found.member_accuracies, found.against_members))
+        say("The epoch of each member was chosen on these images, which makes its accuracy slightly too optimistic.")
+    say()
+    say("Look further:")
+    say(f"  {this_program()} evaluate {quote(found.run.name)}")
+
+
+COMMANDS = {"average": Command(commands.average, _average, _add_options)}

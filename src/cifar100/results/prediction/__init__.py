@@ -1,0 +1,1 @@
+"""Predictions for images from anywhere: what to read, the stream of results, CSV and JSON."""

@@ -1,0 +1,1 @@
+"""What a run costs, measured before it is taken: memory, time and disk."""

@@ -1,0 +1,1 @@
+"""Training that starts from trained weights: where they come from, what is frozen, what learns how fast."""

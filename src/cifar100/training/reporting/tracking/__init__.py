@@ -1,0 +1,1 @@
+"""Experiment trackers: loggers whose server may be far away, slow or dead."""

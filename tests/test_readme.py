@@ -1,0 +1,117 @@
+"""Every shell block of README and tutorials is run by bash, word by word, on small data and with short trainings.
+
+A block that cannot be run here has a comment above it: `<!-- not run: REASON -->`, with one of `REASONS`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.sources.shapes100 import draw
+
+ROOT = Path(__file__).parents[1]
+SUPPORT = Path(__file__).parent / "support"
+
+REASONS = ("network", "hours", "a GPU", "a server", "several machines", "SLURM", "the tests themselves", "an account")
+"""Why a block is not run."""
+
+BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```bash\n(?P<script>.*?)```", re.DOTALL)
+
+SHIMS = {
+    "cifar100": 'exec "$PYTHON" -m cifar100 "$@"',
+    "uv": 'if [ "$1" = run ]; then shift; exec "$@"; fi',
+    "pip": "exit 0",  # all extras are installed for the tests
+    "python": 'exec "$PYTHON" "$@"',
+}
+"""Programs that stand in for those of an installed package."""
+
+
+def blocks(document: Path) -> list[tuple[str | None, str]]:
+    """The blocks of a document: the reason not to run it or None, and the script."""
+    return [(found["reason"], found["script"]) for found in BLOCK.finditer(document.read_text(encoding="utf-8"))]
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What a reader of the documentation has: data, photographs, and programs on the path."""
+    prepare_release(draw(train_per_class=6, test_per_class=2), tmp_path / "dataset")
+    shutil.copytree(tmp_path / "dataset", tmp_path / "dataset_shapes100")
+    colours = {"cat": "red", "dog": "green", "bird": "blue"}
+    for name, colour in colours.items():
+        (tmp_path / "my_photos" / name).mkdir(parents=True)
+        for number in range(12):
+            image = Image.new("RGB", (40 + number, 40), colour)
+            image.putpixel((number, number), (255, 255, 255))
+            image.save(tmp_path / "my_photos" / name / f"{number}.jpg")
+    shutil.copytree(tmp_path / "my_photos" / "cat", tmp_path / "photos")
+    shutil.copy(tmp_path / "photos" / "0.jpg", tmp_path / "photo.jpg")
+    (tmp_path / "bin").mkdir()
+    for name, script in SHIMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return tmp_path
+
+
+def run(script: str, folder: Path) -> None:
+    """Run a block as bash does, and stop at the first command that fails."""
+    environment = os.environ | {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "PYTHONPATH": os.pathsep.join([str(SUPPORT / "short_runs"), str(ROOT / "src")]),
+        "OMP_NUM_THREADS": "1",
+    }
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{script}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    assert "Traceback" not in result.stderr
+
+
+def test_the_blocks_of_the_readme(folder: Path) -> None:
+    for reason, script in blocks(ROOT / "README.md"):
+        if reason is None:
+            run(script, folder)
+    assert (folder / "predictions.csv").read_text().count("\n") == 13
+    assert (folder / "logs" / "laptop" / "export" / "model.onnx").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_the_blocks_of_a_tutorial(tutorial: Path, folder: Path) -> None:
+    scripts = [script for reason, script in blocks(tutorial) if reason is None]
+    if any("experiment1" in script for script in scripts):
+        run("cifar100 train --recipe laptop --experiment experiment1 --data.validation_fraction 0.1", folder)
+    for script in scripts:
+        run(script, folder)
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *TUTORIALS], ids=lambda path: path.stem)
+def test_a_block_that_is_not_run_says_why(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    reasons = [reason for reason, _ in blocks(document) if reason is not None]
+    assert sorted(set(reasons) - set(REASONS)) == []
+    assert text.count("not run:") == len(reasons), "a comment stands directly above its block"
+
+
+def test_a_block_that_fails_is_noticed(folder: Path) -> None:
+    with pytest.raises(AssertionError, match="unknown command"):
+        run("cifar100 nothing", folder)
+    assert shlex.split(SHIMS["cifar100"])[-1] == "$@"

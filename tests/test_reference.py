@@ -1,0 +1,59 @@
+"""The reference pages are those that the code gives, and the site lists every page."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+from cifar100.cli.main import COMMANDS
+from cifar100.config import settings
+from cifar100.settings import recipe_names
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate_reference", DOCS / "generate_reference.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_up_to_date(generator: ModuleType) -> None:
+    for name, text in generator.pages().items():
+        written = (DOCS / "reference" / name).read_text(encoding="utf-8")
+        assert written == text, f"docs/reference/{name} is out of date; run: uv run python docs/generate_reference.py"
+
+
+def test_the_reference_has_every_command_setting_and_recipe(generator: ModuleType) -> None:
+    pages = generator.pages()
+    assert re.findall(r"^## (\S+)$", pages["commands.md"], re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^### (\S+)$", pages["settings.md"], re.MULTILINE) == list(settings())
+    assert re.findall(r"^## (\S+)$", pages["recipes.md"], re.MULTILINE) == recipe_names()
+
+
+def test_a_setting_has_its_type_default_range_and_prerequisite(generator: ModuleType) -> None:
+    page = generator.pages()["settings.md"]
+    section = page.partition("### optimization.sam_rho\n")[2].partition("###")[0]
+    assert "- type: number\n- default: `0.2`\n- range: more than 0 and at most 1,000\n" in section
+    assert "- needs `--optimization.sam`" in section
+
+
+def test_the_site_lists_every_page() -> None:
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def pages(entry: object) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in pages(part)]
+
+    assert sorted(pages(site["nav"])) == sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import small_config
+
+from cifar100 import commands
+from cifar100.data.folder.layout import DataFolder
+from cifar100.errors import UserError
+from cifar100.settings import load_config, recipe_names
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, and one for temporary files."""
+    for name in ("here", "temporary"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    return tmp_path
+
+
+def files(*folders: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_every_recipe_can_be_estimated_and_nothing_is_left(recipe: str, folder: Path, tiny_data: Path) -> None:
+    small: dict[str, Any] = {"data.root": tiny_data, "data.source": "generated", "data.batch_size": 8}
+    small |= {"training.devices": 1, "training.accelerator": "cpu"}
+    if load_config(recipe).data.pipeline == "images":
+        small["data.num_workers"] = 0  # their server needs a short path for its socket
+    if load_config(recipe).model.name == "fast_net":
+        small["model.widths"] = [8, 8, 8]
+    elif recipe in ("best", "strong", "baseline"):
+        pytest.skip("deep networks take minutes here; `original` stands for them")
+    before = files(folder, tiny_data)
+    estimate = commands.dry_run(load_config(recipe, overrides=small))
+    assert files(folder, tiny_data) == before
+    training = estimate.config.training
+    assert list(estimate.seconds_per_step) == list(training.resolutions or (32,))
+    assert all(seconds > 0 for seconds in estimate.seconds_per_step.values())
+    assert estimate.seconds >= estimate.parts.training_seconds > 0
+    if training.max_minutes is not None:
+        assert estimate.parts.training_seconds == pytest.approx(60 * training.max_minutes, rel=0.05)
+    assert (estimate.parts.validations > 0) == (estimate.config.data.validation_fraction > 0)
+
+
+def test_the_estimate_is_that_of_the_run(tiny_data: Path) -> None:
+    config = small_config(tiny_data, **{"optimization.ema_decay": 0.9, "model.widths": [32, 32, 32]})
+    estimate = commands.dry_run(config)
+    run = commands.train(config)
+    sizes = [(run.checkpoints / name).stat().st_size for name in ("last.ckpt", "best.ckpt")]
+    assert estimate.parts.steps == 3 * 15
+    assert estimate.parts.validations == 3
+    assert not (run.checkpoints / "previous.ckpt").exists()  # the run is so short that it saves only once
+    few = 50_000  # the random state and the settings, which the trial's save does not hold
+    assert estimate.checkpoint_bytes == pytest.approx(sum(sizes), abs=few)
+    often = commands.dry_run(replace(config, training=replace(config.training, save_every_minutes=0)))
+    assert often.checkpoint_bytes == pytest.approx(2 * sizes[0] + sizes[1], abs=few)
+    assert estimate.memory is None or estimate.memory > 100e6
+    assert estimate.free_disk > 0
+
+
+def test_the_batch_size_is_decided(tiny_data: Path) -> None:
+    assert commands.dry_run(small_config(tiny_data, **{"data.batch_size": "auto"})).config.data.batch_size == 16
+
+
+def test_a_taken_name_and_data_that_are_not_there_are_refused(tiny_data: Path, folder: Path) -> None:
+    Path("logs/taken").mkdir(parents=True)
+    with pytest.raises(UserError, match="logs/taken exists already"):
+        commands.dry_run(small_config(tiny_data), experiment="taken")
+    with pytest.raises(UserError, match=r"new holds no prepared data, and a dry run writes nothing; prepare the data"):
+        commands.dry_run(small_config(folder / "new"))
+    assert not (folder / "new").exists()
+
+
+def test_custom_data_that_have_changed_are_refused(tiny_data: Path, folder: Path) -> None:
+    own = folder / "own"
+    shutil.copytree(DataFolder(tiny_data).images, own)
+    config = small_config(own, **{"data.source": "download"})
+    with pytest.raises(UserError, match="own holds no prepared data"):
+        commands.dry_run(config)
+    commands.prepare("download", own)
+    assert commands.dry_run(config).parts.steps > 0
+    lines = (own / "train.csv").read_text().splitlines()
+    (own / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(UserError, match="own is not as it was prepared"):
+        commands.dry_run(config)
+
+
+def test_a_learning_rate_that_is_searched_takes_its_time(tiny_data: Path) -> None:
+    given = commands.dry_run(small_config(tiny_data))
+    searched = commands.dry_run(small_config(tiny_data, **{"optimization.learning_rate": "auto"}))
+    assert searched.config.optimization.learning_rate == "auto"
+    assert searched.start_seconds > 300 * searched.seconds_per_step[32] > 0
+    assert given.start_seconds >= 0

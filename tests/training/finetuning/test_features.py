@@ -1,0 +1,171 @@
+"""The linear probe: features that are computed once give the classifier the same as the images would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import assert_same_run, small_config, stop_at
+from torch import nn
+
+from cifar100 import commands
+from cifar100.config import Config, ModelConfig
+from cifar100.data.folder.layout import DataFolder
+from cifar100.errors import UserError
+from cifar100.models import build_model
+from cifar100.runs.folder import RunFolder
+from cifar100.runs.history import History
+from cifar100.training.experiment import Experiment, assemble, make_split
+from cifar100.training.finetuning.features import check_cacheable, compute_features, on_features
+
+PLAIN = {"augmentation.flip": "none", "augmentation.crop_padding": 0}
+NETWORK = {"model.name": "resnet18", "model.stem": "imagenet", "model.widths": None}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "weights.pt"
+    torch.save(build_model(ModelConfig(name="resnet18", stem="imagenet"), 7).state_dict(), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def probe(root: Path, weights: Path, **changes: Any) -> Config:
+    settings = {"model.weights": weights, "model.freeze": "backbone", "model.cache_features": True}
+    return small_config(root, **{**PLAIN, **NETWORK, **settings, **changes})
+
+
+def build(config: Config) -> Experiment:
+    return assemble(config, DataFolder(config.data.root).info(), make_split(config))
+
+
+def test_the_classifier_learns_what_it_would_learn_from_the_images(tiny_data: Path, weights: Path) -> None:
+    cached = commands.train(probe(tiny_data, weights), experiment="cached")
+    plain = commands.train(probe(tiny_data, weights, **{"model.cache_features": False}), experiment="plain")
+    for one, other in zip(History(cached.metrics, {}).epochs, History(plain.metrics, {}).epochs, strict=True):
+        for name in ("train/loss", "val/loss"):
+            assert one[name] == pytest.approx(other[name], rel=2e-3), name  # features are kept in half precision
+
+
+def test_the_network_as_a_whole_has_the_accuracy_of_the_run(tiny_data: Path, weights: Path) -> None:
+    run = commands.train(probe(tiny_data, weights), experiment="a")
+    best = History(run.metrics, {}).best()
+    assert best is not None
+    measured = commands.evaluate(run, split="validation").metrics["accuracy"].value
+    assert measured == pytest.approx(best["val/accuracy"], abs=0.02)
+    assert not list(run.path.glob("features_*"))
+    assert not run.train_batch.exists()
+
+
+def test_a_run_that_was_stopped_resumes_exactly(tiny_data: Path, weights: Path) -> None:
+    whole = commands.train(probe(tiny_data, weights), experiment="whole")
+    stopped = stop_at(20, probe(tiny_data, weights), name="stopped")
+    assert len(list(stopped.path.glob("features_*.npy"))) == 1
+    commands.train(resume=stopped)
+    assert_same_run(whole, stopped)
+
+
+def test_features_that_are_gone_are_computed_again(tiny_data: Path, weights: Path) -> None:
+    whole = commands.train(probe(tiny_data, weights), experiment="whole")
+    stopped = stop_at(20, probe(tiny_data, weights), name="stopped")
+    for path in stopped.path.glob("features_*.npy"):
+        path.unlink()
+    commands.train(resume=stopped)
+    assert_same_run(whole, stopped)
+
+
+def test_features_are_those_before_the_classifier(tiny_data: Path, weights: Path, tmp_path: Path) -> None:
+    experiment = build(probe(tiny_data, weights))
+    run = RunFolder(tmp_path)
+    compute_features(experiment, run)
+    (path,) = tmp_path.glob("features_*.npy")
+    found = np.load(path)
+    assert (found.shape, found.dtype) == ((600, 512), np.float16)
+    network = experiment.module.network.eval()
+    images = torch.from_numpy(DataFolder(tiny_data).load("train")[0][:5]).float() / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (experiment.data.mean, experiment.data.std))
+    head, network.fc = network.fc, nn.Identity()
+    expected = network((images - mean) / std)
+    network.fc = head
+    np.testing.assert_allclose(found[:5], expected.detach().numpy(), rtol=2e-3, atol=2e-3)
+    loader = on_features(experiment, run).data.train_dataloader()
+    features, labels = next(iter(loader))
+    assert (features.shape, features.dtype, labels.shape) == ((32, 512), torch.float32, (32,))
+
+
+def test_other_weights_have_other_features(tiny_data: Path, weights: Path, tmp_path: Path) -> None:
+    experiment = build(probe(tiny_data, weights))
+    run = RunFolder(tmp_path)
+    compute_features(experiment, run)
+    with torch.no_grad():
+        experiment.module.network.fc.weight.add_(1)  # of the classifier, on which they do not depend
+    compute_features(experiment, run)
+    assert len(list(tmp_path.glob("features_*.npy"))) == 1
+    with torch.no_grad():
+        experiment.module.network.bn1.running_mean.add_(1)
+    compute_features(experiment, run)
+    assert len(list(tmp_path.glob("features_*.npy"))) == 2
+
+
+def test_a_damaged_file_of_features_is_one_line(tiny_data: Path, weights: Path, tmp_path: Path) -> None:
+    experiment = build(probe(tiny_data, weights))
+    compute_features(experiment, RunFolder(tmp_path))
+    (path,) = tmp_path.glob("features_*.npy")
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"cannot be read \(.*\); remove it, and it is computed again"):
+        on_features(experiment, RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augmentation.flip": "random"}, "augmentation.flip random"),
+        ({"augmentation.crop_padding": 4}, "augmentation.crop_padding 4"),
+        ({"augmentation.mixup_probability": 0.5}, "augmentation.mixup_probability 0.5"),
+        ({"training.resolutions": [32]}, r"training.resolutions \[32\]"),
+        ({"optimization.sam": "sam"}, "optimization.sam sam"),
+        ({"optimization.teacher": "other"}, "optimization.teacher other"),
+        ({"data.pipeline": "images"}, "data.pipeline images"),
+    ],
+)
+def test_what_needs_the_images_is_refused(changes: dict[str, Any], message: str, weights: Path) -> None:
+    with pytest.raises(UserError, match=f"--{message} needs the images in every epoch.*recipe probe"):
+        check_cacheable(probe(Path("data"), weights, **changes))
+    check_cacheable(probe(Path("data"), weights))
+
+
+class Scaled(nn.Module):
+    """A network whose logits are not those of its last linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 100)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = 2 * self.layer(images.flatten(1))
+        return logits
+
+
+def test_a_network_with_something_after_its_classifier_is_refused(
+    tiny_data: Path, weights: Path, tmp_path: Path
+) -> None:
+    experiment = build(probe(tiny_data, weights))
+    experiment.module.network = Scaled()
+    with pytest.raises(UserError, match="needs a network whose logits are those of its classifier"):
+        compute_features(experiment, RunFolder(tmp_path))
+
+
+def test_features_beyond_half_precision_are_refused(tiny_data: Path, weights: Path, tmp_path: Path) -> None:
+    experiment = build(probe(tiny_data, weights))
+    with torch.no_grad():
+        experiment.module.network.layer4[1].bn2.weight.fill_(1e9)
+    with pytest.raises(UserError, match=r"keeps features in half precision, but one is .*e\+"):
+        compute_features(experiment, RunFolder(tmp_path))
