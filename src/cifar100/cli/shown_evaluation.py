@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cifar100.cli.groups.robustness import add_robustness
+from cifar100.cli.shown_robustness import add_robustness
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
 

@@ -21,8 +21,8 @@ from cifar100.errors import UserError
 from cifar100.process.launchers import launcher
 from cifar100.results.audit import AuditReport, NetworkView, audit_name, check_out, look, write_audit
 from cifar100.results.evaluation_data import every_image
-from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.results.saved_probabilities import save_probabilities
+from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.runs.trained_network import load_trained
 from cifar100.search.earlier import check_earlier, train_once
 from cifar100.training.finetuning.initial_weights import with_native_input

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.groups.estimate import show_estimate
+from cifar100.cli.shown_estimate import show_estimate
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable

@@ -23,7 +23,7 @@ from cifar100.config.settings_file import MAX_FILE_BYTES, naming
 from cifar100.config.shown_values import shown
 from cifar100.config.suggestions import did_you_mean
 from cifar100.config.yaml_text import parse_yaml
-from cifar100.data.folder.layout import VALIDATION_CSVS
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.files.regular import read_text
 from cifar100.foreign_text import reason
@@ -179,8 +179,8 @@ def _check_combinations(space: Space) -> None:
 
 
 def _may_have_own_split(config: Config) -> bool:
-    """Return whether custom data may list their validation images in a file; training looks into it."""
-    return any((config.data.root / name).is_file() for name in VALIDATION_CSVS)
+    """Return whether these are custom data, which may name their own validation images; training looks into them."""
+    return DataFolder(config.data.root, config.data.side).is_custom()
 
 
 def _recipe(name: Any) -> str:

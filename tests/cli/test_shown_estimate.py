@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cifar100 import commands
-from cifar100.cli.groups.estimate import show_estimate
+from cifar100.cli.shown_estimate import show_estimate
 from cifar100.cli.main import run_command_line
 from cifar100.errors import UserError
 from cifar100.settings import load_config

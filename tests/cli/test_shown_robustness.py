@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from cifar100.cli.groups.robustness import add_robustness
+from cifar100.cli.shown_robustness import add_robustness
 from cifar100.results.measures import fraction
 from cifar100.results.robustness.corruptions import CorruptionAccuracy, CorruptionFigures
 from cifar100.results.robustness.duplicates import DuplicateFigures
