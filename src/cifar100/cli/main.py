@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cifar100 import __version__
 from cifar100.cli.command import Command, Parser
-from cifar100.cli.groups import audit, comparison, data, export, results, training
+from cifar100.cli.groups import audit, comparison, data, export, results, sharing, training
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero
@@ -16,13 +16,17 @@ from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
-_BY_NAME = data.COMMANDS | training.COMMANDS | results.COMMANDS | comparison.COMMANDS | audit.COMMANDS | export.COMMANDS
+_BY_NAME = {
+    name: command
+    for group in (data, training, results, comparison, audit, export, sharing)
+    for name, command in group.COMMANDS.items()
+}
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
-        *("export", "runs", "recipes", "models", "info"),
+        *("export", "demo", "runs", "recipes", "models", "info"),
     )
 }
 """Command name -> command, in the order of `cifar100 --help`."""

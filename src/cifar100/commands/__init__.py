@@ -8,12 +8,14 @@ from __future__ import annotations
 from cifar100.commands.data import apply_audit, audit, prepare
 from cifar100.commands.listing import info, list_models, list_recipes, list_runs
 from cifar100.commands.results import compare, evaluate, export, load_model, predict, report
+from cifar100.commands.sharing import demo
 from cifar100.commands.training import find_lr, train
 
 __all__ = [
     "apply_audit",
     "audit",
     "compare",
+    "demo",
     "evaluate",
     "export",
     "find_lr",

@@ -65,7 +65,7 @@ def evaluate(
         **{"fair": fair, "duplicates": duplicates, "corrected": corrected, "label_errors": label_errors},
         **{"corruptions": corruptions, "network": network},
     }
-    if (exported := _exported(run, given)) is not None:
+    if (exported := exported_network(run, given)) is not None:
         with loading():
             from cifar100.results.exported.evaluate import evaluate_exported
         return evaluate_exported(exported, data_root=user_path(data_root or load_config().data.root))
@@ -153,7 +153,7 @@ def predict(
     from cifar100.results.predict import classify
 
     given = {"checkpoint": checkpoint != "best", "calibrated": calibrated, "network": network}
-    if (exported := _exported(run, given)) is not None:
+    if (exported := exported_network(run, given)) is not None:
         return list(classify(exported, files, top=top))
     trained = load_model(run, checkpoint=checkpoint, calibrated=calibrated, network=network)
     return list(classify(trained, files, top=top))
@@ -236,7 +236,7 @@ def export(
     )
 
 
-def _exported(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
+def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
     """Load an exported file that a user has named in place of a run; None if it is a run.
 
     given: options that need a run, with whether they were given.

@@ -60,7 +60,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"{path} cannot be read ({error.strerror}).") from error
 
 
-def _read(content: bytes, path: Path, memory: Memory) -> NDArray[np.uint8]:
+def read_content(content: bytes, name: str) -> NDArray[np.uint8]:
+    """Read the content of an image file as `read_image` reads the file. `name` is for messages.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    if len(content) <= _LARGE_FILE_BYTES:
+        return _read(content, name, _MEMORY)
+    with _MEMORY.reserved(_MEMORY.total):
+        return _read(content, name, Memory())
+
+
+def _read(content: bytes, name: object, memory: Memory) -> NDArray[np.uint8]:
     if _is_plain_png(content):
         image = _decode_plain_png(content)
         if image is not None:
@@ -68,11 +80,11 @@ def _read(content: bytes, path: Path, memory: Memory) -> NDArray[np.uint8]:
     try:
         return decode_image(content, memory)
     except ImageError as error:
-        raise UserError(f"{path} {error}.") from error
+        raise UserError(f"{name} {error}.") from error
     except MemoryError as error:
-        raise UserError(f"{path} takes more memory to read than is free; scale it down.") from error
+        raise UserError(f"{name} takes more memory to read than is free; scale it down.") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        found = f"{path} is damaged or not an image ({len(content)} bytes)"
+        found = f"{name} is damaged or not an image ({len(content)} bytes)"
         raise UserError(f"{found}; restore it or leave it out.") from error
 
 
