@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         load_model,
         predict,
         prepare,
+        publish,
         report,
         train,
+        write_space,
     )
     from cifar100.config import Config
     from cifar100.settings import load_config
@@ -51,8 +53,10 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "publish",
     "report",
     "train",
+    "write_space",
 ]
 
 _MODULES = {"Config": "cifar100.config", "load_config": "cifar100.settings"}

@@ -26,7 +26,7 @@ COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "predict"),
-        *("export", "demo", "runs", "recipes", "models", "info"),
+        *("export", "demo", "publish", "runs", "recipes", "models", "info"),
     )
 }
 """Command name -> command, in the order of `cifar100 --help`."""

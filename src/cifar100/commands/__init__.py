@@ -8,7 +8,7 @@ from __future__ import annotations
 from cifar100.commands.data import apply_audit, audit, prepare
 from cifar100.commands.listing import info, list_models, list_recipes, list_runs
 from cifar100.commands.results import compare, evaluate, export, load_model, predict, report
-from cifar100.commands.sharing import demo
+from cifar100.commands.sharing import demo, publish, write_space
 from cifar100.commands.training import find_lr, train
 
 __all__ = [
@@ -26,6 +26,8 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "publish",
     "report",
     "train",
+    "write_space",
 ]

@@ -142,7 +142,8 @@ def predict(
     """Classify image files.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
+        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch. Or what
+            `publish` has written: a folder or `hf:USER/NAME`.
         images: files of any size and format.
         top: number of classes to return for each image, the most probable first.
         checkpoint: `best`, `last` or a path.
@@ -242,8 +243,9 @@ def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> Expo
     given: options that need a run, with whether they were given.
     """
     from cifar100.results.exported.onnx_network import exported_file, load_exported
+    from cifar100.results.publishing.fetch import fetched
 
-    path = exported_file(run)
+    path = exported_file(fetched(run))
     if path is None:
         return None
     for name, is_given in given.items():
