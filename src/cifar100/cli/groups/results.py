@@ -77,22 +77,21 @@ def _add_robustness_options(parser: ArgumentParser) -> None:
 def _evaluate(options: Namespace) -> None:
     from cifar100.environment import this_program  # imports numpy
 
-    show_evaluation(
-        commands.evaluate(
-            options.run,
-            split=options.split,
-            checkpoint=options.checkpoint,
-            flip_tta=options.flip_tta,
-            calibrate=options.calibrate,
-            fair=options.fair,
-            duplicates=options.duplicates,
-            corrected=options.corrected,
-            label_errors=options.label_errors,
-            corruptions=options.corruptions,
-            data_root=options.data_root,
-        )
+    evaluation = commands.evaluate(
+        options.run,
+        split=options.split,
+        checkpoint=options.checkpoint,
+        flip_tta=options.flip_tta,
+        calibrate=options.calibrate,
+        fair=options.fair,
+        duplicates=options.duplicates,
+        corrected=options.corrected,
+        label_errors=options.label_errors,
+        corruptions=options.corruptions,
+        data_root=options.data_root,
     )
-    if not options.run.endswith(".onnx"):  # nothing of an exported file is saved
+    show_evaluation(evaluation)
+    if not evaluation.run.endswith(".onnx"):  # nothing of an exported or published file is saved
         say()
         say("All of it, with pictures, as one HTML file:")
         say(f"  {this_program()} report {quote(options.run)}")
