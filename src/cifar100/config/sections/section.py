@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from cifar100.config.checks import check_ranges
 from cifar100.config.conversion import convert
@@ -33,9 +34,13 @@ class Section:
         def __getattr__(self, setting: str) -> Any: ...
 
 
-@cache
 def settings_of(section: type[Any]) -> tuple[Setting, ...]:
     """Return the settings of a section, those that components declare included."""
+    return _read_settings(cast(Hashable, section))  # mypy takes no class for hashable
+
+
+@cache
+def _read_settings(section: Any) -> tuple[Setting, ...]:
     source = ast.parse(inspect.getsource(section)).body[0]
     assert isinstance(source, ast.ClassDef)
     docstrings = attribute_docstrings(source) | getattr(section, "declared_help", {})
