@@ -99,7 +99,7 @@ def test_an_answer_is_that_of_predict_with_its_superclass(run: RunFolder, tmp_pa
 def test_an_exported_file_answers_without_maps(run: RunFolder, tmp_path: Path) -> None:
     exported = load_exported(commands.export(run, output=tmp_path / "tiny.onnx", calibrated=True).path)
     content = of_exported(exported)
-    assert (content.name, content.examples, content.measured_on) == ("tiny.onnx", [], "200 test images")
+    assert (content.name, content.examples, content.measured_on) == ("tiny", [], "200 test images")
     assert "calibrated: the logits are divided" in render_page(content)
     answer = Answerer(exported)(encode_png(photographs(1)[0]))
     assert answer["problem"].startswith("An exported file does not show where it looks")

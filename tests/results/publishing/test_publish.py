@@ -91,7 +91,7 @@ def test_a_folder_with_files_is_never_overwritten_and_a_failure_leaves_nothing(r
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="exists already and is never overwritten"):
         commands.publish(run, to=tmp_path)
-    with pytest.raises(UserError, match="checkpoint"):
+    with pytest.raises(UserError, match=r"missing\.ckpt"):
         commands.publish(run, to=tmp_path / "new", checkpoint=tmp_path / "missing.ckpt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -203,3 +203,8 @@ def test_without_a_connection_the_copy_of_the_cache_is_used(
     assert "the copy of the last download is used" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"cannot be downloaded from http://127\.0\.0\.1:9 .*check the connection"):
         commands.predict("hf:ada/other", [picture])
+
+
+def test_private_is_for_the_hub(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--private is for hf:USER/NAME; leave it out for a folder"):
+        commands.publish(run, to=tmp_path / "new", private=True)

@@ -49,7 +49,7 @@ class Content:
     """Everything that the page shows before the first picture."""
 
     name: str
-    """Of the run or file."""
+    """Of the run."""
 
     network: str
     info: DatasetInfo
@@ -109,7 +109,7 @@ def of_exported(exported: ExportedNetwork) -> Content:
     split = "test" if "test" in facts.accuracies else "validation"
     accuracy = facts.accuracies.get(split)
     return Content(
-        name=exported.path.name,
+        name=facts.run,
         network=facts.network,
         info=facts.info,
         temperature=facts.temperature,
