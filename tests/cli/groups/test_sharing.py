@@ -36,9 +36,7 @@ def test_what_is_shown_of_a_published_network(capsys: pytest.CaptureFixture[str]
         (["--port", "0", "--checkpoint", "last"], {"port": 0, "checkpoint": "last"}),
     ],
 )
-def test_options_of_demo_arrive(
-    options: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_of_demo_arrive(options: list[str], expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(commands, "demo", lambda *args, **named: calls.append((args, named)))
     run_command_line(["demo", "some-run", *options])
@@ -90,5 +88,3 @@ def test_options_of_publish_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     run_command_line(["publish", "some-run", "--to", "hf:ada/net", "--private", "--license", "mit"])
     expected = {"to": "hf:ada/net", "private": True, "license": "mit", "checkpoint": "best"}
     assert calls == [(("some-run",), expected)]
-
-

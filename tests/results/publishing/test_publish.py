@@ -133,7 +133,7 @@ def test_a_private_repository_needs_the_token(
     assert hub.repositories["ada/secret"].private
     assert commands.predict("hf:ada/secret", [picture])
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match="is not on http.*, or it is private and not yours; check the name, or log in"):
+    with pytest.raises(UserError, match=r"is not on http.*, or it is private and not yours; check the name, or log in"):
         commands.predict("hf:ada/secret", [picture])
 
 

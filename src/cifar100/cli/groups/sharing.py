@@ -47,12 +47,11 @@ def _demo(options: Namespace) -> None:
     for path in files:
         say(str(path))
     say()
-    folder = quote(options.space)
-    say("Next, try it, then upload it:")
-    say(f"  pip install -r {quote(f'{options.space}/requirements.txt')} && python {quote(f'{options.space}/app.py')}")
-    say(
-        f"  hf repos create USER/NAME --repo-type space --space-sdk gradio && hf upload USER/NAME {folder} --repo-type space"
-    )
+    app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
+    say("Next, try it, in an environment of its own, then upload it:")
+    say(f"  uv run --no-project --with-requirements {requirements} {app}")
+    say("  hf repos create USER/NAME --repo-type space --space-sdk gradio")
+    say(f"  hf upload USER/NAME {quote(options.space)} --repo-type space")
 
 
 def _add_publish_options(parser: ArgumentParser) -> None:
