@@ -39,6 +39,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStub]:
         monkeypatch.setenv("HF_TOKEN", "hf_of_a_test")
         monkeypatch.setenv("HF_ENDPOINT", server.address)
         monkeypatch.setattr(constants, "ENDPOINT", server.address)  # the client reads its environment once
+        files = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         yield server
