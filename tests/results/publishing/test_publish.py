@@ -123,7 +123,7 @@ def test_it_is_uploaded_downloaded_and_used(hub: HubStub, run: RunFolder, pictur
     assert "cifar100 predict hf:ada/net photo.jpg" in repository.files["README.md"].decode()
     (found,), (expected,) = commands.predict("hf:ada/net", [picture]), commands.predict(run, [picture])
     assert found.classes[0].name == expected.classes[0].name
-    assert hub.tokens == {hub.token}
+    assert hub.tokens - {None} == {hub.token}  # the check of the header of the card needs none
 
 
 def test_a_private_repository_needs_the_token(
