@@ -60,7 +60,7 @@ class Content:
     """Value, interval and number of images."""
 
     measured_on: str = ""
-    """Which images: `10,000 test images`."""
+    """The images: `10,000 test images`."""
 
     how_to_evaluate: str = ""
     how_to_calibrate: str = ""
@@ -68,7 +68,7 @@ class Content:
 
     examples: list[Example] = field(default_factory=list)
     examples_are: str = ""
-    """Of which images: `test` or `validation`."""
+    """Their split: `test` or `validation`."""
 
     mistakes: list[Mistake] = field(default_factory=list)
 

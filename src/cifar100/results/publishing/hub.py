@@ -68,7 +68,8 @@ def download(name: HubName) -> Path:
         info = api.model_info(name.repository, revision=name.revision, files_metadata=True, timeout=SECONDS_TO_WAIT)
         sizes = {file.rfilename: file.size for file in info.siblings or []}
         _check_size(name, sizes)
-        return Path(api.hf_hub_download(name.repository, MODEL_FILE, revision=name.revision))  # so that its cache knows the name
+        # Not by its commit: the client's cache finds it without a connection by the name of the branch only.
+        return Path(api.hf_hub_download(name.repository, MODEL_FILE, revision=name.revision))
     except UserError:
         raise
     except RevisionNotFoundError as error:
