@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         audit,
         average,
         compare,
+        demo,
         dry_run,
         ensemble,
         evaluate,
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
         predict,
         predict_stream,
         prepare,
+        publish,
         report,
         sweep,
         train,
         trials,
+        write_space,
     )
     from cifar100.config import Config
     from cifar100.settings import load_config
@@ -45,6 +48,7 @@ __all__ = [
     "audit",
     "average",
     "compare",
+    "demo",
     "dry_run",
     "ensemble",
     "evaluate",
@@ -59,10 +63,12 @@ __all__ = [
     "predict",
     "predict_stream",
     "prepare",
+    "publish",
     "report",
     "sweep",
     "train",
     "trials",
+    "write_space",
 ]
 
 _MODULES = {"Config": "cifar100.config", "load_config": "cifar100.settings"}

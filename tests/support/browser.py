@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from selenium import webdriver
@@ -17,6 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),  # a camera that shows a moving pattern
 )
 
 PHONE, DESKTOP = 390, 1280
@@ -34,7 +37,7 @@ def browser(profile: Path) -> Iterator[webdriver.Chrome]:
     options.binary_location = program
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     found = webdriver.Chrome(options=options, service=Service(driver))
     try:
         yield found
@@ -42,12 +45,23 @@ def browser(profile: Path) -> Iterator[webdriver.Chrome]:
         found.quit()
 
 
-def open_page(driver: webdriver.Chrome, path: Path, *, width: int = DESKTOP, is_dark: bool = False) -> list[Any]:
-    """Open a file, and return what the browser has to say about it: errors and warnings of the console."""
+def open_page(driver: webdriver.Chrome, page: Path | str, *, width: int = DESKTOP, is_dark: bool = False) -> list[Any]:
+    """Open a file or an address, and return the errors and warnings of the console."""
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == PHONE}
     scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
     motion = {"name": "prefers-reduced-motion", "value": "reduce"}  # scrolls at once
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, motion]})
-    driver.get(path.resolve().as_uri())
+    driver.get(page.resolve().as_uri() if isinstance(page, Path) else page)
     return list(driver.get_log("browser"))
+
+
+def requested(driver: webdriver.Chrome) -> set[str]:
+    """Return the schemes and hosts of all requests since the last call, without those inside the browser."""
+    found = set()
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
+            address = urlsplit(message["params"].get("url") or message["params"]["request"]["url"])
+            found.add(f"{address.scheme}://{address.netloc}")
+    return {address for address in found if not address.startswith(("data:", "blob:", "chrome"))}

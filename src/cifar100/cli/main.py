@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from cifar100 import __version__
 from cifar100.cli.command import Command, Parser
 from cifar100.cli.completion import INSTALLATION, completion_script
-from cifar100.cli.groups import audit, combining, comparison, data, export, prediction, results, search, training
+from cifar100.cli.groups import (
+    audit,
+    combining,
+    comparison,
+    data,
+    export,
+    prediction,
+    results,
+    search,
+    sharing,
+    training,
+)
 from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.process.launchers import is_rank_zero
@@ -28,14 +39,14 @@ def _completion(options: Namespace) -> None:
         say(line)
 
 
-_GROUPS = (data, training, results, prediction, combining, comparison, audit, export, search)
+_GROUPS = (data, training, results, prediction, combining, comparison, audit, export, search, sharing)
 _BY_NAME = {name: command for group in _GROUPS for name, command in group.COMMANDS.items()}
 
 COMMANDS: dict[str, Command] = {
     name: _BY_NAME[name]
     for name in (
         *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "average", "predict"),
-        *("sweep", "trials", "export", "runs", "recipes", "models", "info"),
+        *("sweep", "trials", "export", "demo", "publish", "runs", "recipes", "models", "info"),
     )
 } | {"completion": Command(completion_script, _completion, _add_completion_options)}
 """Command name -> command, in the order of `cifar100 --help`."""

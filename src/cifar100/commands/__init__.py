@@ -11,6 +11,7 @@ from cifar100.commands.listing import info, list_models, list_recipes, list_runs
 from cifar100.commands.prediction import load_model, predict, predict_stream
 from cifar100.commands.results import compare, evaluate, export, report
 from cifar100.commands.search import sweep, trials
+from cifar100.commands.sharing import demo, publish, write_space
 from cifar100.commands.training import dry_run, find_lr, train
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "audit",
     "average",
     "compare",
+    "demo",
     "dry_run",
     "ensemble",
     "evaluate",
@@ -31,8 +33,10 @@ __all__ = [
     "predict",
     "predict_stream",
     "prepare",
+    "publish",
     "report",
     "sweep",
     "train",
     "trials",
+    "write_space",
 ]

@@ -33,7 +33,8 @@ def predict(
     """Classify images: files, folders, globs, URLs, arrays.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
+        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch. Or what `publish`
+            has written: a folder or `hf:USER/NAME`.
         images: one or several. Text and paths name an image file of any size, a folder (all image files below it), a
             glob or a URL; `-` is standard input. Or anything that the result of `load_model` takes.
         top: number of classes to return for each image, the most probable first.
@@ -138,8 +139,9 @@ def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> Expo
     given: options that need a run, with whether they were given.
     """
     from cifar100.results.exported.onnx_network import exported_file, load_exported
+    from cifar100.results.publishing.fetch import fetched
 
-    path = exported_file(run)
+    path = exported_file(fetched(run))
     if path is None:
         return None
     for name, is_given in given.items():

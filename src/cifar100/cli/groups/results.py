@@ -83,22 +83,21 @@ def _evaluate(options: Namespace) -> None:
     if options.experiment is not None:
         raise UserError("--experiment names the folder of an ensemble; leave it out, or add --ensemble.")
     (run,) = options.runs
-    show_evaluation(
-        commands.evaluate(
-            run,
-            split=options.split,
-            checkpoint=options.checkpoint,
-            flip_tta=options.flip_tta,
-            calibrate=options.calibrate,
-            fair=options.fair,
-            duplicates=options.duplicates,
-            corrected=options.corrected,
-            label_errors=options.label_errors,
-            corruptions=options.corruptions,
-            data_root=options.data_root,
-        )
+    evaluation = commands.evaluate(
+        run,
+        split=options.split,
+        checkpoint=options.checkpoint,
+        flip_tta=options.flip_tta,
+        calibrate=options.calibrate,
+        fair=options.fair,
+        duplicates=options.duplicates,
+        corrected=options.corrected,
+        label_errors=options.label_errors,
+        corruptions=options.corruptions,
+        data_root=options.data_root,
     )
-    if not run.endswith(".onnx"):  # nothing of an exported file is saved
+    show_evaluation(evaluation)
+    if not evaluation.run.endswith(".onnx"):  # nothing of an exported or published file is saved
         _say_how_to_report(run)
 
 

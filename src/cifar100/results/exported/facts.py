@@ -60,9 +60,13 @@ class Facts:
     accuracies: dict[str, dict[str, Any]]
     """`validation` and `test`, as far as `evaluate` has saved them for these weights: value, interval, num_images."""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the facts as plain values."""
+        return {"format": FORMAT, **asdict(self)}
+
     def to_json(self) -> str:
         """Return the text that `parse_facts` reads."""
-        return json_text({"format": FORMAT, **asdict(self)})
+        return json_text(self.to_dict())
 
 
 def parse_facts(content: str) -> Facts:

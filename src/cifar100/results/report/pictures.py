@@ -42,10 +42,19 @@ class Pictures:
         return png_uri(self.images[index].transpose(1, 2, 0))
 
     def spotlit(self, index: int, attention: NDArray[np.float32]) -> Markup:
-        """Return an image in which only what mattered is bright. attention: (S, S), 0 to 1."""
-        brightness = DIMMED + (1 - DIMMED) * attention
-        pixels = self.images[index] * brightness
-        return png_uri(pixels.round().astype(np.uint8).transpose(1, 2, 0))
+        """Return an image as `spotlit` does."""
+        return spotlit(self.images[index], attention)
+
+
+def spotlit(image: NDArray[np.uint8], attention: NDArray[np.float32]) -> Markup:
+    """Return an image in which only what mattered is bright, as a data URI.
+
+    Args:
+        image: uint8 (3, H, W).
+        attention: (H, W), 0 to 1.
+    """
+    brightness = DIMMED + (1 - DIMMED) * attention
+    return png_uri((image * brightness).round().astype(np.uint8).transpose(1, 2, 0))
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from cifar100 import __version__, metrics
 from cifar100.foreign_text import printable
 
 
-def template(name: str) -> Template:
-    """Return a template. Every text that it inserts is escaped, for HTML and against control characters."""
-    loader = PackageLoader("cifar100.results.report.rendering", "template")
+def template(name: str, *, package: str | None = None) -> Template:
+    """Return a template. Every text that it inserts is escaped, for HTML and against control characters.
+
+    package: holds the template and its script; what it lacks, such as the style, is that of the reports.
+    """
+    packages = [package] if package else []
+    loader = ChoiceLoader([PackageLoader(each, "template") for each in (*packages, __package__)])
     environment = Environment(
         loader=loader,
         autoescape=True,

@@ -1,0 +1,99 @@
+"""`demo` and `publish`."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from cifar100 import commands
+from cifar100.cli.command import Command
+from cifar100.errors import UserError
+from cifar100.foreign_text import printable
+from cifar100.terminal import say, show
+
+if TYPE_CHECKING:
+    from cifar100.results.publishing.publish import Published
+
+DEFAULT_PORT = 7860
+
+
+def _add_demo_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file or hf:USER/NAME"
+    )
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    parser.add_argument("--port", type=int, help=f"of the page; 0: any free one (default: {DEFAULT_PORT})")
+    parser.add_argument(
+        "--space", metavar="DIR", help="instead write the folder of a Hugging Face Space that shows such a page"
+    )
+    _add_license(parser)
+
+
+def _add_license(parser: ArgumentParser) -> None:
+    parser.add_argument("--license", metavar="NAME", help="of the weights, as the Hub names it: mit, cc-by-4.0, ...")
+
+
+def _demo(options: Namespace) -> None:
+    if options.space is None:
+        if options.license is not None:
+            raise UserError("--license has no effect without --space.")
+        port = DEFAULT_PORT if options.port is None else options.port
+        commands.demo(options.run, port=port, checkpoint=options.checkpoint)
+        return
+    if options.port is not None:
+        raise UserError("--port has no effect with --space; leave one of them out.")
+    files = commands.write_space(options.run, options.space, license=options.license, checkpoint=options.checkpoint)
+    for path in files:
+        say(str(path))
+    say()
+    app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
+    say("Next, try it, in an environment of its own, then upload it:")
+    say(f"  uv run --no-project --with-requirements {requirements} {app}")
+    say("  hf repos create USER/NAME --repo-type space --space-sdk gradio")
+    say(f"  hf upload USER/NAME {quote(options.space)} --repo-type space")
+
+
+def _add_publish_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument(
+        "--to", required=True, metavar="FOLDER|hf:USER/NAME", help="a new folder, or the Hugging Face Hub"
+    )
+    parser.add_argument(
+        "--private",
+        action="store_true",
+        help="make a new repository private (default: as the account says, else public)",
+    )
+    _add_license(parser)
+    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+
+
+def _publish(options: Namespace) -> None:
+    show_published(
+        commands.publish(
+            options.run,
+            to=options.to,
+            license=options.license,
+            private=options.private,
+            checkpoint=options.checkpoint,
+        )
+    )
+
+
+def show_published(published: Published) -> None:
+    """Print the files and where they are, then how to use them."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, num_bytes in published.files.items():
+        table.add_row(printable(name), f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 10_000 else f"{num_bytes:,} bytes")
+    show(table)
+    say(f"in {published.where}")
+    say()
+    say(f"Next: cifar100 predict {quote(str(published.name or published.where))} IMAGE")
+
+
+COMMANDS = {
+    "demo": Command(commands.demo, _demo, _add_demo_options),
+    "publish": Command(commands.publish, _publish, _add_publish_options),
+}
