@@ -30,14 +30,9 @@ def test_a_mistake_is_one_line() -> None:
 def test_help_shows_the_default_of_every_option_that_has_one(name: str) -> None:
     parser = build_parser(name)
     shown = " ".join(parser.format_help().split())
-    required = [
-        text
-        for action in parser._actions
-        if action.required and action.option_strings
-        for text in (action.option_strings[0], "run")
-    ]
-    for option, default in vars(
-        parser.parse_known_args(["bash"] if name == "completion" else ["run", "image", *required])[0]
-    ).items():
+    options = [action for action in parser._actions if action.required and action.option_strings]
+    required = [text for action in options for text in (action.option_strings[0], "run")]
+    given = ["bash"] if name == "completion" else ["run", "image", *required]
+    for option, default in vars(parser.parse_known_args(given)[0]).items():
         if isinstance(default, (str, int)) and default is not False and default not in ("run", "bash"):
             assert f"(default: {default})" in shown, option
