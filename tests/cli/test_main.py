@@ -57,7 +57,7 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["trian"], "unknown command 'trian'"),
         (["train", "--data.batchsize", "3"], "did you mean --data.batch_size?"),
         (["train", "--batch_size", "3"], "did you mean --data.batch_size?"),
-        (["train", "--data.batch_size", "x"], "--data.batch_size is x, but it must be a whole number."),
+        (["train", "--data.batch_size", "x"], "--data.batch_size is x, but it must be a whole number or auto."),
         (["train", "--recipe", "quick"], "no recipe 'quick'"),
         (["train", "--config", "none.yaml"], "configuration file none.yaml cannot be read"),
         (["train", "--resume", "x"], "no run 'x'"),

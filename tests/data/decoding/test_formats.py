@@ -71,12 +71,14 @@ def test_pillow_is_never_asked_to_guess_the_format() -> None:
     places = [root / name for name in ("src", "benchmarks", "notebooks")]
     sources = [path for place in places for path in place.rglob("*") if path.suffix in (".py", ".ipynb")]
     assert len(sources) > 100
-    assert not [path for path in sources if "Image.open(" in path.read_text(encoding="utf-8")]
+    shown = {"card"}  # a program for others, on the card of a published network
+    assert not [path for path in sources if "Image.open(" in path.read_text("utf-8") and path.stem not in shown]
     reading = ("imread(", "imdecode(", "Image.OPEN", "decode_image(")
     package = [path for path in sources if "src" in path.relative_to(root).parts]
     found = {(path.stem, call) for path in package for call in reading if call in path.read_text(encoding="utf-8")}
     decoding = {("pictures", "imdecode("), ("pictures", "Image.OPEN"), ("decode", "decode_image(")}
-    assert found == decoding | {("image_files", "imdecode("), ("image_files", "decode_image(")}
+    elsewhere = {("image_files", "imdecode("), ("image_files", "decode_image("), ("official_copies", "decode_image(")}
+    assert found == decoding | elsewhere
 
 
 def test_an_unknown_file_is_damaged() -> None:

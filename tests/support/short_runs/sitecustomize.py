@@ -9,8 +9,8 @@ from typing import Any
 
 from cifar100.config import Config
 
-EPOCHS_FOR_ONE = 30
-"""An epoch in place of so many, so that a run that is made longer still is."""
+FEW_EPOCHS = 10
+"""A run of more epochs gets a length up to this, so that one that is made longer still is; fewer are kept."""
 
 _original = Config.__post_init__
 
@@ -18,12 +18,16 @@ _original = Config.__post_init__
 def _shortened(self: Any) -> None:
     _original(self)
     training = self.training
-    epochs = math.ceil((training.max_epochs or 1) / EPOCHS_FOR_ONE)
+    epochs = training.max_epochs or 1
+    if epochs > FEW_EPOCHS:
+        epochs = min(FEW_EPOCHS, 3 + math.ceil(epochs / 30))
     limits = {"limit_train_batches": 2, "limit_val_batches": 1, "accelerator": "cpu", "devices": 1}
     if training.devices not in (1, "auto"):
         limits.pop("devices")
     object.__setattr__(self, "training", replace(training, max_epochs=epochs, max_minutes=None, **limits))
-    object.__setattr__(self, "data", replace(self.data, batch_size=min(self.data.batch_size, 64)))
+    batch_size = 64 if self.data.batch_size == "auto" else min(self.data.batch_size, 64)
+    source = "generated" if self.data.source == "download" else self.data.source
+    object.__setattr__(self, "data", replace(self.data, batch_size=batch_size, source=source))
 
 
 Config.__post_init__ = _shortened  # type: ignore[method-assign]

@@ -55,7 +55,7 @@ def test_only_the_images_pipeline_needs_the_image_files(
     asked: list[Any] = []
     monkeypatch.setattr(session, "ensure_prepared", lambda *_, **options: asked.append(options))
     prepare_data(load_config("original" if needs_images else "laptop"), Processes())
-    assert asked == [{"needs_images": needs_images, "image_size": 32}]
+    assert asked == [{"needs_images": needs_images, "image_size": 32, "skip_damaged": False}]
 
 
 def test_a_custom_data_module_needs_neither_workers_nor_memory_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

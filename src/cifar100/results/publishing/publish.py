@@ -38,8 +38,11 @@ WEIGHTS_FILE, CONFIG_FILE, SETTINGS_FILE, CARD_FILE = (
     "README.md",
 )
 
-PRIVATE_SETTINGS = ("data.root", "data.exclude", "optimization.teacher")
-"""Settings that name files of the machine on which the network was trained. Their defaults are published instead."""
+PRIVATE_SETTINGS = (
+    *("data.root", "data.exclude", "model.weights", "optimization.teacher"),
+    *("training.mlflow_uri", "training.mlflow_experiment", "training.wandb_project"),
+)
+"""Settings that name files, servers and projects of whoever trained the network. Their defaults are published."""
 
 
 @dataclass(frozen=True, kw_only=True)

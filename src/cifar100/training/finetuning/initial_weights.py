@@ -115,15 +115,14 @@ def load_initial_weights(network: nn.Module, config: ModelConfig, num_classes: i
 
 
 def check_initial_weights(config: ModelConfig, num_classes: int) -> None:
-    """Refuse weights that do not fit, before there is a run folder.
+    """Refuse weights that do not fit, before there is a run folder. The settings name some.
 
     Raises:
         UserError: as `load_initial_weights`.
     """
-    if starts_from_weights(config):
-        with torch.device("meta"):
-            network = build_model(config, num_classes)
-        load_initial_weights(network, config, num_classes)
+    with torch.device("meta"):
+        network = build_model(config, num_classes)
+    load_initial_weights(network, config, num_classes)
 
 
 def remember_origin(origin: Origin, path: Path) -> None:

@@ -26,7 +26,11 @@ from cifar100.training.cost.batch_size import resolve_batch_size
 from cifar100.training.cost.trial import Subject
 from cifar100.training.experiment import make_split
 from cifar100.training.finetuning.features import check_cacheable
-from cifar100.training.finetuning.initial_weights import check_initial_weights, with_native_input
+from cifar100.training.finetuning.initial_weights import (
+    check_initial_weights,
+    starts_from_weights,
+    with_native_input,
+)
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
 from cifar100.training.processes import Processes, join_processes
@@ -78,7 +82,7 @@ def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomP
         accelerator = choose_accelerator(config.training.accelerator)
         check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
         check_cacheable(config)
-    if starts and parts.network is None:
+    if starts and parts.network is None and starts_from_weights(config.model):
         check_initial_weights(config.model, info.num_classes)
 
 
