@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cifar100 import commands
-from cifar100.cli.shown_estimate import show_estimate
 from cifar100.cli.main import run_command_line
+from cifar100.cli.shown_estimate import show_estimate
 from cifar100.errors import UserError
 from cifar100.settings import load_config
 from cifar100.training.cost.dry_run import Estimate
