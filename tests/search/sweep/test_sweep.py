@@ -31,7 +31,7 @@ def command(*arguments: str, log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "cifar100", "sweep", *arguments], stdout=file, stderr=file)
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -139,6 +139,7 @@ def test_an_interrupted_sweep_continues_its_trial(write_space: Write, tmp_path: 
     assert result.trials[0].epochs == 40 > before
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_path: Path) -> None:
     space = write_space(trials=2, fixed={"training.max_epochs": 12, "training.save_every_minutes": 0}, pruner="none")
@@ -153,12 +154,15 @@ def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_pat
     with log.open("wb") as file:
         sweep = subprocess.Popen([sys.executable, str(program)], stdout=file, stderr=file)
     runs = [RunFolder(Path(f"logs/sweeps/small/trial{number:04d}")) for number in range(2)]
-    wait_until(lambda: all(run.metrics.is_file() for run in runs))
-    training = json.loads(runs[0].status.read_text())["pid"]
-    killed = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])  # its parent: the worker
-    assert killed != sweep.pid
-    os.kill(killed, signal.SIGKILL)
-    assert sweep.wait(timeout=240) == 0, log.read_text()
+    try:
+        wait_until(lambda: all(run.metrics.is_file() for run in runs))
+        training = json.loads(runs[0].status.read_text())["pid"]
+        killed = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])  # its parent: the worker
+        assert killed != sweep.pid
+        os.kill(killed, signal.SIGKILL)
+        assert sweep.wait(timeout=480) == 0, log.read_text()
+    finally:
+        sweep.terminate()
     assert "was killed (SIGKILL); another one takes up its trial" in log.read_text()
     result = commands.sweep("small")
     assert states(result) == ["finished"] * 2
