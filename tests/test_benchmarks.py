@@ -41,7 +41,7 @@ def assert_readable_table(text: str) -> None:
 
 def test_the_results_page_names_every_benchmark() -> None:
     results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 9
+    assert len(SCRIPTS) == 10
     assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
 
 
@@ -79,6 +79,7 @@ def test_ingredient_cost(
     assert "stochastic depth" not in shown  # fast_net has no residual blocks
 
 
+@pytest.mark.slow
 def test_learning_rate_grid(
     benchmark: Callable[[str], ModuleType],
     tiny_data: Path,
@@ -167,6 +168,7 @@ def test_loop_overhead_refuses_what_its_bare_loop_has_not(
         benchmark("loop_overhead").main(["--recipe", "strong", "--data.root", str(tiny_data), "--steps", "20"])
 
 
+@pytest.mark.slow
 def test_scaling_efficiency(
     benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,6 +286,7 @@ def test_accuracy_over_time_refuses_an_unfinished_run(benchmark: Callable[[str],
         module.rows_of_runs([tmp_path], "here")
 
 
+@pytest.mark.slow
 def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("startup").main(["--data.root", str(tiny_data), "--repeats", "1"]) == 0
     table = capsys.readouterr().out

@@ -357,6 +357,7 @@ def test_copies_of_torchvision_and_keras_are_found(tiny_data: Path, tmp_path: Pa
         assert info.sha256 == DataFolder(tiny_data).info().sha256
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_hubs_parquet_and_keras_arrays_are_official(real_source: Path, tmp_path: Path) -> None:
     from cifar100.data.sources.official import read_release

@@ -164,6 +164,7 @@ def test_published_weights_come_from_the_hub(hub: Path) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in trained.state_dict().items())
 
 
+@pytest.mark.slow  # the client of the hub tries again for 45 s
 def test_without_a_connection_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_endpoint("http://127.0.0.1:9", tmp_path, monkeypatch)
     with pytest.raises(UserError, match=r"the weights of timm/test_efficientnet cannot be fetched .* FILE$") as raised:
