@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from cifar100.config import Config
     from cifar100.settings import load_config
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Config",
