@@ -22,10 +22,23 @@ from cifar100.data.sources.shapes100 import draw
 ROOT = Path(__file__).parents[1]
 SUPPORT = Path(__file__).parent / "support"
 
-REASONS = ("network", "hours", "a GPU", "a server", "several machines", "SLURM", "the tests themselves", "an account")
+REASONS = (
+    "network",
+    "hours",
+    "a GPU",
+    "a server",
+    "several machines",
+    "SLURM",
+    "the tests themselves",
+    "an account",
+    "files of yours",
+)
 """Why a block is not run."""
 
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```bash\n(?P<script>.*?)```", re.DOTALL)
+
+SETTINGS_FILE = re.compile(r"^`(\w+\.yaml)`[^\n]*\n\n```yaml\n(.*?)```", re.DOTALL | re.MULTILINE)
+"""A file whose name stands above its content."""
 
 SHIMS = {
     "cifar100": 'exec "$PYTHON" -m cifar100 "$@"',
@@ -56,8 +69,8 @@ def folder(tmp_path: Path) -> Path:
             image = Image.new("RGB", (40 + number, 40), colour)
             image.putpixel((number, number), (255, 255, 255))
             image.save(tmp_path / "my_photos" / name / f"{number}.jpg")
-    shutil.copytree(tmp_path / "my_photos" / "cat", tmp_path / "photos")
-    shutil.copy(tmp_path / "photos" / "0.jpg", tmp_path / "photo.jpg")
+    shutil.copytree(tmp_path / "my_photos", tmp_path / "photos")
+    shutil.copy(tmp_path / "photos" / "cat" / "0.jpg", tmp_path / "photo.jpg")
     (tmp_path / "bin").mkdir()
     for name, script in SHIMS.items():
         (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
@@ -89,7 +102,7 @@ def test_the_blocks_of_the_readme(folder: Path) -> None:
     for reason, script in blocks(ROOT / "README.md"):
         if reason is None:
             run(script, folder)
-    assert (folder / "predictions.csv").read_text().count("\n") == 13
+    assert (folder / "predictions.csv").read_text().count("\n") == 37
     assert (folder / "logs" / "laptop" / "export" / "model.onnx").exists()
 
 
@@ -99,8 +112,9 @@ def test_the_blocks_of_a_tutorial(tutorial: Path, folder: Path) -> None:
     scripts = [script for reason, script in blocks(tutorial) if reason is None]
     if any("experiment1" in script for script in scripts):
         run("cifar100 train --recipe laptop --experiment experiment1 --data.validation_fraction 0.1", folder)
-    for script in scripts:
-        run(script, folder)
+    for name, content in SETTINGS_FILE.findall(tutorial.read_text(encoding="utf-8")):
+        (folder / name).write_text(content)
+    run("\n".join(scripts), folder)
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", *TUTORIALS], ids=lambda path: path.stem)
