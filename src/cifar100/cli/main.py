@@ -40,16 +40,22 @@ def _completion(options: Namespace) -> None:
 
 
 _GROUPS = (data, training, results, prediction, combining, comparison, audit, export, search, sharing)
-_BY_NAME = {name: command for group in _GROUPS for name, command in group.COMMANDS.items()}
+_BY_NAME = {
+    **{name: command for group in _GROUPS for name, command in group.COMMANDS.items()},
+    "completion": Command(completion_script, _completion, _add_completion_options),
+}
 
-COMMANDS: dict[str, Command] = {
-    name: _BY_NAME[name]
-    for name in (
-        *("prepare", "audit", "find-lr", "train", "evaluate", "report", "compare", "average", "predict"),
-        *("sweep", "trials", "export", "demo", "publish", "runs", "recipes", "models", "info"),
-    )
-} | {"completion": Command(completion_script, _completion, _add_completion_options)}
-"""Command name -> command, in the order of `cifar100 --help`."""
+PURPOSES = {
+    "data": ("prepare", "audit"),
+    "train": ("train", "find-lr", "sweep", "trials", "average", "runs"),
+    "measure": ("evaluate", "report", "compare"),
+    "use": ("predict", "export", "demo", "publish"),
+    "what there is": ("recipes", "models", "info", "completion"),
+}
+"""Purpose -> names of commands, in the order of `cifar100 --help`."""
+
+COMMANDS: dict[str, Command] = {name: _BY_NAME[name] for names in PURPOSES.values() for name in names}
+"""Command name -> command."""
 
 
 def main() -> None:
@@ -94,10 +100,15 @@ def run_command_line(arguments: Sequence[str]) -> None:
 
 def overview() -> str:
     """Return the text of `cifar100 --help`."""
-    table = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    tables = [
+        "\n".join([f"{purpose}:", *(f"  {name:<10} {COMMANDS[name].summary}" for name in names)])
+        for purpose, names in PURPOSES.items()
+    ]
     return (
-        "usage: cifar100 COMMAND [options]\n\nTrain, evaluate and use CIFAR-100 classifiers.\n\n"
-        f"commands:\n{table}\n\n"
+        "usage: cifar100 COMMAND [options]\n\n"
+        "Train, evaluate and use image classifiers on CIFAR-100 and on custom images.\n\n"
+        + "\n\n".join(tables)
+        + "\n\n"
         "'cifar100 COMMAND --help' lists a command's options. A first look, in two minutes and without a download:\n"
         "  cifar100 train --recipe quickstart"
     )
