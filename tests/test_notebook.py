@@ -10,12 +10,13 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "explore.ipynb"
 
 def test_the_notebook_runs_from_top_to_bottom(tiny_data: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    first = next(cell for cell in notebook.cells if cell.cell_type == "code")
-    assert 'root, source = Path("../dataset_shapes100"), "generated"' in first.source
-    first.source = first.source.replace("../dataset_shapes100", str(tiny_data))
+    second = [cell for cell in notebook.cells if cell.cell_type == "code"][1]
+    assert 'root, source = Path("../dataset_shapes100"), "generated"' in second.source
+    second.source = second.source.replace("../dataset_shapes100", str(tiny_data))
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    assert any("iframe" in output.get("data", {}).get("text/html", "") for output in outputs)
     assert (tmp_path / "logs" / "experiment1" / "metrics.json").is_file()
 
 
