@@ -150,7 +150,7 @@ def test_a_run_is_evaluated_predicted_exported_and_reported_at_its_size(
     evaluation = commands.evaluate("large")
     files = [photographs / f"test/{index}.png" for index in range(6)]
     images = np.stack([fitted(file, 48) for file in files])
-    probabilities = trained(images).numpy()
+    probabilities = trained(images)
     assert evaluation.metrics["accuracy"].value == (probabilities.argmax(1) == np.arange(6) % 2).mean()
     exported = commands.export("large")
     assert exported.largest_difference < 1e-5

@@ -165,7 +165,7 @@ def test_replacing_in_python_is_checked_as_the_command_line_is() -> None:
     config = Config()
     with pytest.raises(UserError, match=r"--optimization.learning_rate is -1"):
         replace(config, optimization=replace(config.optimization, learning_rate=-1.0))
-    with pytest.raises(UserError, match=r"--data.batch_size is many, but it must be a whole number\."):
+    with pytest.raises(UserError, match=r"--data.batch_size is many, but it must be a whole number or auto\."):
         replace(config.data, batch_size="many")
     with pytest.raises(UserError, match=r"--optimization.sam_rho 0.5 has no effect"):
         replace(config, optimization=replace(config.optimization, sam_rho=0.5))

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
-from trained_networks import stub
+from trained_networks import ColourNetwork, stub
 
 from cifar100.errors import UserError
 from cifar100.results.calibration import (
@@ -83,7 +83,7 @@ def test_confidence_is_the_largest_probability() -> None:
 
 @pytest.fixture
 def trained() -> TrainedNetwork:
-    return stub(nn.Flatten())
+    return stub(ColourNetwork(6))
 
 
 def test_a_saved_temperature_holds_for_its_weights_only(trained: TrainedNetwork, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_saved_temperature_holds_for_its_weights_only(trained: TrainedNetwork,
 def test_a_temperature_divides_the_logits(trained: TrainedNetwork, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     save_temperature(2.0, num_images=20, trained=trained, run=run)
-    images = torch.randint(256, (3, 3, 1, 2), dtype=torch.uint8)
+    images = torch.randint(256, (3, 3, 32, 32), dtype=torch.uint8)
     expected = (trained.logits(images) / 2).softmax(dim=1)
     torch.testing.assert_close(with_temperature(trained, run)(images), expected)
 

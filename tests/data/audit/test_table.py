@@ -105,7 +105,7 @@ def test_a_row_that_does_not_fit_is_one_line(
     ("content", "message"),
     [
         (b"", r"has no column kind and split"),
-        (b"kind;split;index\n", r"has no column kind"),
+        (b"kind;split;index\n", r"has no column file and .*, but it reads: kind;split;index"),
         (b"\xff\xfe\x00", r"is not UTF-8"),
         (",".join(COLUMNS).encode() + b"\nlabel,train\n", r"line 2 has 2 values, expected 11"),
         (",".join(COLUMNS).encode() + b'\n"label', r"line 2 is not valid CSV"),
@@ -145,7 +145,13 @@ def test_a_class_without_images_is_refused(images: AuditedImages) -> None:
         check_classes_remain(Path("audit.csv"), of_a_class, labels, images.info)
 
 
-def test_semicolons_are_named(table: Path, images: AuditedImages) -> None:
-    table.write_text(table.read_text().replace(",", ";"))
-    with pytest.raises(UserError, match="separates its columns by semicolons; save it with commas"):
-        read_table(table, images)
+def test_a_spreadsheet_may_separate_the_columns_by_semicolons(table: Path, images: AuditedImages) -> None:
+    edit(table, 0, verdict="reject", score="1,0000")
+    content = rows(table)
+    with table.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, COLUMNS, delimiter=";")
+        writer.writeheader()
+        writer.writerows(content)
+    judged = read_table(table, images)
+    assert [row.verdict for row in judged] == ["reject", "", "", ""]
+    assert rejected_indices(judged, split="train").tolist() == [2]

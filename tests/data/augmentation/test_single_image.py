@@ -87,7 +87,7 @@ def test_everything_off_changes_nothing():
 
 
 def test_unknown_argument_is_an_error(monkeypatch):
-    monkeypatch.setattr(Flip, "transforms", lambda _: [A.HorizontalFlip(probability=0.5)])
+    monkeypatch.setattr(Flip, "transforms", lambda _, side: [A.HorizontalFlip(probability=0.5)])
     with pytest.raises(UserWarning, match="probability"):
         build_transform(AugmentationConfig())
 

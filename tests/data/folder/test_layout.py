@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def test_custom_images_lie_beside_each_other_at_several_sizes(tmp_path: Path, in
     large.packed.mkdir()
     write_info(info, large.info_file)
     assert plain.prepared_sizes() == [32, 48]
-    (tmp_path / "train.csv").unlink()  # a release
+    (tmp_path / "train.csv").unlink()
+    for split in ("train", "test"):  # without these it is a release
+        shutil.rmtree(tmp_path / f"{split}_images")
     assert DataFolder(tmp_path, 48).packed == tmp_path / "packed"
 
 

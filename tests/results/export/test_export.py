@@ -23,10 +23,10 @@ from cifar100 import commands
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.process import packages
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.export import check, export
 from cifar100.results.export.result import Export
-from cifar100.results.exported import extra
 from cifar100.results.exported.onnx_network import load_exported
 from cifar100.runs.folder import RunFolder
 
@@ -176,7 +176,7 @@ def test_options_that_do_not_fit(options: dict[str, Any], message: str, run: Run
 def test_a_missing_package_is_one_line_with_the_command(
     kind: str, package: str, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == package else object())
     message = rf'the package {package} is not installed.*pip install "cifar100\[export\]"'
     refused(run, tmp_path / f"x.{kind}", message, format=kind)
 
@@ -229,9 +229,9 @@ def test_a_difference_that_is_not_a_number_counts_as_infinite() -> None:
     assert check.largest_difference(lambda _: nan, lambda _: zero, images) == np.inf
 
 
-def test_the_program_in_the_readme_runs_the_file_without_this_package(exported: Export, tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    (program,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "onnxruntime" in block)
+def test_the_program_in_the_tutorial_runs_the_file_without_this_package(exported: Export, tmp_path: Path) -> None:
+    tutorial = (Path(__file__).parents[3] / "docs/tutorials/export.md").read_text(encoding="utf-8")
+    (program,) = (block for block in re.findall(r"```python\n(.*?)```", tutorial, re.DOTALL) if "onnxruntime" in block)
     assert "cifar100 import" not in program
     shutil.copy(exported.path, tmp_path / "model.onnx")
     done = subprocess.run(

@@ -23,7 +23,8 @@ from cifar100 import commands
 from cifar100.cli.main import run_command_line
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
-from cifar100.results.exported import extra, untrusted_onnx
+from cifar100.process import packages
+from cifar100.results.exported import untrusted_onnx
 from cifar100.results.exported.facts import KEY, parse_facts
 from cifar100.results.exported.onnx_network import exported_file, load_exported
 
@@ -222,7 +223,7 @@ def test_a_run_may_have_a_name_like_a_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_missing_package_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(model(), tmp_path)
-    monkeypatch.setattr(extra, "find_spec", lambda name: None if name == "onnxruntime" else object())
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnxruntime" else object())
     refused(path, r'the package onnxruntime is not installed.*pip install "cifar100\[export\]"')
 
 

@@ -120,6 +120,8 @@ def test_a_real_limit_of_the_memory_is_kept(tiny_data: Path, tmp_path: Path) -> 
 
     if sys.platform != "linux":
         pytest.skip("measures through /proc")
+    if torch.version.cuda is not None:
+        pytest.skip("the libraries of CUDA alone take more than the limit")
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from installed_timm import TINY, skip_without_timm
 from small_runs import small_config
 
 from cifar100 import commands
+from cifar100.config import ModelConfig
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
+from cifar100.models import build_model
 from cifar100.settings import load_config, recipe_names
 
 
@@ -24,16 +28,29 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of weights for a tiny network of timm."""
+    skip_without_timm()
+    path = tmp_path_factory.mktemp("weights") / "tiny.pt"
+    torch.save(build_model(ModelConfig(name=TINY), 1000).state_dict(), path)
+    return path
+
+
 def files(*folders: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
-def test_every_recipe_can_be_estimated_and_nothing_is_left(recipe: str, folder: Path, tiny_data: Path) -> None:
+def test_every_recipe_can_be_estimated_and_nothing_is_left(
+    recipe: str, folder: Path, tiny_data: Path, request: pytest.FixtureRequest
+) -> None:
     small: dict[str, Any] = {"data.root": tiny_data, "data.source": "generated", "data.batch_size": 8}
     small |= {"training.devices": 1, "training.accelerator": "cpu"}
     if load_config(recipe).data.pipeline == "images":
         small["data.num_workers"] = 0  # their server needs a short path for its socket
+    if load_config(recipe).model.pretrained:  # without the hub, and with small images
+        small |= {"model.name": TINY, "model.weights": request.getfixturevalue("published"), "data.image_size": 32}
     if load_config(recipe).model.name == "fast_net":
         small["model.widths"] = [8, 8, 8]
     elif recipe in ("best", "strong", "baseline"):

@@ -238,7 +238,11 @@ def test_a_transformer_with_random_parameters_is_built_for_the_images(tiny_data:
 
 
 def test_a_network_that_does_not_take_small_images_is_one_line(tiny_data: Path) -> None:
-    given = {"model.name": TINY_TRANSFORMER, "model.pretrained": False, "model.arguments": ["img_size=48"]}
+    given = {
+        "model.name": TINY_TRANSFORMER,
+        "model.pretrained": False,
+        "model.arguments": ["img_size=48", "dynamic_img_size=false"],
+    }
     config = with_native_input(timm_config(tiny_data, **given))
     with pytest.raises(UserError, match=r"timm/test_vit does not take images of 32 pixels .*--data.image_size"):
         check_memory(config, 100, num_train=10, accelerator="cpu")

@@ -136,7 +136,7 @@ def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> It
         if missing:
             raise UserError(
                 f"{csv_file} has no column {' and '.join(missing)}; expected the column names in the first line, "
-                f"separated by commas, but it reads: {' '.join(','.join(header).split())[:80] or '(nothing)'}"
+                f"separated by commas, semicolons or tabs, but it reads: {' '.join(first.split())[:80] or '(nothing)'}"
             )
         for values in reader:
             lines_of_row = itertools.count()
