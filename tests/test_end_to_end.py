@@ -18,6 +18,7 @@ import pytest
 import torch
 from installed_timm import skip_without_timm
 from lightning.pytorch.callbacks import Callback
+from recipes_of_tests import recipes_of_tests
 from small_runs import small_config
 from torch.nn import functional as F
 
@@ -31,7 +32,7 @@ from cifar100.models.summary import count_parameters
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import load_trained
-from cifar100.settings import load_config, recipe_names
+from cifar100.settings import load_config
 from cifar100.training.optimization.schedules import learning_rate_factor, peak_progress
 
 RUN_FILES = {
@@ -158,7 +159,7 @@ def test_a_resumed_run_ends_as_the_undisturbed_one(special: dict[str, Any], sett
         commands.train(resume="broken")
 
 
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", recipes_of_tests())
 def test_every_recipe_trains(recipe: str, tiny_data: Path) -> None:
     overrides = {
         "data.root": tiny_data,

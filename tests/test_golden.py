@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from golden_runs import GOLDEN, TOLERANCES, draw_data, run, stored
 from installed_timm import skip_without_timm
+from recipes_of_tests import recipes_of_tests
 
 from cifar100.settings import load_config, recipe_names
 
@@ -18,7 +19,7 @@ def golden_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", recipes_of_tests())
 def test_losses_are_those_stored(recipe: str, golden_data: Path) -> None:
     expected = json.loads(stored(recipe).read_text())
     if load_config(recipe).model.pretrained:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from installed_timm import TINY, skip_without_timm
+from recipes_of_tests import recipes_of_tests
 from small_runs import small_config
 
 from cifar100 import commands
@@ -15,7 +16,7 @@ from cifar100.config import ModelConfig
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.models import build_model
-from cifar100.settings import load_config, recipe_names
+from cifar100.settings import load_config
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def files(*folders: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", recipes_of_tests())
 def test_every_recipe_can_be_estimated_and_nothing_is_left(
     recipe: str, folder: Path, tiny_data: Path, request: pytest.FixtureRequest
 ) -> None:
