@@ -82,6 +82,7 @@ def test_a_folder_of_another_sweep_is_not_touched(write_space: Write) -> None:
     assert (folder / "config.yaml").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_a_failed_trial(write_space: Write) -> None:
     space = {"optimization.learning_rate": [0.1, 1e38], "optimization.sam": ["none", "sam"]}
     result = commands.sweep(write_space(space=space, trials=4, sampler="random", seed=3))
@@ -93,6 +94,7 @@ def test_a_trial_that_diverges_is_a_failed_trial(write_space: Write) -> None:
         assert read_status(RunFolder(trial.run))["status"] == ("diverged" if has_diverged else "finished")
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_when_everything_fails(write_space: Write, tmp_path: Path) -> None:
     space = write_space(trials=9, fixed={"data.root": str(tmp_path / "nothing"), "data.source": str(tmp_path / "none")})
     with pytest.raises(UserError, match=r"the first trials all fail.*none"):
@@ -107,6 +109,7 @@ class Pruning:
         return getattr(trial, "number", 0) > 0
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_not_promising_is_stopped_and_can_be_resumed(
     write_space: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +123,8 @@ def test_a_trial_that_is_not_promising_is_stopped_and_can_be_resumed(
     assert (run.checkpoints / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_an_interrupted_sweep_continues_its_trial(write_space: Write, tmp_path: Path) -> None:
     space, log = write_space(trials=1, fixed={"training.max_epochs": 40}), tmp_path / "log"
@@ -139,6 +144,7 @@ def test_an_interrupted_sweep_continues_its_trial(write_space: Write, tmp_path: 
     assert result.trials[0].epochs == 40 > before
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_path: Path) -> None:
@@ -155,7 +161,7 @@ def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_pat
         sweep = subprocess.Popen([sys.executable, str(program)], stdout=file, stderr=file)
     runs = [RunFolder(Path(f"logs/sweeps/small/trial{number:04d}")) for number in range(2)]
     try:
-        wait_until(lambda: all(run.metrics.is_file() for run in runs))
+        wait_until(runs[0].metrics.is_file)  # the other worker may be slower to start: this trial must not be over
         training = json.loads(runs[0].status.read_text())["pid"]
         killed = int(Path(f"/proc/{training}/stat").read_text().rpartition(")")[2].split()[1])  # its parent: the worker
         assert killed != sweep.pid

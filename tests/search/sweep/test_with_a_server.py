@@ -33,6 +33,7 @@ def server() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 def test_two_machines_share_a_sweep_and_one_is_killed(

@@ -69,7 +69,7 @@ def _slice(name: str, trials: Sequence[Entry], index: int, *, is_log: bool) -> D
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         _scatter(axes, trials, values)
         if is_log:
-            axes.set_xscale("log")
+            _logarithmic(axes, values)
     else:
         texts = sorted({shown(value) for value in values})
         _scatter(axes, trials, [texts.index(shown(value)) for value in values])
@@ -80,7 +80,7 @@ def _slice(name: str, trials: Sequence[Entry], index: int, *, is_log: bool) -> D
     return Drawing(
         title=name,
         svg=svg(figure, name=f"slice{index}", description=f"Validation accuracy of {len(trials)} trials by {name}"),
-        legend=("finished", "stopped early"),
+        legend=("finished", "stopped early") if any(trial.state != _FINISHED for trial in trials) else ("finished",),
     )
 
 
@@ -91,6 +91,17 @@ def _scatter(axes: Axes, trials: Sequence[Entry], places: Sequence[Any]) -> None
         chosen = [(place, trial) for place, trial in chosen if (trial.state == _FINISHED) == is_finished]
         style: dict[str, Any] = {"color": SERIES[0]} if is_finished else _PRUNED_STYLE
         axes.scatter([place for place, _ in chosen], [trial.accuracy or 0.0 for _, trial in chosen], s=26, **style)
+
+
+def _logarithmic(axes: Axes, values: Sequence[Any]) -> None:
+    """Make the horizontal axis logarithmic, with labels that do not overlap in a small figure."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    is_narrow = max(values) < 100 * min(values)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if is_narrow else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _whole_numbers(axes: Axes) -> None:
