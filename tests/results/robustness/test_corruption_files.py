@@ -79,7 +79,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a page": ("cannot be read (", lambda path: path.write_bytes(b"<html></html>")),
     "cut off": ("bytes); expected the files", lambda path: os.truncate(path, path.stat().st_size - 1)),
     "too long": ("bytes); expected the files", lambda path: os.truncate(path, path.stat().st_size + 1)),
-    "floats": ("an array of type float32", saved(np.zeros(SHAPE, dtype=np.float32))),
+    "floats": ("holds float32 (35, 32, 32, 3), expected uint8", saved(np.zeros(SHAPE, dtype=np.float32))),
     "pickled": ("an array of type object", lambda path: np.save(path, np.array([{}]), allow_pickle=True)),
     "other shape": (
         "holds uint8 (35, 3, 32, 32), expected uint8 (35, 32, 32, 3)",

@@ -21,6 +21,7 @@ def test_the_line_is_inverted() -> None:
     assert (memory.needed(5), memory.largest_batch(150), memory.largest_batch(99)) == (150, 5, 0)
 
 
+@pytest.mark.slow  # to be run alone: memory that earlier tests have freed hides what a step takes
 @pytest.mark.skipif(sys.platform != "linux", reason="measures through /proc")
 def test_a_larger_step_takes_what_the_line_says(tiny_data: Path) -> None:
     config = small_config(tiny_data, **{"model.widths": [64, 64, 64]})
