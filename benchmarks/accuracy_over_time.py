@@ -131,7 +131,9 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw the rows: minutes on a logarithmic axis, accuracy in percent, one colour for each machine."""
     figure = new_figure(8, 4.8)
     axes = figure.subplots()
-    for color, machine in zip(COLORS, dict.fromkeys(row.machine for row in rows), strict=False):
+    machines = dict.fromkeys(row.machine for row in rows)
+    for number, (color, machine) in enumerate(zip(COLORS, machines, strict=False)):
+        side = -1 if number % 2 else 1  # the labels of two machines do not meet
         own = [row for row in rows if row.machine == machine]
         axes.errorbar(
             [row.minutes for row in own],
@@ -147,7 +149,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             axes.annotate(
                 f"{row.recipe} {row.accuracy:.1%}{seeds}",
                 (row.minutes, 100 * row.accuracy),
-                xytext=(7, -3),
+                xytext=(7 * side, -3),
+                ha="right" if side < 0 else "left",
                 textcoords="offset points",
                 fontsize=9,
             )
@@ -155,7 +158,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.set_title("Test accuracy over time, without a GPU", loc="left")
     axes.set_xticks([5, 10, 20, 50, 100, 200], labels=["5", "10", "20", "50", "100", "200"])
     axes.minorticks_off()
-    axes.margins(x=0.25, y=0.15)
+    axes.set_xlim(min(row.minutes for row in rows) / 2, max(row.minutes for row in rows) * 2)
+    axes.margins(y=0.15)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     style_axes(axes)
     figure.savefig(path)
