@@ -98,6 +98,7 @@ def run(script: str, folder: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_readme(folder: Path) -> None:
     for reason, script in blocks(ROOT / "README.md"):
         if reason is None:
