@@ -9,6 +9,9 @@ import torch
 from small_runs import assert_equal, small_config, state
 
 from cifar100 import commands
+from cifar100.data.folder.layout import read_info
+from cifar100.models import build_model
+from cifar100.models.summary import mult_adds
 from cifar100.training.profiling.profile import TIMES, TRACE, Window, window
 from cifar100.training.profiling.step_times import StepTimes
 
@@ -25,7 +28,7 @@ def test_a_profiled_run_has_a_trace_a_table_and_the_same_weights(
 
     facts = json.loads((profiled.profile / TIMES).read_text())
     assert facts["steps"] == 20
-    assert (facts["images"], facts["image_shape"]) == (32, [3, 32, 32])
+    assert facts["batches"] == [{"shape": [32, 3, 32, 32], "steps": 20}]
     assert sum(facts["phases"].values()) == pytest.approx(facts["seconds_per_step"])
     assert min(facts["phases"].values()) > 0
     assert facts["phases"]["backward pass"] > facts["phases"]["data"]
@@ -37,6 +40,23 @@ def test_a_profiled_run_has_a_trace_a_table_and_the_same_weights(
     events = json.loads(gzip.decompress((profiled.profile / TRACE).read_bytes()))["traceEvents"]
     assert len([event for event in events if str(event.get("name")).startswith("Optimizer.step#")]) == 3
     assert any("convolution" in str(event.get("name")) for event in events)
+
+
+def test_operations_are_those_of_the_images_of_the_timed_steps(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    resized = {"training.resolutions": (16, 24, 32), "training.resolution_changes": (0.3, 0.9)}
+    config = small_config(tiny_data, **resized, **{"training.profile": True})
+    run = commands.train(config)
+    facts = json.loads((run.profile / TIMES).read_text())
+    shapes = [batch["shape"] for batch in facts["batches"]]
+    assert shapes == [[32, 3, 16, 16], [32, 3, 24, 24]]
+    assert sum(batch["steps"] for batch in facts["batches"]) == facts["steps"]
+    network = build_model(config.model, read_info(run.dataset_info).num_classes)
+    operations = sum(b["steps"] * 32 * mult_adds(network, image_shape=tuple(b["shape"][1:])) for b in facts["batches"])
+    assert facts["flops_per_step"] == pytest.approx(6 * operations / facts["steps"])
+    assert f"({facts['batches'][0]['steps']} steps), 32 of 24 x 24 (" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 12, 27, 28, None])

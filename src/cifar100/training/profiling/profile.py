@@ -14,7 +14,7 @@ from cifar100.models.summary import mult_adds
 from cifar100.runs.folder import RunFolder
 from cifar100.training.experiment import Experiment
 from cifar100.training.profiling.peak import MatrixProduct
-from cifar100.training.profiling.step_times import StepTimes
+from cifar100.training.profiling.step_times import ShapeOfBatches, StepTimes
 from cifar100.training.profiling.trace import StepTrace
 from cifar100.training.reporting.run_log import RunLog
 
@@ -71,7 +71,7 @@ class RunProfile:
     @property
     def callbacks(self) -> list[Callback]:
         """What the Trainer must call, beside `times` as its profiler."""
-        return [self.trace]
+        return [self.trace, ShapeOfBatches(self.times)]
 
     def report(self, run_log: RunLog) -> None:
         """Measure the peak, write `step_times.json` and show the table. Called on rank 0."""
@@ -91,13 +91,15 @@ class RunProfile:
         seconds = sum(times.seconds.values()) / times.steps
         network = self._experiment.module.network
         passes = 2 if config.optimization.sam != "none" else 1
-        flops = passes * 6 * mult_adds(network, image_shape=self.trace.image_shape) * self.trace.num_images
+        operations = sum(
+            steps * images * mult_adds(network, image_shape=shape) for (images, *shape), steps in times.batches.items()
+        )
+        flops = passes * 6 * operations / times.steps
         product = MatrixProduct(times.device, DTYPES[choose_precision(config.training.precision, times.device.type)])
         peak = product.flops_per_second()
         return {
             "steps": times.steps,
-            "images": self.trace.num_images,
-            "image_shape": list(self.trace.image_shape),
+            "batches": [{"shape": list(shape), "steps": steps} for shape, steps in times.batches.items()],
             "seconds_per_step": seconds,
             "phases": {phase: total / times.steps for phase, total in times.seconds.items()},
             "flops_per_step": flops,
@@ -110,8 +112,7 @@ class RunProfile:
 def table(facts: dict[str, Any]) -> list[str]:
     """Return the lines of the table of `step_times.json`."""
     seconds = facts["seconds_per_step"]
-    size = " x ".join(map(str, facts["image_shape"][1:]))
-    lines = [f"a step   {1e3 * seconds:.4g} ms, mean of {facts['steps']}; {facts['images']:,} images of {size} pixels"]
+    lines = [f"a step   {1e3 * seconds:.4g} ms, mean of {facts['steps']}; {_shown(facts['batches'])}"]
     for phase, taken in facts["phases"].items():
         lines.append(f"         {phase:<20} {1e3 * taken:9.3f} ms  {taken / seconds:6.1%}")
     reached, peak = facts["flops_per_step"] / seconds / 1e9, facts["peak_flops_per_second"] / 1e9
@@ -120,3 +121,14 @@ def table(facts: dict[str, Any]) -> list[str]:
         f"{facts['peak_measured_with']}"
     )
     return lines
+
+
+def _shown(batches: list[dict[str, Any]]) -> str:
+    """Return such as `256 images of 16 x 16 pixels (12 steps), 256 of 20 x 20 (8 steps)`."""
+    texts = []
+    for batch in batches:
+        images, _, height, width = batch["shape"]
+        images_word, pixels_word = ("", "") if texts else (" images", " pixels")
+        steps = f" ({batch['steps']} steps)" if len(batches) > 1 else ""
+        texts.append(f"{images:,}{images_word} of {height} x {width}{pixels_word}{steps}")
+    return ", ".join(texts)

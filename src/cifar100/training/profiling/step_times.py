@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
+import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import Profiler
 
 from cifar100.devices import wait_for
@@ -59,6 +63,10 @@ class StepTimes(Profiler):
         """Steps that were counted."""
         self.seconds = dict.fromkeys((DATA, FORWARD, BACKWARD, OPTIMIZER, OURS, LIGHTNING), 0.0)
         """Phase -> seconds of all steps that were counted."""
+        self.batches: Counter[tuple[int, ...]] = Counter()
+        """Shape of a batch of images, (N, C, H, W) in this process -> number of the counted steps that had it."""
+        self.shape: tuple[int, ...] = ()
+        """That of the current step; `ShapeOfBatches` sets it."""
         self._seen = -1
         self._current: dict[str, float] | None = None
         self._began = 0.0
@@ -103,11 +111,25 @@ class StepTimes(Profiler):
         for phase, seconds in self._current.items():
             self.seconds[phase] += seconds
         self.steps += 1
+        self.batches[self.shape] += 1
         self.leave_epoch()
 
     def _now(self) -> float:
         wait_for(self.device)
         return time.perf_counter()
+
+
+class ShapeOfBatches(Callback):
+    """Tells `StepTimes` the shape of each training batch, which changes with progressive resizing."""
+
+    def __init__(self, times: StepTimes) -> None:
+        self.times = times
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the shape of the current step."""
+        self.times.shape = tuple(batch[0].shape)
 
 
 def _phase(action: str) -> str:

@@ -30,10 +30,6 @@ class StepTrace(Callback):
         self.path = path
         self.first_step = first_step
         self.num_steps = num_steps
-        self.image_shape: tuple[int, ...] = ()
-        """Channels, height and width of the images of the newest step."""
-        self.num_images = 0
-        """Of the newest step, in this process."""
         self._steps = 0
         self._profile: Any = None
 
@@ -41,7 +37,6 @@ class StepTrace(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Begin before the first of the steps."""
-        self.image_shape, self.num_images = tuple(batch[0].shape[1:]), len(batch[0])
         if self._steps == self.first_step and trainer.is_global_zero:
             cuda = [ProfilerActivity.CUDA] if trainer.strategy.root_device.type == "cuda" else []
             self._profile = profile(activities=[ProfilerActivity.CPU, *cuda])
