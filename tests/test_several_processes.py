@@ -169,6 +169,15 @@ def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, progra
 
 
 @pytest.mark.slow
+def test_processes_that_divide_the_work_of_muon_train_as_one(program: Path, tiny_data: Path) -> None:
+    muon = {"optimization__optimizer": "muon", "optimization__muon_learning_rate": 0.01}
+    code, _, err = run(command(program, "train", settings(tiny_data, **muon)))
+    assert (code, err) == (0, "")
+    alone = settings(tiny_data, **muon, data__batch_size=32, training__devices=1)
+    assert_same_epochs(RunFolder(Path("logs/experiment1")), commands.train(load_config("quickstart", overrides=alone)))
+
+
+@pytest.mark.slow
 def test_batch_statistics_of_rank_zero_are_validated_and_saved(tiny_data: Path) -> None:
     given = settings(tiny_data, model__widths="[8,8,8]")
     code, _, err = run(["-m", "cifar100", *command(Path(), "train", given)[1:]])

@@ -197,10 +197,24 @@ class ImageClassifier(L.LightningModule):
             clock = self.clock = RunClock(self._total_steps())
         mode = self.config.training.compile
         optimizer = build_optimizer(
-            self.network, settings, settings.learning_rate, compile_mode=None if mode == "none" else mode
+            self.network,
+            settings,
+            settings.learning_rate,
+            compile_mode=None if mode == "none" else mode,
+            shared=self._divides_work(),
         )
         scheduler = build_scheduler(optimizer, settings, clock)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _divides_work(self) -> bool:
+        """Return whether the processes divide the optimizer's work.
+
+        A GPU computes all of it in less time than the exchange takes, and so does a CPU at the other end of a network.
+        """
+        if self._trainer is None:
+            return False
+        here = self._trainer.world_size > 1 and self._trainer.num_nodes == 1
+        return here and self.device.type == "cpu"
 
     def _total_steps(self) -> int:
         """Return the optimizer steps of the Trainer's run."""

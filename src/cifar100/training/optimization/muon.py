@@ -7,13 +7,17 @@ because Lightning's automatic optimization supports a single optimizer.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from cifar100.training.optimization.divided import divided
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x^3 and x^5, from the source above. They increase small singular values fastest, but leave all of
@@ -35,6 +39,8 @@ class Muon(Optimizer):
         weight_decay: L2 penalty of the other parameters.
         newton_schulz_steps: iterations of the orthogonalisation.
         compile_mode: mode of torch.compile for the many small matrix products; None does not compile them.
+        shared: whether the processes of a run divide the orthogonalisation. They must take every step together, with
+            equal gradients.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
         newton_schulz_steps: int = 3,
         compile_mode: str | None = None,
+        shared: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -55,9 +62,11 @@ class Muon(Optimizer):
             "orthogonal": True,
         }
         super().__init__(params, defaults)
-        self._orthogonalise_all = orthogonalise_all
+        self._orthogonalise_all: Callable[..., list[Tensor]] = orthogonalise_all
         if compile_mode is not None:
             self._orthogonalise_all = torch.compile(orthogonalise_all, mode=compile_mode, dynamic=False)
+        if shared:
+            self._orthogonalise_all = partial(divided, self._orthogonalise_all, cost=newton_schulz_cost)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -114,6 +123,12 @@ def orthogonalise_all(tensors: list[Tensor], *, num_steps: int) -> list[Tensor]:
         for index, matrix in zip(indices, matrices, strict=True):
             results[index] = matrix.reshape(tensors[index].shape).to(tensors[index].dtype)
     return results
+
+
+def newton_schulz_cost(shape: Sequence[int]) -> int:
+    """Return about how many multiply-adds three iterations on a filter of this shape take."""
+    rows, columns = sorted((shape[0], math.prod(shape[1:])))
+    return 2 * rows**2 * columns + 9 * rows**3
 
 
 def orthogonalise(matrices: Tensor, *, num_steps: int) -> Tensor:

@@ -15,7 +15,12 @@ from cifar100.training.optimization.muon import Muon, muon_groups
 
 
 def build_optimizer(
-    model: nn.Module, config: OptimizationConfig, learning_rate: float, *, compile_mode: str | None = None
+    model: nn.Module,
+    config: OptimizationConfig,
+    learning_rate: float,
+    *,
+    compile_mode: str | None = None,
+    shared: bool = False,
 ) -> Optimizer:
     """Build the optimizer of all trainable parameters of `model`, which is already on its device.
 
@@ -26,6 +31,7 @@ def build_optimizer(
         config: optimizer, momentum and weight decay.
         learning_rate: the maximum of the schedule; `config` may hold `auto` instead.
         compile_mode: mode of torch.compile for `muon`; the other optimizers are a single kernel. None does not compile.
+        shared: whether the processes of a run divide what `muon` computes; see `Muon`.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # A single kernel for all parameters on CUDA. It gains nothing on the CPU, so torch chooses there.
@@ -37,6 +43,7 @@ def build_optimizer(
             lr=config.muon_learning_rate,
             momentum=config.muon_momentum,
             compile_mode=compile_mode,
+            shared=shared,
         )
     if config.layer_decay < 1:
         layers = layer_groups(model, learning_rate=learning_rate, layer_decay=config.layer_decay)
