@@ -22,6 +22,7 @@ from cifar100.errors import Diverged, UserError
 from cifar100.files.atomic import writing_below
 from cifar100.process.launchers import launcher
 from cifar100.results.evaluate import evaluate
+from cifar100.results.report.for_trackers import write_tracked_report
 from cifar100.runs.folder import LOGS, RunFolder, check_name
 from cifar100.runs.history import best_epoch, read_epochs
 from cifar100.search.earlier import check_earlier, is_finished, train_once
@@ -150,7 +151,7 @@ def _train_apart(config: Config, run: RunFolder, what: str) -> None:
 def _train_here(config: Config, run: RunFolder, what: str) -> None:
     say(what)
     with contextlib.redirect_stdout(sys.stderr):
-        start_run(config, experiment=run.name, below=run.path.parent)
+        start_run(config, experiment=run.name, below=run.path.parent, write_report=write_tracked_report)
 
 
 def _where() -> Line:

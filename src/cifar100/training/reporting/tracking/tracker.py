@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.schema import map_of, read_as, text
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.terminal import warn
 
 MAX_WAITING = 20_000
@@ -166,6 +166,11 @@ class Tracker(Logger):
             except Exception as error:  # a service may raise anything
                 self._failure = error
                 return
+
+
+def shown_name(run: RunFolder) -> str:
+    """Return the name of a run in a service: its path below `logs/`, which tells apart the `seed0` of two commands."""
+    return run.path.relative_to(LOGS).as_posix() if run.path.is_relative_to(LOGS) else run.name
 
 
 def tracked_run(run: RunFolder, service: str) -> str | None:

@@ -16,7 +16,7 @@ from requests.utils import get_netrc_auth
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
-from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, tracked_run
+from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, shown_name, tracked_run
 
 SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_START = 20.0
@@ -70,7 +70,7 @@ class WandbService:
 
         self._run = wandb.init(
             project=self._project,
-            name=self._folder.name,
+            name=shown_name(self._folder),
             id=identity,
             dir=str(self._folder.path),
             config={"facts": dict(facts)},
