@@ -1,8 +1,8 @@
 """An average of the weights of several runs: one network, as fast as each of them.
 
 Of one training trajectory: stochastic weight averaging (Izmailov et al., 2018). Of several runs that began with the
-same trained weights: model soups (Wortsman et al., 2022). The mean of networks that began apart is seldom of use, so
-that the validation accuracy of the average is measured beside that of its members.
+same trained weights: model soups (Wortsman et al., 2022). Also such an average may be of no use, so that its validation
+accuracy is measured beside that of its members.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cifar100.config import Config
 from cifar100.data.folder.layout import read_info, write_info
@@ -23,7 +23,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically, write_json
 from cifar100.files.regular import MAX_JSON_BYTES, read_bytes
 from cifar100.long_steps import progress
-from cifar100.models import NetworkSource, make_network
+from cifar100.models import NetworkSource
 from cifar100.results.combining.batch_norm import has_statistics, measure_statistics
 from cifar100.results.combining.members import (
     Source,
@@ -33,6 +33,7 @@ from cifar100.results.combining.members import (
     check_same_images,
     measured,
 )
+from cifar100.results.combining.starts import PART_OF_START, check_one_start, ensemble_command
 from cifar100.results.comparison.result import PairComparison
 from cifar100.results.evaluate import Evaluation, evaluate
 from cifar100.results.evaluation_data import images_of
@@ -79,7 +80,7 @@ def average(
     Members that were not measured on their validation images are measured; that is saved in their folders.
 
     Args:
-        sources: at least two, of one architecture, the same data and the same validation images.
+        sources: at least two, of one architecture and one start, the same data and the same validation images.
         experiment: name of the new folder below `logs/`; None: the next free `experiment<N>`.
         network: see `load_trained`.
         data_root: folder with the data of the runs; None: that of each run.
@@ -100,8 +101,7 @@ def average(
     configs = [load_complete_config(run.config) for run in runs]
     _check_same_network(runs, configs)
     load_trained(runs[0], sources[0].checkpoint, network=network)  # explains a custom network that is missing
-    if not isinstance(network, nn.Module):
-        _warn_of_different_starts(runs, configs, network)
+    check_one_start(runs, configs, network)
     members = [source.member() for source in sources]
     trained = _averaged(sources, network)
     if has_statistics(trained.network):
@@ -124,11 +124,11 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
     parts = [read_parts(run).get("network") for run in runs]
     for run, config, part in zip(runs, configs, parts, strict=True):
         ours, theirs = (parts[0] or configs[0].model.name), (part or config.model.name)
-        if config.model != configs[0].model or part != parts[0]:
+        if _architecture(config) != _architecture(configs[0]) or part != parts[0]:
             what = f"{ours} and {theirs}" if ours != theirs else f"{ours} with different settings"
             raise UserError(
                 f"{runs[0].argument} and {run.argument} are of different architectures ({what}), so that their weights "
-                f"have no mean. {_ensemble(runs)}"
+                f"have no mean. {ensemble_command(runs)}"
             )
         if (config.data.mean, config.data.std) != (configs[0].data.mean, configs[0].data.std):
             raise UserError(
@@ -137,34 +137,9 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
             )
 
 
-def _warn_of_different_starts(
-    runs: Sequence[RunFolder], configs: Sequence[Config], network: NetworkSource | None
-) -> None:
-    """Say which runs began with other weights than the first: usually, nothing between them recognises anything."""
-    num_classes = read_info(runs[0].dataset_info).num_classes
-    first = _initial_weights(configs[0], num_classes, network)
-    total = sum(value.numel() for value in first.values())
-    for run, config in zip(runs[1:], configs[1:], strict=True):
-        other = _initial_weights(config, num_classes, network)
-        different = sum(int((first[name] != other[name]).sum()) for name in first)
-        if different:
-            warn(
-                f"{runs[0].argument} and {run.argument} did not begin with the same weights: {different:,} of "
-                f"{total:,} differed (training.seed {configs[0].training.seed} and {config.training.seed}). The mean "
-                f"of such networks is seldom of use. {_ensemble(runs)}"
-            )
-
-
-def _initial_weights(config: Config, num_classes: int, network: NetworkSource | None) -> dict[str, Tensor]:
-    """Return the parameters with which a run began: training makes its network right after this seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        made = make_network(network, config.model, num_classes)
-    return {name: value.detach() for name, value in made.named_parameters()}
-
-
-def _ensemble(runs: Sequence[RunFolder]) -> str:
-    return f"Their ensemble: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble"
+def _architecture(config: Config) -> dict[str, Any]:
+    """Return the settings of `model` without those of where the training begins."""
+    return {name: value for name, value in vars(config.model).items() if name not in PART_OF_START}
 
 
 def _averaged(sources: Sequence[Source], network: NetworkSource | None) -> TrainedNetwork:
@@ -204,9 +179,9 @@ def _write(
         write_config(config, folder.config, comment=comment)
         write_info(read_info(first.dataset_info), folder.dataset_info)
         save_split(load_split(first.split), folder.split)
-        for path, copy in ((first.custom_parts, folder.custom_parts), (first.model_info, folder.model_info)):
+        for path in (first.custom_parts, first.model_info, first.initial_weights):
             if path.is_file():
-                write_atomically(copy, read_bytes(path, limit=MAX_JSON_BYTES))
+                write_atomically(folder.path / path.name, read_bytes(path, limit=MAX_JSON_BYTES))
         write_combined(combined, folder)
         _write_metrics(folder, config, None)
         state = {f"{NETWORK_PREFIX}{name}": value.cpu() for name, value in trained.network.state_dict().items()}
@@ -247,7 +222,7 @@ def _measure(
         warn(
             f"the average recognises {evaluation.top1:.2%} of the validation images, less than each member "
             f"({min(accuracies):.2%} to {max(accuracies):.2%}): their weights are too far apart. "
-            + _ensemble([RunFolder(Path(member.path)) for member in members])
+            + ensemble_command([RunFolder(Path(member.path)) for member in members])
         )
     return Average(
         run=folder,
