@@ -207,8 +207,11 @@ def test_options_that_need_a_run_and_other_formats_are_refused(tmp_path: Path, i
     with pytest.raises(UserError, match="--split needs a run"):
         commands.evaluate(path, split="validation")
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(UserError, match=r"model.safetensors is for other programs; give a run or an exported .onnx"):
-        commands.predict(tmp_path / "model.safetensors", image)
+    with pytest.raises(UserError, match=r"model.safetensors holds weights, for load_model and predict; give a run or"):
+        commands.evaluate(tmp_path / "model.safetensors")
+    (tmp_path / "model.pt2").write_bytes(b"\xff" * 100)
+    with pytest.raises(UserError, match=r"model.pt2 is for other programs; give a run or an exported .onnx"):
+        commands.predict(tmp_path / "model.pt2", image)
 
 
 def test_a_run_may_have_a_name_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,9 @@ NOBODY_READS = 141
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
+    parser.add_argument(
+        "run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx or .safetensors file"
+    )
     add_checkpoint_option(parser)
     parser.add_argument(
         "images",

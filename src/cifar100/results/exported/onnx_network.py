@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SUFFIX = ".onnx"
-OTHER_SUFFIXES = (".pt2", ".pt", ".safetensors")
+WEIGHTS_SUFFIX = ".safetensors"
+"""Of an exported file that holds weights alone; see `safetensors_network`, which needs torch."""
+
+OTHER_SUFFIXES = (".pt2", ".pt")
 """Of exported files that only other programs read."""
 
 INPUT, OUTPUT = "images", "probabilities"
@@ -86,11 +89,23 @@ def exported_file(run: str | PathLike[str]) -> Path | None:
         UserError: it is an exported file of another format.
     """
     path = user_path(run)
-    if any((folder / "config.yaml").is_file() for folder in (path, LOGS / path)):
+    if _is_run(path):
         return None
+    if weights_file(path) is not None:
+        raise UserError(f"{path} holds weights, for load_model and predict; give a run or an exported {SUFFIX} file.")
     if path.suffix.lower() in OTHER_SUFFIXES and path.is_file():
         raise UserError(f"{path} is for other programs; give a run or an exported {SUFFIX} file.")
     return path if path.suffix.lower() == SUFFIX else None
+
+
+def weights_file(run: str | PathLike[str]) -> Path | None:
+    """Return the path if a user has named a safetensors file in place of a run, else None."""
+    path = user_path(run)
+    return path if path.suffix.lower() == WEIGHTS_SUFFIX and path.is_file() and not _is_run(path) else None
+
+
+def _is_run(path: Path) -> bool:
+    return any((folder / "config.yaml").is_file() for folder in (path, LOGS / path))
 
 
 def load_exported(path: Path) -> ExportedNetwork:
