@@ -1,4 +1,4 @@
-"""A network of this program from an exported safetensors file: its metadata name the network, the file holds the weights.
+"""A network of this program from an exported safetensors file, whose metadata name the network.
 
 The file may be untrusted: it names a network and numbers, and neither a file nor another host.
 """
