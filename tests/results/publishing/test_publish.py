@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from cifar100 import commands
 from cifar100.data.folder.image_files import encode_png
 from cifar100.errors import UserError
 from cifar100.results.exported.untrusted_onnx import MAX_FILE_BYTES
+from cifar100.results.publishing import hub as hub_module
 from cifar100.results.publishing.hub_name import HubName, hub_name
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
@@ -190,8 +192,13 @@ def test_a_hostile_file_is_not_run(hub: HubStub, picture: Path) -> None:
         commands.predict("hf:eve/text", [picture])
 
 
-def test_without_a_connection_the_copy_of_the_cache_is_used(
-    hub: HubStub, run: RunFolder, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_connection_the_copy_of_the_cache_is_used_or_one_line_comes_at_once(
+    hub: HubStub,
+    run: RunFolder,
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from huggingface_hub import constants
 
@@ -201,8 +208,12 @@ def test_without_a_connection_the_copy_of_the_cache_is_used(
     capsys.readouterr()
     assert commands.predict("hf:ada/net@main", [picture]) == online
     assert "the copy of the last download is used" in capsys.readouterr().err
+    started = time.monotonic()
     with pytest.raises(UserError, match=r"cannot be downloaded from http://127\.0\.0\.1:9 .*check the connection"):
         commands.predict("hf:ada/other", [picture])
+    with pytest.raises(UserError, match=r"cannot be uploaded to http://127\.0\.0\.1:9"):
+        hub_module.upload(tmp_path, HubName("ada/net", None), private=False)
+    assert time.monotonic() - started < 8
 
 
 def test_private_is_for_the_hub(run: RunFolder, tmp_path: Path) -> None:

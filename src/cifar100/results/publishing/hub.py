@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.onnx"
 """The only file that is downloaded: it holds the network, its classes and its card, and its content is checked."""
 
-SECONDS_TO_WAIT = 20
+SECONDS_TO_WAIT = 10
 LOG_IN = "log in: hf auth login"
 
 
