@@ -41,7 +41,7 @@ def test_an_estimate_is_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> N
         "steps       351 in an epoch, 1,053 in all (3 epochs)",
         "a step      0.25 s, 512 images/s",
         "time        about 0:04:35 (start 0:00:04, training 0:04:23, saving 0:00:01, 3 validations 0:00:07)",
-        "memory      617 MB of 25.30 GB (cpu)",
+        "memory      at least 617 MB of 25.30 GB (cpu)",
         "disk        3.6 MB of checkpoints, 1.4 MB more while one is written; 72.00 GB are free",
     ]
 

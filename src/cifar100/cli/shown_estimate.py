@@ -33,7 +33,7 @@ def show_estimate(estimate: Estimate) -> None:
         limit = "" if estimate.memory_limit is None else f" of {bytes_text(estimate.memory_limit)}"
         each = " in each process" if processes > 1 else ""
         workers = ", without its worker processes" if estimate.config.data.pipeline == "images" else ""
-        say(f"memory      {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
+        say(f"memory      at least {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
     checkpoints, more, free = estimate.checkpoint_bytes, estimate.saving_bytes, estimate.free_disk
     disk = f"{bytes_text(checkpoints)} of checkpoints, {bytes_text(more)} more while one is written"
     say(f"disk        {disk}; {bytes_text(free)} are free")
