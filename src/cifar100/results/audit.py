@@ -20,7 +20,7 @@ from cifar100.data.audit.duplicates import (
     near_duplicates,
 )
 from cifar100.data.audit.findings import KINDS, Finding, duplicate_findings, label_findings, oddity_findings
-from cifar100.data.audit.images import AuditedImages
+from cifar100.data.audit.images import AuditedImages, ImageArray
 from cifar100.data.audit.label_errors import label_suspects
 from cifar100.data.audit.neighbours import nearest, unit_features
 from cifar100.data.audit.oddities import odd_images, plain_oddities
@@ -154,20 +154,26 @@ def view_of_run(
     )
 
 
-def look(trained: TrainedNetwork, pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
+def look(
+    trained: TrainedNetwork, pixels: ImageArray, places: NDArray[np.int64] | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Return the logits, float32 (N, num_classes), and the features, float32 (N, D), of images. Shows its progress.
 
-    pixels: uint8 (N, 3, 32, 32). The features are None if the network has none.
+    Args:
+        trained: the network. The features are None if it has none.
+        pixels: uint8 (M, 3, S, S).
+        places: int64 (N,), positions of the images to look at; None: all of them.
     """
-    batches = torch.split(torch.from_numpy(pixels), BATCH_SIZE)
+    places = np.arange(len(pixels)) if places is None else places
     try:
-        trained.features(batches[0][:1])
+        trained.features(torch.from_numpy(pixels[places[:1]]))
         has_features = True
     except UserError:
         has_features = False
     logits, features = [], []
-    with progress("asking the network", total=len(pixels)) as advance:
-        for batch in batches:
+    with progress("asking the network", total=len(places)) as advance:
+        for start in range(0, len(places), BATCH_SIZE):
+            batch = torch.from_numpy(pixels[places[start : start + BATCH_SIZE]])
             if has_features:
                 some, its_features = trained.logits_and_features(batch)
                 features.append(its_features.cpu())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.audit.images import AuditedImages, image_files
+from cifar100.data.audit.images import AuditedImages, JoinedImages, image_files
 from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
@@ -118,12 +118,12 @@ def every_image(root: Path, *, image_size: int = IMAGE_SIDE) -> AuditedImages:
         )
     info = ensure_unchanged(folder.root, image_size=folder.image_size)
     splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
-    loaded = [(split, *folder.load(split)) for split in splits]
+    labels = {split: folder.load_labels(split) for split in splits}
     return AuditedImages(
         info=info,
-        pixels=np.concatenate([images for _, images, _ in loaded]),
-        labels=np.concatenate([labels for _, _, labels in loaded]),
-        files=[file for split, _, labels in loaded for file in image_files(folder, labels, split=split)],
+        pixels=JoinedImages(*(folder.map_images(split) for split in splits)),
+        labels=np.concatenate(list(labels.values())),
+        files=[file for split in splits for file in image_files(folder, labels[split], split=split)],
     )
 
 

@@ -82,7 +82,7 @@ def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
         split = load_split(run.split)
         unseen = np.concatenate([split.validation, np.arange(num_train, num_images)])
         places = np.arange(num_images) if fold == 0 else unseen
-        logits, some_features = look(load_trained(run, "best"), images.pixels[places])
+        logits, some_features = look(load_trained(run, "best"), images.pixels, places)
         features = some_features if fold == 0 else features
         outcome = torch.zeros_like(probabilities)
         outcome[torch.from_numpy(places)] = logits.softmax(dim=1)

@@ -1,0 +1,47 @@
+"""Both splits in one sequence, without a copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photographs import photographs
+
+from cifar100.data.audit.images import JoinedImages
+from cifar100.data.folder.layout import DataFolder
+from cifar100.results.audit import find_all
+from cifar100.results.evaluation_data import every_image
+
+ONE, TWO = photographs(5, seed=1), photographs(3, seed=2)
+ALL = np.concatenate([ONE, TWO])
+
+
+def test_parts_are_those_of_one_array() -> None:
+    joined = JoinedImages(ONE, TWO)
+    assert (joined.shape, len(joined)) == (ALL.shape, 8)
+    for index in (slice(None), slice(3, 6), slice(6, 100), slice(0, 0), np.array([7, 0, 5, 4, 7]), np.array([], int)):
+        np.testing.assert_array_equal(joined[index], ALL[index])
+    for position, image in enumerate(joined):
+        np.testing.assert_array_equal(image, ALL[position])
+        np.testing.assert_array_equal(joined[position], image)
+
+
+@pytest.mark.parametrize("index", [8, -1, np.array([2, 8])])
+def test_there_is_nothing_beyond_the_last(index: int) -> None:
+    with pytest.raises(IndexError, match="not from 0 to 7"):
+        JoinedImages(ONE, TWO)[index]
+
+
+def test_an_audit_maps_the_images_and_finds_the_same(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = DataFolder(tiny_data)
+    pixels = np.concatenate([folder.load(split)[0] for split in ("train", "test")])
+    monkeypatch.setattr(DataFolder, "load", None)  # reads a split into memory
+    images = every_image(tiny_data)
+    np.testing.assert_array_equal(images.pixels[:], pixels)
+    labels = [folder.load_labels(split) for split in ("train", "test")]
+    np.testing.assert_array_equal(images.labels, np.concatenate(labels))
+    found = find_all(images, None)
+    assert found
+    object.__setattr__(images, "pixels", pixels)
+    assert find_all(images, None) == found
