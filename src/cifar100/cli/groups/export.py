@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.shown_evaluation import plain_table
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
 
@@ -25,7 +27,7 @@ def _add_options(parser: ArgumentParser) -> None:
         "safetensors: the weights alone (default: onnx)",
     )
     parser.add_argument("--output", metavar="FILE", help="a new file (default: export/model.SUFFIX in the run folder)")
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    add_checkpoint_option(parser)
     parser.add_argument(
         "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
     )
@@ -63,9 +65,7 @@ def _export(options: Namespace) -> None:
 
 def show_export(export: Export) -> None:
     """Print the file, its difference from the network and its speed, then what to do with it."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_row("file", printable(export.path))
     table.add_row("size", f"{export.num_bytes / 1e6:.2f} MB, {export.precision}")
     table.add_row("largest difference", f"{export.largest_difference:.2g} in a probability, on {export.compared_on}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
@@ -22,7 +24,7 @@ def _add_demo_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file or hf:USER/NAME"
     )
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    add_checkpoint_option(parser)
     parser.add_argument("--port", type=int, help=f"of the page; 0: any free one (default: {DEFAULT_PORT})")
     parser.add_argument(
         "--space", metavar="DIR", help="instead write the folder of a Hugging Face Space that shows such a page"
@@ -65,7 +67,7 @@ def _add_publish_options(parser: ArgumentParser) -> None:
         help="make a new repository private (default: as the account says, else public)",
     )
     _add_license(parser)
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    add_checkpoint_option(parser)
 
 
 def _publish(options: Namespace) -> None:
@@ -82,9 +84,7 @@ def _publish(options: Namespace) -> None:
 
 def show_published(published: Published) -> None:
     """Print the files and where they are, then how to use them."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     for name, num_bytes in published.files.items():
         table.add_row(printable(name), f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 10_000 else f"{num_bytes:,} bytes")
     show(table)

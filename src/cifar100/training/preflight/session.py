@@ -43,13 +43,9 @@ ReportWriter = Callable[[RunFolder], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    """What stays the same while a run is trained."""
+class Context:
+    """What a command that trains has before there is a run."""
 
-    run: RunFolder
-    info: DatasetInfo
-    split: Split | None
-    """None with a custom data module."""
     processes: Processes
     signal: StopSignal
     parts: CustomParts
@@ -57,18 +53,40 @@ class Session:
     """`time.monotonic()` at the start of the command; None: when training begins."""
     write_report: ReportWriter | None = None
     """Writes the report for the trackers; None: they get none."""
+
+    def session(self, run: RunFolder, info: DatasetInfo, split: Split | None) -> Session:
+        """Return the session of a run."""
+        return Session(**vars(self), run=run, info=info, split=split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Context):
+    """What stays the same while a run is trained."""
+
+    run: RunFolder
+    info: DatasetInfo
+    split: Split | None
+    """None with a custom data module."""
     loggers: list[Logger] = field(default_factory=list)
     """Those of a finished run, whose trackers still wait for the report."""
 
 
 @contextmanager
-def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
+def joined(
+    config: Config,
+    *,
+    parts: CustomParts,
+    started: float | None = None,
+    write_report: ReportWriter | None = None,
+) -> Iterator[Context]:
     """Handle the signals and connect the processes. A missing device is refused before anything slow starts."""
     with stops_explained(), StopSignal() as signal:
         check_device(config.training)
         accelerator = choose_accelerator(config.training.accelerator)
         with join_processes(config.training, accelerator=accelerator) as processes:
-            yield processes, signal
+            yield Context(
+                processes=processes, signal=signal, parts=parts, started=started, write_report=write_report
+            )
 
 
 def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts, *, starts: bool = True) -> None:
