@@ -6,7 +6,6 @@ the weights of the other. The classifier may differ: fine-tuning replaces one fo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from cifar100.config import Config
 from cifar100.data.folder.layout import read_info
 from cifar100.errors import UserError
-from cifar100.files.regular import open_regular
+from cifar100.files.checksums import known_sums
 from cifar100.files.schema import fields, nothing_or, read_as, text
 from cifar100.foreign_text import printable, reason
 from cifar100.models import NetworkSource, make_network
@@ -107,15 +106,7 @@ def _is_from(start: _Start, run: RunFolder) -> bool:
         return False
     if Path(start.source).absolute().is_relative_to(run.path.absolute()):
         return True
-    return any(_sha256(path) == start.sha256 for path in run.checkpoints.glob("*.ckpt"))
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+    return any(start.sha256 in known_sums(path) for path in run.checkpoints.glob("*.ckpt"))
 
 
 def _random_difference(one: _Start, other: _Start, network: NetworkSource | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.regular import open_regular
+from cifar100.files.checksums import file_sha256
 from cifar100.models import build_model
 from cifar100.models.classifier import classifier_parameters
 from cifar100.models.timm_networks import FAMILY, NativeInput, native_input, published_weights
@@ -109,8 +108,7 @@ def load_initial_weights(network: nn.Module, config: ModelConfig, num_classes: i
     if config.weights is None:
         return _load(network, published_weights(config), source=f"{config.name}, published by timm")
     file = _read(config, num_classes=num_classes)
-    with open_regular(config.weights) as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    sha256 = file_sha256(config.weights)
     return _load(network, file.weights, source=str(config.weights), sha256=sha256, is_ordered=file.is_ordered)
 
 

@@ -5,7 +5,6 @@ Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from cifar100.data.folder.splits import Split, load_split
 from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.regular import open_regular
+from cifar100.files.checksums import file_sha256
 from cifar100.files.schema import fields, read_as, text
 from cifar100.runs.folder import find_run_folder
 from cifar100.runs.trained_network import load_trained
@@ -109,8 +108,7 @@ def load_teacher(
             "this run holds out for validation, which would flatter its accuracy; give both runs the same "
             "--data.validation_fraction and --data.split_seed, or this one --data.validation_fraction 0."
         )
-    with open_regular(trained.checkpoint) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(trained.checkpoint)
     given, side = (mean, std), trained.config.data.side
     first = (
         _Renormalize(given, trained.normalization)
