@@ -33,7 +33,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a prepared Shapes-100 with 600 training and 200 test images; not to be changed."""
-    from cifar100.data.prepare import prepare_release
+    from cifar100.data.folder.release_images import prepare_release
     from cifar100.data.sources.shapes100 import draw
 
     root = tmp_path_factory.mktemp("tiny_data")

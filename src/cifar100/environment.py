@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from cifar100 import __version__
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
+from cifar100.data.dataset_info import IMAGE_SIDE
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
 

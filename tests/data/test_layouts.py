@@ -15,7 +15,7 @@ from labelled_images import arrays, class_folders, parquet, png
 from PIL import Image
 
 from cifar100 import commands, taxonomy
-from cifar100.data import official_copies
+from cifar100.data.preparation import official_copies
 from cifar100.data.audit.images import image_files
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder

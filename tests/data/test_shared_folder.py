@@ -23,7 +23,7 @@ from cifar100.data.folder.changes import find_changes
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.ownership import LOCK, writing_alone
 from cifar100.data.folder.record import RECORD
-from cifar100.data.prepare import prepare_release
+from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.sources.shapes100 import draw
 
 PREPARE = """

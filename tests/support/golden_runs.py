@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.prepare import prepare_release
+from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.sources.shapes100 import draw
 from cifar100.settings import load_config
 from cifar100.training.experiment import assemble, make_split

@@ -18,7 +18,7 @@ from cifar100.runs.folder import find_run_folder
 from cifar100.settings import load_complete_config, load_config
 
 if TYPE_CHECKING:
-    from cifar100.data.folder.layout import DatasetInfo
+    from cifar100.data.dataset_info import DatasetInfo
     from cifar100.models import NetworkSource
     from cifar100.results.audit import AuditReport, Exclusion
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cifar100.config import Config
 from cifar100.data.audit.images import AuditedImages, JoinedImages, image_files
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo, Split
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
 from cifar100.data.prepare import ensure_unchanged, refuse_moved

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar100.data.folder.layout import Triple, read_info
+from cifar100.data.dataset_info import Triple, read_info
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, list_of, nothing_or, number, whole

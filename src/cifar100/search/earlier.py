@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cifar100.config import Config, get, settings
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import FINISHED, read_status

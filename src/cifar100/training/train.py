@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import write_info
+from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
 from cifar100.runs.checkpoints import find_checkpoint, has_saved_state

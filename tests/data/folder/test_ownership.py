@@ -11,7 +11,8 @@ from ended_processes import partial_of_ended_process
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.ownership import LOCK, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import RECORD, begin_record
-from cifar100.data.prepare import ensure_prepared, prepare, prepare_release
+from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.prepare import ensure_prepared, prepare
 from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path

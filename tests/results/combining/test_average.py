@@ -14,7 +14,8 @@ from small_runs import small_config
 
 from cifar100 import average, compare, evaluate, export, list_runs, load_model, report, train
 from cifar100.cli.main import run_command_line
-from cifar100.data.folder.layout import DataFolder, write_info
+from cifar100.data.dataset_info import write_info
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.results.export.card import facts_of, model_card
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint

@@ -16,7 +16,7 @@ from similar_runs import make_data, write_member
 
 from cifar100 import compare, ensemble, evaluate, list_runs, predict, report, train
 from cifar100.cli.main import run_command_line
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.combining.ensemble import mean_logits
 from cifar100.results.saved_evaluation import load_evaluation

@@ -15,7 +15,7 @@ from evaluated_runs import right, write_evaluated
 from trained_networks import INFO
 
 from cifar100 import compare
-from cifar100.data.folder.layout import write_info
+from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder

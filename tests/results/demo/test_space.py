@@ -24,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cifar100 import commands
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.demo.space import GRADIO
 from cifar100.runs.folder import RunFolder

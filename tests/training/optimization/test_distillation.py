@@ -12,7 +12,7 @@ import torch
 
 from cifar100 import commands
 from cifar100.config import Config
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.data.image_batches import normalize
 from cifar100.errors import UserError
@@ -106,7 +106,7 @@ def test_a_teacher_that_knows_the_validation_images_is_refused(
 def test_a_teacher_of_other_data_is_refused(
     settings: Callable[..., Config], teacher: RunFolder, tmp_path: Path
 ) -> None:
-    from cifar100.data.prepare import prepare_release
+    from cifar100.data.folder.release_images import prepare_release
     from cifar100.data.sources.shapes100 import draw
 
     prepare_release(draw(train_per_class=3, test_per_class=2), tmp_path / "other")

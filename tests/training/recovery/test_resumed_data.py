@@ -12,7 +12,8 @@ from small_runs import assert_same_run, epochs, small_config, stop_at
 from cifar100 import commands
 from cifar100.data.audit.images import image_files
 from cifar100.data.audit.table import COLUMNS
-from cifar100.data.folder.layout import DataFolder, read_info
+from cifar100.data.dataset_info import read_info
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.folder.image_files import image_file_names
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.layouts.reading import list_images
 
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from cifar100.data.folder.layout import INFO, SPLITS, DataFolder
+from cifar100.data.dataset_info import INFO
+from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.record import RECORD, has_record, read_record
 from cifar100.data.layouts.reading import SKIPPED
 from cifar100.data.layouts.recognition import describe_unknown, held_containers, is_imported

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically, write_json

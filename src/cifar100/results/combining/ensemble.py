@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice
-from cifar100.data.folder.layout import DatasetInfo, read_info, write_info
+from cifar100.data.dataset_info import DatasetInfo, read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.calibration import Calibration, calibration
 from cifar100.results.combining.members import (

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.errors import UserError
 from cifar100.files.checksums import known_sums
 from cifar100.files.schema import fields, nothing_or, read_as, text

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.results.calibration import saved_temperature
 from cifar100.results.evaluation_data import images_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.given_images import GivenImages, pixel_batches
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, text, whole
 from cifar100.foreign_text import printable, reason

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.results.saved_evaluation import load_evaluation

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
 from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError

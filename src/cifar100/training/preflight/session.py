@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator

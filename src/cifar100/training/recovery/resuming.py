@@ -10,7 +10,7 @@ from typing import Any
 
 from cifar100.config import Config, TrainingConfig, get, settings
 from cifar100.config.settings_file import naming
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
