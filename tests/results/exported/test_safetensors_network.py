@@ -106,7 +106,7 @@ def test_options_that_need_a_run_are_refused(weights: Path) -> None:
     ("change", "message"),
     [
         (lambda facts: {}, "cannot be used"),
-        (lambda facts: facts | {"model_settings": {"widths": [8, 8, 16]}}, "another architecture than the network"),
+        (lambda facts: facts | {"model_settings": {"widths": [8, 8, 4]}}, "another architecture than the network"),
         (lambda facts: facts | {"model_settings": {"widths": [1024] * 3}}, "it is smaller than the weights of fast"),
         (lambda facts: facts | {"model_settings": {"widths": [-1]}}, "cannot be used .*model.widths"),
         (lambda facts: facts | {"image_size": 10**6}, "cannot be used .*data.image_size"),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.dataset_info import read_info, write_info
+from cifar100.data.dataset_info import Triple, read_info, write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically, write_json
@@ -130,7 +130,7 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
                 f"{runs[0].argument} and {run.argument} are of different architectures ({what}), so that their weights "
                 f"have no mean. {ensemble_command(runs)}"
             )
-        if (config.data.mean, config.data.std) != (configs[0].data.mean, configs[0].data.std):
+        if _normalization(run, config) != _normalization(runs[0], configs[0]):
             raise UserError(
                 f"{runs[0].argument} and {run.argument} normalise images differently (data.mean, data.std); average "
                 "runs with the same."
@@ -140,6 +140,12 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
 def _architecture(config: Config) -> dict[str, Any]:
     """Return the settings of `model` without those of where the training begins."""
     return {name: value for name, value in vars(config.model).items() if name not in PART_OF_START}
+
+
+def _normalization(run: RunFolder, config: Config) -> tuple[Triple, Triple]:
+    """Return mean and standard deviation of the channels: of the settings, else of the data."""
+    mean, std = read_info(run.dataset_info).normalization
+    return config.data.mean or mean, config.data.std or std
 
 
 def _averaged(sources: Sequence[Source], network: NetworkSource | None) -> TrainedNetwork:

@@ -46,8 +46,9 @@ def load_safetensors(path: Path, *, network: NetworkSource | None = None) -> Tra
     import safetensors.torch
 
     facts = _facts(path)
-    config = _config(path, facts, is_custom=network is not None)
-    module = make_network(network, config.model, facts.info.num_classes) if network else _outline(config, facts)
+    is_custom = network is not None
+    config = _config(path, facts, is_custom=is_custom)
+    module = make_network(network, config.model, facts.info.num_classes) if is_custom else _outline(config, facts)
     limit = max_checkpoint_bytes(module)
     try:
         content = read_bytes(path, limit=limit)
@@ -56,9 +57,9 @@ def load_safetensors(path: Path, *, network: NetworkSource | None = None) -> Tra
         raise _unusable(path, reason(error)) from error
     if sum(value.numel() * value.element_size() for value in module.state_dict().values()) > len(content):
         raise _unusable(path, f"it is smaller than the weights of {facts.network}")
-    module = module if network else make_network(None, config.model, facts.info.num_classes)
+    module = module if is_custom else make_network(None, config.model, facts.info.num_classes)
     named = {f"{NETWORK_PREFIX}{name}": value for name, value in weights.items()}
-    whose = f"network={type(module).__name__}, as given" if network else "the network that its metadata name"
+    whose = f"network={type(module).__name__}, as given" if is_custom else "the network that its metadata name"
     load_weights(module, {"state_dict": named}, path, whose=whose)
     device = torch.device(choose_accelerator("auto"))
     return TrainedNetwork(
