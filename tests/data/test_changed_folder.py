@@ -16,10 +16,10 @@ from ended_processes import partial_of_ended_process
 from fabricated_release import fabricate, python_files, write_folder
 
 from cifar100.cli.main import main
-from cifar100.data.preparation import releases
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.preparation import releases
 from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.shapes100 import draw

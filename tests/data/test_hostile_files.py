@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.array_files import read_npy
 from cifar100.data.folder.csv_labels import read_rows
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import Split, load_split, save_split
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.pickles import load_pickle

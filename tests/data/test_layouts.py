@@ -15,11 +15,11 @@ from labelled_images import arrays, class_folders, parquet, png
 from PIL import Image
 
 from cifar100 import commands, taxonomy
-from cifar100.data.preparation import official_copies
 from cifar100.data.audit.images import image_files
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.layouts.reading import list_images, read_skipped
+from cifar100.data.preparation import official_copies
 from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare
 from cifar100.errors import UserError
 from cifar100.results.evaluation_data import every_image

@@ -21,12 +21,12 @@ from PIL import Image
 
 from cifar100 import taxonomy
 from cifar100.data import description
-from cifar100.data.preparation import releases
 from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.ownership import LOCK
 from cifar100.data.folder.record import RECORD
 from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.preparation import releases
 from cifar100.data.prepare import ensure_prepared, prepare, refuse_moved
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.release import Release

@@ -15,8 +15,8 @@ from trained_networks import ColourNetwork, write_run
 from cifar100 import commands
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.folder.splits import Split, save_split
 from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.folder.splits import Split, save_split
 from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.results.evaluate import Evaluation, evaluate

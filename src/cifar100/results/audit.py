@@ -26,8 +26,8 @@ from cifar100.data.audit.neighbours import nearest, unit_features
 from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
 from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
-from cifar100.data.folder.csv_labels import records
 from cifar100.data.dataset_info import IMAGE_SIDE, read_info
+from cifar100.data.folder.csv_labels import records
 from cifar100.data.folder.splits import load_split
 from cifar100.data.given_images import BATCH_SIZE
 from cifar100.errors import UserError

@@ -15,8 +15,8 @@ from small_folder import make_folder
 from trained_networks import ColourNetwork, write_run
 
 from cifar100 import commands
-from cifar100.data.description import OFFICIAL_SHA256
 from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.description import OFFICIAL_SHA256
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.sources import published_lists
 from cifar100.errors import UserError

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.layouts.reading import list_images
 
@@ -40,7 +40,7 @@ class JoinedImages:
     def __init__(self, *parts: NDArray[np.uint8]) -> None:
         self._parts = parts
         self._starts = np.cumsum([0, *map(len, parts)])
-        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+        self.shape: tuple[int, ...] = (int(self._starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
         return self.shape[0]

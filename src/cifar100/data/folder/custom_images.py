@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.image_files import read_image
 from cifar100.data.dataset_info import CHANNELS, IMAGE_SIDE, DatasetInfo, write_info
+from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.record import Stamp, begin_record, stamps_of, write_record
 from cifar100.data.layouts.importing import read_origin

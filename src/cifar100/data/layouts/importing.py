@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import INFO
 from cifar100.data.decoding.formats import ImageError, format_of
 from cifar100.data.folder.csv_labels import COLUMNS
-from cifar100.data.dataset_info import INFO
 from cifar100.data.layouts.arrays import ArrayFile
 from cifar100.data.layouts.class_folders import Part
 from cifar100.data.layouts.contained import ContainedImage, Container, container_files

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.description import OFFICIAL_SHA256
 from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.description import OFFICIAL_SHA256
 from cifar100.data.sources.published_lists import (
     DUPLICATES,
     LABEL_ERRORS,

@@ -84,9 +84,7 @@ def joined(
         check_device(config.training)
         accelerator = choose_accelerator(config.training.accelerator)
         with join_processes(config.training, accelerator=accelerator) as processes:
-            yield Context(
-                processes=processes, signal=signal, parts=parts, started=started, write_report=write_report
-            )
+            yield Context(processes=processes, signal=signal, parts=parts, started=started, write_report=write_report)
 
 
 def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts, *, starts: bool = True) -> None:
