@@ -36,8 +36,11 @@ def test_there_is_nothing_beyond_the_last(index: int) -> None:
 def test_an_audit_maps_the_images_and_finds_the_same(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = DataFolder(tiny_data)
     pixels = np.concatenate([folder.load(split)[0] for split in ("train", "test")])
-    monkeypatch.setattr(DataFolder, "load", None)  # reads a split into memory
+    mapped: list[str] = []
+    map_images = DataFolder.map_images
+    monkeypatch.setattr(DataFolder, "map_images", lambda self, split: mapped.append(split) or map_images(self, split))
     images = every_image(tiny_data)
+    assert mapped == ["train", "test"]
     np.testing.assert_array_equal(images.pixels[:], pixels)
     labels = [folder.load_labels(split) for split in ("train", "test")]
     np.testing.assert_array_equal(images.labels, np.concatenate(labels))

@@ -59,9 +59,7 @@ def test_an_epoch_keeps_twenty_steps(tiny_data: Path, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("memory")
 def test_no_memory_at_all_is_one_line(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "usable_memory", lambda device, processes: 30 * MEGABYTE)
-    with pytest.raises(
-        UserError, match=r"a step of 2 images needs at least 36 MB, but 30 MB are free \(cpu\); choose"
-    ):
+    with pytest.raises(UserError, match=r"a step of 2 images needs at least 36 MB, but 30 MB are free \(cpu\); choose"):
         with_batch_size(subject(tiny_data))
 
 
