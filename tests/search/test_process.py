@@ -12,7 +12,7 @@ from cifar100.runs.folder import RunFolder
 from cifar100.search.process import train_in_a_process
 
 
-@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("is_interrupted", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_its_trackers_get_the_report_and_the_final_figures(
     is_interrupted: bool, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

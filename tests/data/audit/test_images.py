@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from photographs import photographs
 
-from cifar100.data.audit.images import JoinedImages
+from cifar100.data.audit.images import AuditedImages, JoinedImages
 from cifar100.data.folder.layout import DataFolder
 from cifar100.results.audit import find_all
 from cifar100.results.evaluation_data import every_image
@@ -33,18 +34,21 @@ def test_there_is_nothing_beyond_the_last(index: int) -> None:
         JoinedImages(ONE, TWO)[index]
 
 
-def test_an_audit_maps_the_images_and_finds_the_same(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_audit_maps_the_images(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = DataFolder(tiny_data)
-    pixels = np.concatenate([folder.load(split)[0] for split in ("train", "test")])
+    pixels, labels = (np.concatenate(parts) for parts in zip(*map(folder.load, ("train", "test")), strict=True))
     mapped: list[str] = []
     map_images = DataFolder.map_images
     monkeypatch.setattr(DataFolder, "map_images", lambda self, split: mapped.append(split) or map_images(self, split))
     images = every_image(tiny_data)
     assert mapped == ["train", "test"]
     np.testing.assert_array_equal(images.pixels[:], pixels)
-    labels = [folder.load_labels(split) for split in ("train", "test")]
-    np.testing.assert_array_equal(images.labels, np.concatenate(labels))
-    found = find_all(images, None)
-    assert found
-    object.__setattr__(images, "pixels", pixels)
-    assert find_all(images, None) == found
+    np.testing.assert_array_equal(images.labels, labels)
+
+
+def test_the_findings_are_those_of_one_array(images: AuditedImages) -> None:
+    pixels = images.pixels[:].copy()
+    pixels[7], pixels[9], pixels[4] = pixels[2], pixels[0][..., ::-1], 0
+    found = find_all(replace(images, pixels=pixels), None)
+    assert {finding.kind for finding in found} == {"exact_duplicate", "near_duplicate", "oddity"}
+    assert find_all(replace(images, pixels=JoinedImages(pixels[:6], pixels[6:])), None) == found
