@@ -38,7 +38,7 @@ config = small_config(Path(sys.argv[1]), **{"model.widths": [64, 64, 64]})
 subject = Subject(config, DataFolder(Path(sys.argv[1])).info(), make_split(config), CustomParts())
 device = torch.device("cpu")
 blocks = [torch.ones(2**13) for _ in range(int(sys.argv[2]))]
-kept = blocks[-1]  # so that the blocks before it stay in the heap when they are freed
+kept = blocks[-1:]  # so that the blocks before it stay in the heap when they are freed
 del blocks
 if sys.argv[3] == "measure":
     print(measure_step_memory(subject, device, largest=128).needed(400))
