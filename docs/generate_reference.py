@@ -58,9 +58,9 @@ def settings_page() -> str:
     """Return the page of settings: type, default and meaning of each, by section and component."""
     lines = [GENERATED, "", "# Settings", ""]
     lines += [
-        "On the command line: `--data.batch_size 256`. In a file: `data: {batch_size: 256}`. In Python:",
-        '`load_config("baseline", overrides={"data.batch_size": 256})`. The defaults below are those without a recipe;',
-        "[a recipe](recipes.md) changes some. `needs` names the setting without which this one has no effect.",
+        "A setting is given on the command line (`--data.batch_size 256`), in a file (`data: {batch_size: 256}`) or in",
+        'Python (`load_config("baseline", overrides={"data.batch_size": 256})`). The defaults below are those without a',
+        "recipe; [a recipe](recipes.md) changes some. `needs` names the setting without which this one has no effect.",
     ]
     for name, section in SECTIONS.items():
         lines += ["", f"## {name}", "", (section.__doc__ or "").splitlines()[0]]
@@ -105,9 +105,9 @@ def recipes_page() -> str:
         "",
         "# Recipes",
         "",
-        "`cifar100 train --recipe NAME`. A recipe is a set of differences from the",
+        "`cifar100 train --recipe NAME` uses a recipe: a set of differences from the [defaults](settings.md).",
+        "[Results](../results.md) lists what was measured, and how.",
     ]
-    lines += ["[defaults](settings.md). What was measured, and how: [results](../results.md)."]
     for name in recipe_names():
         recipe = read_recipe(name)
         lines += ["", f"## {name}", "", *(f"- {key}: {value}" for key, value in recipe.about.items()), ""]

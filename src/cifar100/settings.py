@@ -100,7 +100,7 @@ def load_config(
 
 
 def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> Config:
-    """Return the settings of a run's `config.yaml`, which holds all of them, but for those that were added later.
+    """Return the settings of a run's `config.yaml`, which holds all of them except those that were added later.
 
     Args:
         file: as `write_config` writes it.

@@ -32,7 +32,7 @@ def warn(line: str) -> None:
 
 
 def report(line: str) -> None:
-    """Print one line on standard error, as it is but for control characters."""
+    """Print one line on standard error, unchanged except for control characters."""
     _write(sys.stderr, f"{printable(line)}\n")
 
 

@@ -182,7 +182,7 @@ def _has_validation_images(run: RunFolder) -> bool:
 def _how_to_measure_instead(
     run: RunFolder, folder: DataFolder, present: DatasetInfo, trained: DatasetInfo, *, is_chosen: bool
 ) -> str:
-    """Return what to do if the validation images of a run are not in the folder; each advice leads on."""
+    """Return what to do if the validation images of a run are not in the folder."""
     advice = ["restore them"]
     if not is_chosen:
         advice.append("give a folder that holds them with --data.root")

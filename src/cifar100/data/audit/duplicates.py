@@ -18,7 +18,7 @@ from cifar100.data.audit.hashes import close_pairs, perceptual_hashes
 from cifar100.long_steps import progress
 
 MIN_SIMILARITY = 0.5
-"""Detail similarity from which a pair of candidates counts as near-duplicates; see docs/trust.md for how it was
+"""Detail similarity from which a pair of candidates counts as near-duplicates; see docs/audit.md for how it was
 chosen."""
 
 MIN_COSINE = 0.75

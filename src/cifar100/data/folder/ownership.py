@@ -75,7 +75,7 @@ def check_ours(root: Path) -> None:
 
 
 def check_kinds(root: Path) -> None:
-    """Refuse a link that leads nowhere, a FIFO or a device in the place of a file or folder of a data folder.
+    """Refuse a link that leads nowhere, a FIFO or a device instead of a file or folder of a data folder.
 
     Raises:
         UserError: names the first of them.

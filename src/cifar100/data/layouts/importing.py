@@ -70,7 +70,7 @@ def container(found: Found) -> Container | None:
 
 
 def import_images(found: Found, root: Path) -> None:
-    """Write the images and labels of a source into `root`, in the place of those that were imported earlier.
+    """Write the images and labels of a source into `root`, instead of those that were imported earlier.
 
     Raises:
         UserError: the source is damaged, or `root` cannot be written.

@@ -55,14 +55,14 @@ def run_trials(
     """Train what is missing, measure each run once, and return the figures.
 
     Args:
-        config: the settings of all trials but for the seed or the fold.
+        config: the settings of all trials except for the seed or the fold.
         name: of the folder below `logs/trials`.
         seeds: one trial each.
         folds: in place of seeds, the number of folds; each is measured on the images that it held out.
         split: images to measure on; `validation` with folds.
         checkpoint: weights to measure.
         in_process: train in this process, so that all but the first trial are warm. Else each has its own.
-        below: folder in the place of `logs/trials`.
+        below: folder instead of `logs/trials`.
 
     Raises:
         UserError: the data or the settings do not fit, or the folder holds trials with other settings.

@@ -89,7 +89,7 @@ def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomP
 def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | None = None) -> DatasetInfo:
     """Prepare the data folder once on each machine, and return what is in it.
 
-    resumed: the run that is resumed. Nothing is prepared in the place of its custom data.
+    resumed: the run that is resumed. Nothing is prepared instead of its custom data.
     """
     data = config.data
 
