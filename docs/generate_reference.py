@@ -59,8 +59,9 @@ def settings_page() -> str:
     lines = [GENERATED, "", "# Settings", ""]
     lines += [
         "A setting is given on the command line (`--data.batch_size 256`), in a file (`data: {batch_size: 256}`) or in",
-        'Python (`load_config("baseline", overrides={"data.batch_size": 256})`). The defaults below are those without a',
-        "recipe; [a recipe](recipes.md) changes some. `needs` names the setting without which this one has no effect.",
+        'Python (`load_config("baseline", overrides={"data.batch_size": 256})`). The defaults below are those without',
+        "a recipe; [a recipe](recipes.md) changes some. `needs` names the setting without which this one has no",
+        "effect.",
     ]
     for name, section in SECTIONS.items():
         lines += ["", f"## {name}", "", (section.__doc__ or "").splitlines()[0]]
