@@ -220,5 +220,5 @@ def test_unequal_classes_train(
 
 
 def test_both_corrections_together_are_refused(photographs: Path) -> None:
-    with pytest.raises(UserError, match="both together for twice as much; give one of them"):
+    with pytest.raises(UserError, match="together they compensate twice; use only one"):
         settings(photographs, **{"data.sampler": "balanced", "optimization.class_weights": "balanced"})

@@ -223,7 +223,7 @@ def test_slurm_gets_its_job_back_and_the_job_its_run(
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with pytest.raises(Stopped, match="SLURM has requeued job 77"):
+    with pytest.raises(Stopped, match="SLURM requeued job 77"):
         commands.train(settings(), experiment="job", callbacks=[AtStep(20, send(signal.SIGUSR1))])
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -299,7 +299,7 @@ def test_a_run_whose_last_loss_is_not_finite_diverges_and_keeps_what_was_good(
     spoiled: tuple[int, ...], limit: int, settings: Callable[..., Config]
 ) -> None:
     config = settings(**{"training.max_nonfinite_losses": limit, "optimization.ema_decay": 0.9})
-    with pytest.raises(Diverged, match=rf"step {spoiled[0]}, .*; the last good state is saved, that after step 30\. "):
+    with pytest.raises(Diverged, match=rf"step {spoiled[0]}, .*; the last good state, after step 30, is saved\. "):
         commands.train(config, loss=SpoiledLoss(*spoiled))
     run = RunFolder(Path("logs/experiment1"))
     assert read_status(run)["status"] == "diverged"
@@ -348,9 +348,9 @@ def test_weights_that_are_not_finite_are_never_saved(what: str, settings: Callab
 def test_saved_is_said_only_of_what_is_saved(step: int, kept: int | None, settings: Callable[..., Config]) -> None:
     with pytest.raises(Stopped) as stopped:
         commands.train(settings(), loss=SpoiledLoss(step), callbacks=[AtStep(step, send(signal.SIGTERM))])
-    saved = "no earlier state was good, so none is saved"
+    saved = "no earlier state was finite, so none is saved"
     if kept:
-        saved = f"the last good state is saved, that after step {kept}"
+        saved = f"the last good state, after step {kept}, is saved"
         assert state(RunFolder(Path("logs/experiment1")))["global_step"] == kept
     start = f"Stopped after step {step}, whose loss was not finite; {saved}. Resume with: cifar100 train --resume "
     assert str(stopped.value).startswith(start)
@@ -378,7 +378,7 @@ def test_a_learning_rate_beyond_reason_diverges(
         run_until_stopped()
     assert ended.value.code == 3
     said = capsys.readouterr().err
-    assert said.startswith("cifar100: the training has diverged")
+    assert said.startswith("cifar100: the training diverged")
     assert "1e+30" in said
     assert said.count("\n") == 1
 

@@ -152,7 +152,7 @@ def test_two_processes_train_as_one_with_their_joint_batch(pipeline: str, progra
     code, out, err = run(command(program, "train", settings(tiny_data, data__pipeline=pipeline)))
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines() if "/2 " in line] == ["1/2", "2/2"]
-    assert out.count("2 x cpu") == out.count("Look further") == 1
+    assert out.count("2 x cpu") == out.count("Next:") == 1
     assert [path.name for path in Path("logs").iterdir()] == ["experiment1"]
 
     alone = settings(tiny_data, data__pipeline=pipeline, data__batch_size=32, training__devices=1)
@@ -187,7 +187,7 @@ def test_processes_of_torchrun_train_as_those_of_the_launcher(program: Path, tin
     code, out, err = run(command(program, "train", settings(tiny_data)), before=torchrun)
     assert code == 0, err
     assert [path.name for path in Path("logs").iterdir()] == ["experiment1"]
-    assert out.count("Look further") == 1
+    assert out.count("Next:") == 1
     run(command(program, "train", settings(tiny_data)))
     assert_same_epochs(*(RunFolder(Path("logs") / name) for name in ("experiment1", "experiment2")))
 
@@ -305,7 +305,7 @@ def test_slurm_requeues_a_job_once(program: Path, tiny_data: Path, tmp_path: Pat
     arguments = command(program, "train", settings(tiny_data, training__max_epochs=3))
     code, _, err = run(arguments, fail="1 1 requeue")  # only rank 1 gets it
     assert (code, err.count("\n")) == (128 + signal.SIGUSR1, 1), err
-    assert "SLURM has requeued job 77." in err
+    assert "SLURM requeued job 77." in err
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
 
 
@@ -355,7 +355,7 @@ def test_data_are_prepared_by_one_process(program: Path, tiny_data: Path, tmp_pa
     code, out, err = run(command(program, "train", given))
     assert code == 0, err
     assert (out + err).count("600 training images") <= 1
-    assert out.count("Look further") == 1
+    assert out.count("Next:") == 1
 
 
 @pytest.mark.slow
@@ -374,7 +374,7 @@ def test_on_a_terminal_one_process_draws_the_bar_and_none_waits_for_it(program: 
     os.close(controller)
     assert process.wait(timeout=SECONDS) == 0
     assert b"epoch ends in" in shown
-    assert shown.count(b"Look further") == 1
+    assert shown.count(b"Next:") == 1
 
 
 @pytest.mark.slow

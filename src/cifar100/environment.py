@@ -66,7 +66,7 @@ def describe_data(root: Path) -> dict[str, str]:
     sizes = DataFolder(root).prepared_sizes()
     folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
     if not sizes:
-        return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
+        return {str(root): f"not prepared; run: {this_program()} prepare --root {root}"}
     try:
         info = folder.info()
     except UserError as error:

@@ -276,7 +276,7 @@ UNKNOWN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "two kinds": (
         lambda path: (as_arrays(path), as_parquet_file(path)),
-        "holds parquet files and .npz files: it is unclear which are meant",
+        "holds parquet files and .npz files: it is unclear which to use",
     ),
 }
 
@@ -309,7 +309,7 @@ def test_a_class_with_one_image_stays_in_training(tmp_path: Path, capsys: pytest
     root = class_folders(tmp_path / "pets", parts={"": 4})
     paint(root / "cow/0.png", "red", seed=99)
     prepare(source="download", root=root)
-    warning = "1 of 3 classes have a single image, which stays in training, so that it is not validated: cow"
+    warning = "1 of 3 classes have a single image, which stays in training and is not validated: cow"
     assert warning in capsys.readouterr().err
 
 

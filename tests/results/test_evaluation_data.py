@@ -105,7 +105,7 @@ def test_a_folder_of_other_things_is_not_advised_to_prepare(tmp_path: Path) -> N
         measured(run)
     root.mkdir()
     (root / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"give the data folder with --data.root\.$"):
+    with pytest.raises(UserError, match=r"set --data.root to the data folder\.$"):
         measured(run)
 
 

@@ -241,7 +241,7 @@ def test_a_single_image_that_batch_normalisation_cannot_train_on_gets_one_senten
     config = Config(model=ModelConfig(name="resnet18", stem="imagenet"))
     module = ImageClassifier(config, 4)
     one = torch.randn(1, 3, 32, 32), torch.tensor([2])
-    with pytest.raises(UserError, match=r"a training batch has 1 image, .*; give --data.batch_size of at least 2\.$"):
+    with pytest.raises(UserError, match=r"a training batch has 1 image, .*; use a --data.batch_size of at least 2\.$"):
         module.training_step(one, 0)
     module.eval().validation_step(one, 0)
     assert ImageClassifier(Config(), 4).training_step(one, 0).isfinite()  # the last layer has 4 x 4 pixels

@@ -1,4 +1,4 @@
-"""The commands that list what there is: `runs`, `recipes`, `models`, `info`."""
+"""The commands that list things: `runs`, `recipes`, `models`, `info`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def predict(
     """Classify images: files, folders, globs, URLs, arrays.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch. Or what `publish`
+        run: a run folder or experiment name, or an exported .onnx file, which needs no torch. Or what `publish`
             has written: a folder or `hf:USER/NAME`.
         images: one or several. Text and paths name an image file of any size, a folder (all image files below it), a
             glob or a URL; `-` is standard input. Or anything that the result of `load_model` takes.
@@ -112,7 +112,7 @@ def load_model(
     `images[3]`.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
+        run: a run folder or experiment name, or an exported .onnx file, which needs no torch.
         checkpoint: `best`, `last` or a path.
         calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
         network: see `evaluate`.
@@ -147,6 +147,7 @@ def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> Expo
     for name, is_given in given.items():
         if is_given:
             raise UserError(
-                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out or give the run."
+                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out, or pass the "
+                "run."
             )
     return load_exported(path)

@@ -27,9 +27,9 @@ def sweep(
     storage: str | None = None,
     workers: int = 1,
 ) -> SweepResult:
-    """Search for better settings by many short runs, or show what a sweep has found.
+    """Search for better settings with many short runs, or show what a sweep has found.
 
-    Needs the extra `cifar100[sweep]`. The objective is the validation accuracy; the test images stay closed. Trials are
+    Needs the extra `cifar100[sweep]`. The objective is the validation accuracy; test images are not used. Trials are
     ordinary runs below `logs/sweeps/NAME/`. The same call continues an interrupted sweep, and joins one that runs.
 
     Args:
@@ -51,7 +51,7 @@ def sweep(
         return run_sweep(file, name=name, storage=storage, workers=workers)
     if name is not None or workers != 1:
         raise UserError(
-            f"--name and --workers need the file of a sweep, but {str(file)!r:.100} is a name; give SPACE.yaml."
+            f"--name and --workers need the file of a sweep, but {str(file)!r:.100} is a name; pass SPACE.yaml."
         )
     return read_sweep(str(file), storage=storage)
 
@@ -88,7 +88,7 @@ def trials(
     check_choice("split", split, ("test", "validation"))
     check_choice("checkpoint", checkpoint, ("last", "best"))
     if seeds is not None and folds is not None:
-        raise UserError("--seeds and --folds exclude each other; give one.")
+        raise UserError("--seeds and --folds exclude each other; use only one.")
     if folds is not None and (first_seed != 0 or split != "test"):
         raise UserError("--first-seed and --split have no effect with --folds; leave them out.")
     _check_whole("--seeds", seeds, 1, 1000)

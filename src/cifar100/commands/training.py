@@ -94,7 +94,7 @@ def train(
     check_config(config)
     check_mapping("changes", changes)
     if resume is None and changes:
-        raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
+        raise UserError("train(changes=...) needs resume; for a new run, put the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
     check_name(experiment)

@@ -114,11 +114,11 @@ def ensure_prepared(
     if (info.origin == "generated") != (source == "generated"):
         matching = "generated" if info.origin == "generated" else "download"
         raise UserError(
-            f"{root} holds {info.describe()}, but --data.source is {source}; give --data.source {matching} to use it, "
+            f"{root} holds {info.describe()}, but --data.source is {source}; set --data.source {matching} to use it, "
             "or another --data.root."
         )
     if found is not None and (found.kind in ("table", "class folders") or info.origin != "official"):
-        raise UserError(f"{root} holds {info.describe()}, not the images of {source}; give another --data.root.")
+        raise UserError(f"{root} holds {info.describe()}, not the images of {source}; choose another --data.root.")
     if skip_damaged:
         raise UserError(f"--data.skip_damaged has no effect: {root} holds {info.describe()}; leave it out.")
     return ensure_unchanged(root, needs_images=needs_images, needs_test=False)
@@ -137,8 +137,8 @@ def refuse_moved(root: Path, trained_on: DatasetInfo) -> None:
         return
     check_kinds(folder.root)
     raise UserError(
-        f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained_on.describe()}; give the "
-        "folder that holds them now with --data.root."
+        f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained_on.describe()}; set "
+        "--data.root to the folder that holds them now."
     )
 
 
@@ -200,7 +200,7 @@ def _restore(folder: DataFolder, present: DatasetInfo) -> DatasetInfo:
     source = {"official": "download", "generated": "generated"}.get(present.origin)
     if source is None:
         raise UserError(
-            f"{folder.originals} is missing or damaged as well; prepare the data from where they came: "
+            f"{folder.originals} is missing or damaged as well; prepare the data from their source again: "
             f"cifar100 prepare --source PATH --root {quote(str(folder.root))}"
         )
     return _write(_load(source, folder), folder)
@@ -285,8 +285,8 @@ def _how_to_use_edited(folder: DataFolder, info: DatasetInfo, changes: Changes) 
     )
     undo = folder.how_to_prepare(info)
     if are_originals and info.origin == "altered":
-        undo = f"cifar100 prepare --source PATH --root {quote(str(folder.root))}, where PATH is what they came from"
-    use = f"; to use the changed images and labels, give {folder.images} as the data folder (--data.root)"
+        undo = f"cifar100 prepare --source PATH --root {quote(str(folder.root))}, where PATH is their source"
+    use = f"; to use the changed images and labels, use {folder.images} as the data folder (--data.root)"
     found = f"{folder.root}: {changes.describe()} since preparation"
     return f"{found}; to undo the change, run: {undo}{use if are_images else ''}"
 

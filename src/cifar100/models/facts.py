@@ -85,7 +85,7 @@ def timm_facts(pattern: str) -> list[ModelFacts]:
 
     names = list_networks(pattern)
     if not names:
-        raise UserError(f"timm has no network like {shown(pattern)}; give a wider pattern, such as timm/*lite*")
+        raise UserError(f"timm has no network like {shown(pattern)}; use a wider pattern, such as timm/*lite*")
     if len(names) > MAX_TIMM:
         raise UserError(
             f"timm has {len(names)} networks like {shown(pattern)}, of which {MAX_TIMM} can be listed at once; give a "

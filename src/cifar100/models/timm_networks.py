@@ -95,7 +95,7 @@ def published_weights(config: ModelConfig) -> dict[str, Tensor]:
     except Exception as error:  # of the hub's client, of its connection and of timm: many kinds
         raise UserError(
             f"the weights of {config.name} cannot be fetched from the hub ({reason(error)}); connect to the internet, "
-            "or give a file of them: --model.weights FILE"
+            "or use a file of weights: --model.weights FILE"
         ) from error
     weights: dict[str, Tensor] = trained.state_dict()
     return weights
@@ -120,7 +120,7 @@ def _create(name: str, arguments: tuple[str, ...], **options: Any) -> nn.Module:
         if not given:
             raise
         raise UserError(
-            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)})."
+            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)}); correct the arguments."
         ) from error
     return created
 
@@ -136,7 +136,7 @@ def _imported() -> Any:
         import timm
     except (ImportError, RuntimeError) as error:  # torchvision raises both beside a torch of another version
         raise UserError(
-            f"timm cannot be imported ({reason(error)}); it needs the torchvision that fits torch: "
+            f"timm cannot be imported ({reason(error)}); it needs the torchvision that matches torch: "
             "pip install --upgrade torch torchvision"
         ) from error
     return timm

@@ -139,8 +139,8 @@ def view_of_run(
     unseen[split.train] = False
     if not unseen.any():
         raise UserError(
-            f"{run.path} was trained on all training images, and the data have no test split, so that it has seen "
-            "every image; give a run with validation images, or --folds K."
+            f"{run.path} was trained on all training images, and the data have no test split, so it has seen "
+            "every image; use a run with validation images, or --folds K."
         )
     logits, features = look(trained, images.pixels)
     counts = {"validation": len(split.validation), "excluded": len(split.excluded), "test": images.info.num_test}
@@ -246,13 +246,13 @@ def check_out(out: Path) -> None:
         UserError: the folder is a run's, or its table has verdicts or is something else.
     """
     if RunFolder(out).config.is_file():
-        raise UserError(f"{out} is the folder of a run; give another, such as --out {quote(str(out / 'audit'))}.")
+        raise UserError(f"{out} is the folder of a run; choose another, such as --out {quote(str(out / 'audit'))}.")
     table = out / TABLE
     if not table.exists():
         return
     verdicts = sum(bool(fields["verdict"]) for _, fields in records(table, required=["verdict"]))
     if verdicts:
-        raise UserError(f"{table} holds {verdicts:,} verdicts, which would be lost; rename it, or give another --out.")
+        raise UserError(f"{table} holds {verdicts:,} verdicts, which would be lost; rename it or choose another --out.")
 
 
 def read_exclusion(table: Path, root: Path) -> Exclusion:
@@ -277,7 +277,7 @@ def read_exclusion(table: Path, root: Path) -> Exclusion:
 def _methods(view: NetworkView | None) -> Methods:
     """Return how the findings were made."""
     if view is None:
-        needs = "needs a network that has not seen the images: give --run RUN, or --folds K"
+        needs = "needs a network that has not seen the images: use --run RUN, or --folds K"
         return Methods(
             summary="Found without a network.",
             near_duplicates=HASH_SENTENCE,

@@ -125,7 +125,7 @@ def open_checkpoint(
 
 def _no_checkpoint(run: RunFolder, path: Path) -> UserError:
     known = sorted(str(file) for file in run.checkpoints.glob("*.ckpt"))
-    listed = f"there are: {', '.join(known)}" if known else f"{run.path} has none yet; train it first"
+    listed = f"choose from: {', '.join(known)}" if known else f"{run.path} has none yet; train it first"
     return UserError(f"no checkpoint {path}; {listed}.")
 
 
@@ -189,7 +189,7 @@ def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
         try:
             _FACTS(content, "it")
         except ValueError as error:
-            raise UserError(f"checkpoint {path} is no state to resume from: {error}; restore the file.") from error
+            raise UserError(f"checkpoint {path} cannot be resumed from: {error}; restore the file.") from error
         return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
 
 
@@ -279,10 +279,10 @@ def load_weights(
     expected = network.state_dict()
     difference = _first_difference(weights, expected)
     if difference:
-        raise UserError(f"checkpoint {path} is of another architecture than {whose}: {difference}.")
+        raise UserError(f"checkpoint {path} has another architecture than {whose}: {difference}.")
     for name, weight in weights.items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise UserError(f"checkpoint {path} holds weights that are not finite ({name}); give another one.")
+            raise UserError(f"checkpoint {path} holds weights that are not finite ({name}); use another one.")
     network.load_state_dict(weights)
 
 

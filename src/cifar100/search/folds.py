@@ -49,7 +49,7 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
     if config.data.num_folds is not None:
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
-        raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
+        raise UserError("audit --folds starts its own training processes; run it without torchrun or srun.")
     config = with_native_input(config)
     images = every_image(config.data.root, image_size=config.data.side)
     source = "generated" if images.info.origin == "generated" else config.data.source

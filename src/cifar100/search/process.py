@@ -75,7 +75,7 @@ class TrainingProcess:
                 "the same command again to resume it."
             )
         if status:
-            raise UserError(f"{self._run.path} failed with status {status}.")
+            raise UserError(f"{self._run.path} failed with status {status}; the lines above say why.")
 
 
 def train_in_a_process(config: Config, run: RunFolder) -> RunFolder:

@@ -50,10 +50,10 @@ def test_the_tables_hold_the_figures(runs: list[str], capsys: pytest.CaptureFixt
 
 def test_what_is_missing_is_said(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_command_line(["compare", "plain_0", "smooth_0"])
-    assert "This does not cover the seed." in capsys.readouterr().out
+    assert "This ignores the variation between seeds." in capsys.readouterr().out
     run_command_line(["compare", "plain_0", "plain_1"])
     shown = capsys.readouterr().out
-    assert "The settings differ in nothing but the seed." in shown
+    assert "The settings differ only in the seed." in shown
     assert "A 2 50.08% 0.12".split() in rows(shown)
     assert "does not cover" not in shown
 

@@ -152,7 +152,7 @@ def green_only(folder: Path, *, num_images: int = 40) -> Path:
 def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = prepare_custom(green_only(tmp_path))
     said = capsys.readouterr().out
-    assert f"{tmp_path}: red and blue constant over all training images, so normalised by 1" in said
+    assert f"{tmp_path}: red and blue constant over all training images; normalised by a standard deviation of 1" in said
     assert info.std[0] == info.std[2] == 0  # measured, and also what older versions wrote
     mean, std = DataFolder(tmp_path).info().normalization
     assert std == (1.0, info.std[1], 1.0)
@@ -171,7 +171,7 @@ def test_an_almost_constant_channel_is_not_said_to_be_constant(
     info = prepare_custom(tmp_path)
     said = capsys.readouterr().out
     assert f"{tmp_path}: red constant over all training images, so" in said
-    assert f"{tmp_path}: blue almost constant over all training images, so normalised by 1" in said
+    assert f"{tmp_path}: blue almost constant over all training images; normalised by a standard deviation of 1" in said
     assert info.normalization[1][2] == 1
 
 

@@ -104,9 +104,9 @@ def test_runs_that_began_apart_get_a_warning(capsys: pytest.CaptureFixture[str])
     write_member("c", info, step=0.01, training__seed=0)
     average(["a", "b"], experiment="apart")
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "begin" in line]
-    assert line.startswith("cifar100: a and b did not begin with the same weights: ")
-    assert "(training.seed 0 and 1). The mean of such networks is seldom of use." in line
-    assert line.endswith("Their ensemble: cifar100 evaluate a b --ensemble")
+    assert line.startswith("cifar100: a and b did not start from the same weights: ")
+    assert "(training.seed 0 and 1). The mean of such networks is rarely useful." in line
+    assert line.endswith("Use their ensemble instead: cifar100 evaluate a b --ensemble")
     average(["a", "c"], experiment="together")
     assert "begin" not in capsys.readouterr().err
 

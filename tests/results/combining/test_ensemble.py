@@ -186,7 +186,7 @@ def test_another_folder_is_never_overwritten() -> None:
 def test_options_of_the_command_line_that_contradict_are_refused() -> None:
     with pytest.raises(UserError, match="--fair measures a single network; leave it out with --ensemble"):
         run_command_line(["evaluate", "a", "b", "--ensemble", "--fair"])
-    with pytest.raises(UserError, match="evaluate measures one run, but 2 are given"):
+    with pytest.raises(UserError, match="2 runs are given, but evaluate measures one"):
         run_command_line(["evaluate", "a", "b"])
     with pytest.raises(UserError, match="--experiment names the folder of an ensemble"):
         run_command_line(["evaluate", "a", "--experiment", "x"])

@@ -64,7 +64,7 @@ def test_a_run_whose_data_are_gone_has_a_page_without_images(
     network = replace(stub(ColourNetwork(len(names)), info=info_of(names)), epoch=5)
     content, _ = of_run(run, network)
     assert content.examples == content.mistakes == []
-    assert capsys.readouterr().err.startswith("cifar100: the page has no examples: ")
+    assert capsys.readouterr().err.startswith("cifar100: the page shows no examples: ")
     page = render_page(content)
     assert "<script>document" not in page
     assert "onerror=document" not in page

@@ -121,4 +121,4 @@ def test_the_command_says_where_the_page_is_and_ends_at_ctrl_c(run: RunFolder) -
         process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_C_EVENT)
         _, problems = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert problems == "cifar100: interrupted. The demo has ended.\n"
+    assert problems == "cifar100: interrupted. The demo ended.\n"

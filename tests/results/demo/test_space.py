@@ -112,7 +112,7 @@ def test_custom_images_are_not_published_as_examples(tiny_data: Path, tmp_path: 
 def test_a_folder_with_files_is_never_overwritten(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("mine")
     with pytest.raises(
-        UserError, match="exists already and is never overwritten; remove it, or choose another --space"
+        UserError, match="already exists and is never overwritten; remove it, or choose another --space"
     ):
         commands.write_space(run, tmp_path)
 

@@ -186,7 +186,7 @@ def test_an_output_that_is_not_finite_is_refused(tmp_path: Path, image: Path) ->
 def test_what_is_no_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(tmp_path / "missing.onnx", "cannot be read")
     (tmp_path / "text.onnx").write_text("hello")
-    refused(tmp_path / "text.onnx", "is no ONNX file, or is damaged")
+    refused(tmp_path / "text.onnx", "is not an ONNX file, or is damaged")
     (tmp_path / "folder.onnx").mkdir()
     refused(tmp_path / "folder.onnx", "cannot be read")
     os.mkfifo(tmp_path / "fifo.onnx")
@@ -207,7 +207,7 @@ def test_options_that_need_a_run_and_other_formats_are_refused(tmp_path: Path, i
     with pytest.raises(UserError, match="--split needs a run"):
         commands.evaluate(path, split="validation")
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(UserError, match=r"model.safetensors is for other programs; give a run or an exported .onnx"):
+    with pytest.raises(UserError, match=r"model.safetensors is for other programs; pass a run or an exported .onnx"):
         commands.predict(tmp_path / "model.safetensors", image)
 
 

@@ -89,7 +89,7 @@ def test_a_run_that_was_not_measured_has_no_figures(tiny_data: Path, tmp_path: P
 
 def test_a_folder_with_files_is_never_overwritten_and_a_failure_leaves_nothing(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists already and is never overwritten"):
+    with pytest.raises(UserError, match="already exists and is never overwritten"):
         commands.publish(run, to=tmp_path)
     with pytest.raises(UserError, match=r"missing\.ckpt"):
         commands.publish(run, to=tmp_path / "new", checkpoint=tmp_path / "missing.ckpt")
@@ -133,7 +133,7 @@ def test_a_private_repository_needs_the_token(
     assert hub.repositories["ada/secret"].private
     assert commands.predict("hf:ada/secret", [picture])
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match=r"is not on http.*, or it is private and not yours; check the name, or log in"):
+    with pytest.raises(UserError, match=r"is not on http.*, or you have no access to it; check the name, or log in"):
         commands.predict("hf:ada/secret", [picture])
 
 
@@ -171,7 +171,7 @@ def test_a_large_file_is_not_downloaded(hub: HubStub, picture: Path, tmp_path: P
     hub.repositories["ada/big"] = Repository(
         files={"model.onnx": b"x"}, claimed_sizes={"model.onnx": MAX_FILE_BYTES + 1}
     )
-    with pytest.raises(UserError, match=r"has 1,073,741,825 bytes, expected at most 1,073,741,824; it is not loaded"):
+    with pytest.raises(UserError, match=r"has 1,073,741,825 bytes, expected at most 1,073,741,824; it was not loaded"):
         commands.predict("hf:ada/big", [picture])
     assert not (tmp_path / "cache").exists()
 
@@ -186,7 +186,7 @@ def test_a_hostile_file_is_not_run(hub: HubStub, picture: Path) -> None:
     with pytest.raises(UserError, match=r"contains control flow \(Loop\).*it is not run"):
         commands.predict("hf:eve/loop", [picture])
     hub.repositories["eve/text"] = Repository(files={"model.onnx": b"no network"})
-    with pytest.raises(UserError, match="is no ONNX file, or is damaged"):
+    with pytest.raises(UserError, match="is not an ONNX file, or is damaged"):
         commands.predict("hf:eve/text", [picture])
 
 

@@ -334,7 +334,7 @@ def test_a_report_that_cannot_be_written_names_the_option(tmp_path: Path) -> Non
 def test_only_an_earlier_report_is_replaced(trained_run: RunFolder, tmp_path: Path) -> None:
     labels = tmp_path / "train.csv"
     labels.write_text("file,label\n")
-    with pytest.raises(UserError, match=r"train.csv exists already and is no report; choose another --output"):
+    with pytest.raises(UserError, match=r"train.csv already exists and is not a report; choose another --output"):
         commands.report(trained_run, output=labels)
     assert labels.read_text() == "file,label\n"
     with pytest.raises(UserError, match="is no report"):

@@ -170,6 +170,6 @@ def test_the_training_images_must_be_those_of_the_list(tmp_path: Path, monkeypat
     ],
 )
 def test_the_lists_and_files_are_about_test_images(asked: Parts, option: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=re.escape(f"{option} is about the test images, but --split is validation")):
+    with pytest.raises(UserError, match=re.escape(f"{option} needs the test images, but --split is validation")):
         PreparedParts(asked, measured(tmp_path, split="validation"))
     PreparedParts(Parts(corruptions=GENERATED), measured(tmp_path, split="validation"))

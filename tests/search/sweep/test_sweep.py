@@ -77,7 +77,7 @@ def test_a_folder_of_another_sweep_is_not_touched(write_space: Write) -> None:
     folder = Path("logs/sweeps/small/trial0000")
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("mine")
-    with pytest.raises(UserError, match=r"trial0000 is of another sweep; rename or remove"):
+    with pytest.raises(UserError, match=r"trial0000 belongs to another sweep; rename or remove"):
         commands.sweep(write_space())
     assert (folder / "config.yaml").read_text() == "mine"
 
@@ -169,7 +169,7 @@ def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_pat
         assert sweep.wait(timeout=480) == 0, log.read_text()
     finally:
         sweep.terminate()
-    assert "was killed (SIGKILL); another one takes up its trial" in log.read_text()
+    assert "was killed (SIGKILL); another worker repeats its trial" in log.read_text()
     result = commands.sweep("small")
     assert states(result) == ["finished"] * 2
     assert all(trial.epochs == 12 for trial in result.trials)

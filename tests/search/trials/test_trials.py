@@ -68,9 +68,9 @@ def test_an_interrupted_trial_is_resumed_and_its_time_is_unknown(
     assert result.lines[0]["seconds"] is None
     assert "resumed  after step 3" in result.runs[0].training_log.read_text()
     assert not result.runs[0].evaluation("test").exists()
-    assert "The test images stayed closed." in result.rule
+    assert "The test images were not used." in result.rule
     result.file.unlink()
-    with pytest.raises(UserError, match=r"seed0 was trained with --training.max_epochs 1.0, but 2.0 is asked for"):
+    with pytest.raises(UserError, match=r"seed0 was trained with --training.max_epochs 1.0, but 2.0 is requested"):
         commands.trials(config(tiny_data, **{"training.max_epochs": 2}), seeds=1, split="validation", name="mine")
 
 
@@ -104,7 +104,7 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 7}, r"--folds is 7, but class .* has only 6 training images, .*give at most 6"),
+        ({"folds": 7}, r"--folds is 7, but class .* has only 6 training images, .*use at most 6"),
         ({"folds": 1}, "--folds is 1, but it must be a whole number from 2 to 100"),
         ({"folds": 2, "seeds": 2}, "--seeds and --folds exclude each other"),
         ({"folds": 2, "split": "validation"}, "have no effect with --folds"),

@@ -37,8 +37,8 @@ def test_the_time_of_the_default_recipe_is_said(tiny_data: Path, capsys: pytest.
     announce_long_run(original)
     out = capsys.readouterr().out
     assert out == (
-        "original will take about 40 minutes on this CPU, as its first steps say; a run of ten minutes: cifar100 train "
-        "--recipe laptop\n"
+        "original will take about 40 minutes on this CPU (estimated from its first steps); for a run of ten minutes: "
+        "cifar100 train --recipe laptop\n"
     )
 
 

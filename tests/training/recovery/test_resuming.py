@@ -132,5 +132,5 @@ def test_a_run_by_minutes_can_go_on_by_epochs(run: RunFolder) -> None:
 
 def test_the_number_of_processes_is_decided_at_the_start_of_a_run(run: RunFolder) -> None:
     write_config(load_config(overrides={"training.devices": 2}), run.config, comment="a run")
-    with pytest.raises(UserError, match="devices auto is for the start of a run; give a number to resume it"):
+    with pytest.raises(UserError, match="devices auto works only at the start of a run; set a number to resume it"):
         changed_config(run, {"training.devices": "auto"})

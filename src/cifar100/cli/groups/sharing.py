@@ -20,24 +20,24 @@ DEFAULT_PORT = 7860
 
 def _add_demo_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file or hf:USER/NAME"
+        "run", metavar="RUN", help="a run folder or experiment name, or an exported .onnx file or hf:USER/NAME"
     )
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
-    parser.add_argument("--port", type=int, help=f"of the page; 0: any free one (default: {DEFAULT_PORT})")
+    parser.add_argument("--port", type=int, help=f"port of the page; 0 selects a free one (default: {DEFAULT_PORT})")
     parser.add_argument(
-        "--space", metavar="DIR", help="instead write the folder of a Hugging Face Space that shows such a page"
+        "--space", metavar="DIR", help="write the folder of a Hugging Face Space with such a page instead"
     )
     _add_license(parser)
 
 
 def _add_license(parser: ArgumentParser) -> None:
-    parser.add_argument("--license", metavar="NAME", help="of the weights, as the Hub names it: mit, cc-by-4.0, ...")
+    parser.add_argument("--license", metavar="NAME", help="license of the weights, by its name on the Hub: mit, ...")
 
 
 def _demo(options: Namespace) -> None:
     if options.space is None:
         if options.license is not None:
-            raise UserError("--license has no effect without --space.")
+            raise UserError("--license has no effect without --space; leave it out.")
         port = DEFAULT_PORT if options.port is None else options.port
         commands.demo(options.run, port=port, checkpoint=options.checkpoint)
         return
@@ -48,21 +48,21 @@ def _demo(options: Namespace) -> None:
         say(str(path))
     say()
     app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
-    say("Next, try it, in an environment of its own, then upload it:")
+    say("Next, try it in a separate environment, then upload it:")
     say(f"  uv run --no-project --with-requirements {requirements} {app}")
     say("  hf repos create USER/NAME --repo-type space --space-sdk gradio")
     say(f"  hf upload USER/NAME {quote(options.space)} --repo-type space")
 
 
 def _add_publish_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("run", metavar="RUN", help="a run folder or experiment name")
     parser.add_argument(
         "--to", required=True, metavar="FOLDER|hf:USER/NAME", help="a new folder, or the Hugging Face Hub"
     )
     parser.add_argument(
         "--private",
         action="store_true",
-        help="make a new repository private (default: as the account says, else public)",
+        help="make a new repository private (default: the setting of the account, else public)",
     )
     _add_license(parser)
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")

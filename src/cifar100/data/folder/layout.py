@@ -25,7 +25,7 @@ from cifar100.foreign_text import reason
 from cifar100.process.memory import available_memory
 
 IMAGE_SIDE = 32
-"""Side in pixels of the images of a release, and of custom ones unless another is asked for."""
+"""Side in pixels of the images of a release, and of custom ones unless another is requested."""
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -119,7 +119,7 @@ class DataFolder:
 
     Custom images can be prepared at several sizes, whose arrays and descriptions lie beside each other: those of 32x32
     pixels in `packed/` and `root`, those of others in `packed/48/`. The images of a release are stored with 32x32
-    pixels only; what is asked for then has no effect.
+    pixels only; what is requested then has no effect.
 
     Args:
         root: the folder.

@@ -118,8 +118,8 @@ def _check_writable(root: Path) -> None:
         return
     if DataFolder(root).is_custom():
         raise UserError(
-            f"{root} is not writable, but preparing custom data writes packed arrays into their folder; copy the "
-            "folder to a place where you may write."
+            f"{root} is not writable, but preparing custom data writes packed arrays into it; copy the "
+            "folder to a writable place."
         )
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
 
@@ -165,7 +165,7 @@ def _refuse_between_other_things(root: Path, names: set[str]) -> None:
             return
         raise UserError(describe_unknown(root))
     raise UserError(
-        f"{root} holds {originals} among other things ({_first(sorted(others))}), and nothing is written between them; "
+        f"{root} holds {originals} beside other files ({_first(sorted(others))}), and nothing is written among them; "
         f"prepare a new folder: cifar100 prepare --source {quote(str(root / originals))} --root NEW"
     )
 
@@ -185,7 +185,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
             found.append(folder.images.name)
     if found:
         raise UserError(
-            f"{root} holds {' and '.join(found)}, which this program would overwrite but did not write; move "
+            f"{root} holds {' and '.join(found)}, which this program did not write but would overwrite; move "
             f"{'it' if len(found) == 1 else 'them'} away, or choose another folder."
         )
 
@@ -212,7 +212,7 @@ def _refuse_lost_labels(folder: DataFolder, names: set[str]) -> None:
     lost = f"a {table}" if table else "class folders" if recorded else "a train.csv or class folders"
     others = sorted(name for name in names if name.lower().endswith((".csv", ".tsv")))
     there = f"; there is {printable(', '.join(others))}" if others else ""
-    again = f"give the list of the training images its name {table} again" if table else "restore them"
+    again = f"rename the list of the training images back to {table}" if table else "restore them"
     raise UserError(
         f"{root} holds custom data that were prepared from {lost}, which {'is' if table else 'are'} missing{there}; "
         f"{again}."

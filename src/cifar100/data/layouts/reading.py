@@ -42,7 +42,8 @@ def list_images(folder: DataFolder, split: Split, *, num_classes: int) -> tuple[
         return [], np.empty(0, dtype=np.int64)
     labels = listing.labels(split)
     if labels.max() >= num_classes:
-        raise UserError(f"{folder.root} holds {len(listing.class_names)} classes, expected {num_classes}.")
+        found = f"{folder.root} holds {len(listing.class_names)} classes"
+        raise UserError(f"{found}, expected {num_classes}; prepare the data again: cifar100 prepare --root {folder.root}")
     return listing.files(split), labels
 
 

@@ -93,7 +93,7 @@ def average(
         if "datamodule" in read_parts(run):
             raise UserError(
                 f"{run.path} was trained with a data module from Python, whose images are not in a data folder; an "
-                "average needs them to measure the statistics of batch norm."
+                "average needs them for the statistics of batch normalisation. Choose other runs."
             )
     check_same_classes(runs)
     check_same_images(runs, "validation")
@@ -115,7 +115,7 @@ def average(
     combined = Combined(kind="average", members=tuple(members))
     folder = _write(trained, sources[0], combined, configs[0], experiment)
     if not has_validation:
-        warn("the runs have no validation images, so nothing shows yet whether the average is of use; evaluate it.")
+        warn("the runs have no validation images, so it is not known yet whether the average is better; evaluate it.")
         return Average(run=folder, members=members, evaluation=None, member_accuracies=[], against_members=[])
     return _measure(folder, members, evaluations, network=network, data_root=data_root)
 
@@ -127,8 +127,8 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
         if config.model != configs[0].model or part != parts[0]:
             what = f"{ours} and {theirs}" if ours != theirs else f"{ours} with different settings"
             raise UserError(
-                f"{runs[0].argument} and {run.argument} are of different architectures ({what}), so that their weights "
-                f"have no mean. {_ensemble(runs)}"
+                f"{runs[0].argument} and {run.argument} have different architectures ({what}), so their weights "
+                f"cannot be averaged. {_ensemble(runs)}"
             )
         if (config.data.mean, config.data.std) != (configs[0].data.mean, configs[0].data.std):
             raise UserError(
@@ -149,9 +149,9 @@ def _warn_of_different_starts(
         different = sum(int((first[name] != other[name]).sum()) for name in first)
         if different:
             warn(
-                f"{runs[0].argument} and {run.argument} did not begin with the same weights: {different:,} of "
+                f"{runs[0].argument} and {run.argument} did not start from the same weights: {different:,} of "
                 f"{total:,} differed (training.seed {configs[0].training.seed} and {config.training.seed}). The mean "
-                f"of such networks is seldom of use. {_ensemble(runs)}"
+                f"of such networks is rarely useful. {_ensemble(runs)}"
             )
 
 
@@ -164,7 +164,7 @@ def _initial_weights(config: Config, num_classes: int, network: NetworkSource | 
 
 
 def _ensemble(runs: Sequence[RunFolder]) -> str:
-    return f"Their ensemble: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble"
+    return f"Use their ensemble instead: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble"
 
 
 def _averaged(sources: Sequence[Source], network: NetworkSource | None) -> TrainedNetwork:
@@ -239,13 +239,13 @@ def _measure(
     evaluation = evaluate(folder, split="validation", checkpoint="best", network=network, data_root=data_root)
     saved = load_evaluation(folder, "validation")
     if saved is None:
-        raise UserError(f"the evaluation of {folder.path} could not be saved; make room there, and evaluate it again.")
+        raise UserError(f"the evaluation of {folder.path} could not be saved; free some space there, then evaluate it.")
     config = load_complete_config(folder.config)
     _write_metrics(folder, config, {"epoch": evaluation.epoch, "val/accuracy": evaluation.top1})
     accuracies = _accuracies(evaluations)
     if evaluation.top1 < min(accuracies):
         warn(
-            f"the average recognises {evaluation.top1:.2%} of the validation images, less than each member "
+            f"the average classifies {evaluation.top1:.2%} of the validation images correctly, less than each member "
             f"({min(accuracies):.2%} to {max(accuracies):.2%}): their weights are too far apart. "
             + _ensemble([RunFolder(Path(member.path)) for member in members])
         )

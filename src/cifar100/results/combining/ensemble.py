@@ -162,15 +162,15 @@ def _check_measured_alike(runs: Sequence[RunFolder], evaluations: Sequence[Saved
     for run, saved in zip(runs, evaluations, strict=True):
         if saved.content["images_sha256"] != first.content["images_sha256"]:
             raise UserError(
-                f"{runs[0].argument} and {run.argument} were evaluated on different {split} images; give the data "
-                "folder to measure all of them on with --data.root."
+                f"{runs[0].argument} and {run.argument} were evaluated on different {split} images; set "
+                "--data.root to the data folder to measure all of them on."
             )
 
 
 def _name(runs: Sequence[RunFolder]) -> str:
     name = "-".join(["ensemble", *(run.name for run in runs)])
     if len(name.encode()) > MAX_NAME_BYTES:
-        raise UserError("the names of the runs are too long for a common name; give one with --experiment.")
+        raise UserError("the names of the runs are too long to combine; choose a name with --experiment.")
     return name
 
 

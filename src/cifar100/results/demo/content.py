@@ -99,7 +99,7 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
     try:
         return _with_images(content, facts, measured, trained), trained
     except UserError as error:
-        warn(f"the page has no examples: {error}")
+        warn(f"the page shows no examples: {error}")
         return content, trained
 
 

@@ -74,7 +74,7 @@ class ExportedNetwork:
             raise UserError(f"{self.path} cannot be run ({reason(error)}); export it again.") from error
         expected = (len(images), self.info.num_classes)
         if found.shape != expected or not np.isfinite(found).all():
-            raise UserError(f"{self.path} returns {found.shape}, expected finite probabilities {expected}.")
+            raise UserError(f"{self.path} returns {found.shape}, expected finite probabilities {expected}; export it again.")
         probabilities: NDArray[np.float32] = found
         return probabilities
 
@@ -89,7 +89,7 @@ def exported_file(run: str | PathLike[str]) -> Path | None:
     if any((folder / "config.yaml").is_file() for folder in (path, LOGS / path)):
         return None
     if path.suffix.lower() in OTHER_SUFFIXES and path.is_file():
-        raise UserError(f"{path} is for other programs; give a run or an exported {SUFFIX} file.")
+        raise UserError(f"{path} is for other programs; pass a run or an exported {SUFFIX} file.")
     return path if path.suffix.lower() == SUFFIX else None
 
 
@@ -104,8 +104,8 @@ def load_exported(path: Path) -> ExportedNetwork:
     found = metadata(model).get(KEY)
     if found is None:
         raise UserError(
-            f"{path} has no entry {KEY!r} in its metadata, which names the classes and the training data; export the "
-            "run that it comes from: cifar100 export RUN"
+            f"{path} has no entry {KEY!r} in its metadata, which lists the classes and the training data; export the "
+            "run again: cifar100 export RUN"
         )
     try:
         facts = parse_facts(found)

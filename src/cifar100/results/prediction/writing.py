@@ -38,7 +38,7 @@ def check_replaceable(path: Path) -> None:
     except OSError:
         is_ours = False
     if not is_ours:
-        raise UserError(f"{path} exists already and holds no predictions; choose another --output.")
+        raise UserError(f"{path} already exists and holds no predictions; choose another --output.")
 
 
 def lines(

@@ -181,7 +181,7 @@ def read_measured(facts: RunFacts) -> Measured | None:
         again = f"measure again: cifar100 evaluate {facts.run.argument} --split {split}"
         if saved.logits.shape[1] != facts.info.num_classes:
             raise UserError(
-                f"{facts.run.logits(split)} is of {saved.logits.shape[1]} classes, but the run was trained on "
+                f"{facts.run.logits(split)} has {saved.logits.shape[1]} classes, but the run was trained on "
                 f"{facts.info.num_classes}; {again}"
             )
         try:

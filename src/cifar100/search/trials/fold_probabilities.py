@@ -36,7 +36,7 @@ def save_fold_probabilities(runs: Sequence[RunFolder], info: DatasetInfo, path: 
         if saved is None:
             raise UserError(
                 f"{run.path} was not measured on its validation images, as a run that diverged is not; change the "
-                "settings, and give another --name."
+                "settings, and choose another --name."
             )
         held_out = load_split(run.split).validation
         probabilities[held_out] = softmax(saved.logits, axis=1)

@@ -68,7 +68,7 @@ def run_trials(
         UserError: the data or the settings do not fit, or the folder holds trials with other settings.
     """
     if launcher() is not None:
-        raise UserError("trials start their trainings themselves; start the command without torchrun and srun.")
+        raise UserError("trials starts its own training processes; run it without torchrun or srun.")
     check_name(name, option="--name")
     split = "validation" if folds is not None else split
     config = with_native_input(config)
@@ -91,7 +91,8 @@ def run_trials(
     lines = {line["trial"]: line for line in read_lines(folder / LINES, facts)}
     missing = {label: each for label, each in configs.items() if label not in lines}
     for label, each in missing.items():
-        check_earlier(RunFolder(folder / label), each, info, move=f"rename or remove {folder}, or give another --name")
+        move = f"rename or remove {folder}, or choose another --name"
+        check_earlier(RunFolder(folder / label), each, info, move=move)
     with writing_below(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for number, (label, each) in enumerate(missing.items(), 1):

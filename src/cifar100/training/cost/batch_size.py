@@ -51,7 +51,7 @@ def with_batch_size(subject: Subject) -> tuple[Config, list[str]]:
     if fitting < SMALLEST:
         raise UserError(
             f"--data.batch_size auto: a step of {SMALLEST} images needs {bytes_text(memory.needed(SMALLEST))}, but "
-            f"{bytes_text(available or 0)} are free ({device.type}); choose a smaller network, or end other programs."
+            f"{bytes_text(available or 0)} are free ({device.type}); choose a smaller network, or close other programs."
         )
     images = _confirmed(subject, _power_of_two(min(fitting, most)), device)
     config = replace(config, data=replace(config.data, batch_size=images))

@@ -16,7 +16,7 @@ from cifar100.training.cost.step_timer import part_ends
 from cifar100.training.cost.trial import Subject, Trial
 
 WORTH_SAYING_MINUTES = 20
-"""Shorter runs begin without a word: `laptop` takes ten minutes."""
+"""Shorter runs begin silently: `laptop` takes ten minutes."""
 
 STEPS = 3
 MAX_SECONDS = 1.0
@@ -42,8 +42,8 @@ def announce_long_run(subject: Subject) -> None:
     minutes = estimated_seconds(subject) / 60
     if minutes >= WORTH_SAYING_MINUTES:
         say(
-            f"{config.recipe} will take about {_duration(minutes)} on this CPU, as its first steps say; a run of ten "
-            f"minutes: {this_program()} train --recipe laptop"
+            f"{config.recipe} will take about {_duration(minutes)} on this CPU (estimated from its first steps); for a "
+            f"run of ten minutes: {this_program()} train --recipe laptop"
         )
 
 

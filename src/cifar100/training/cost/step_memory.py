@@ -107,8 +107,8 @@ def _present(device: torch.device) -> float:
     present = resident_memory() if device.type == "cpu" else None
     if present is None:
         raise UserError(
-            f"the memory of a training step can be measured on CUDA and on Linux only, not here ({device.type}); give "
-            "--data.batch_size a number."
+            f"the memory of a training step can be measured only on CUDA and on Linux, not here ({device.type}); set "
+            "--data.batch_size to a number."
         )
     return present
 

@@ -155,15 +155,15 @@ def _load(
         found = found if renamed is None else renamed
     if difference and not by_position:
         raise UserError(
-            f"the weights of {source} are those of another network: {difference}. Give those of this network, or its "
-            "--model.name and its settings, such as --model.stem."
+            f"the weights of {source} belong to another network: {difference}; use weights of this network, or set "
+            "--model.name and its settings, such as --model.stem, to match."
         )
     new = tuple(sorted(name for name in classifier if name not in found or found[name].shape != expected[name].shape))
     classes = next((len(found[name]) for name in new if name in found), None)
     fitting = {name: value for name, value in found.items() if name in expected and name not in new}
     for name, value in fitting.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"the weights of {source} are not finite ({name}); give others.")
+            raise UserError(f"the weights of {source} are not finite ({name}); use others.")
     if not any(value.is_meta for value in expected.values()):
         network.load_state_dict(fitting, strict=False)
     return Origin(source=source, sha256=sha256, new=new, classes=classes, by_position=by_position)

@@ -167,7 +167,7 @@ def conclude_finished(session: Session) -> None:
             if session.write_report is not None:
                 found.insert(0, session.write_report(run))
         except Exception as error:  # the run is complete
-            warn(f"the trackers get no report ({reason(error)}).")
+            warn(f"the report was not sent to the trackers ({reason(error)}).")
         return [file for file in found if file.is_file()]
 
     best = History(run.metrics, {}).best() or {}

@@ -191,8 +191,8 @@ class StateSaver(StepLearningRate, Checkpoint):
 
     def _saved(self) -> str:
         if self.saved_step is None:
-            return "no earlier state was good, so none is saved"
-        return f"the last good state is saved, that after step {self.saved_step:,}"
+            return "no earlier state was finite, so none is saved"
+        return f"the last good state, after step {self.saved_step:,}, is saved"
 
     def _last_loss_is_finite(self, trainer: L.Trainer, *, at_the_end: bool = False) -> bool:
         with self._saving_before_the_divergence(trainer):

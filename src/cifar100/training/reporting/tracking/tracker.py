@@ -135,7 +135,7 @@ class Tracker(Logger):
         self._hand_over(None)
         self._thread.join(seconds)
         if self._thread.is_alive():
-            raise TimeoutError(f"no answer for {seconds:.0f} s, so that its records are not complete")
+            raise TimeoutError(f"no answer for {seconds:.0f} s, so its records are incomplete")
         self._raise_failure()
         if self._last_words:
             warn(self._last_words)

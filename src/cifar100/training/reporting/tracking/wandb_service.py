@@ -57,7 +57,7 @@ class WandbService:
         except Exception as error:  # of many kinds: no connection, no answer, a login that is refused
             if mode in OFFLINE:
                 raise
-            warn(f"W&B is not reached ({reason(error)}); the run is logged offline.")
+            warn(f"W&B cannot be reached ({reason(error)}); the run is logged offline.")
             if not isinstance(error, RequestException):
                 identity = secrets.token_hex(4)  # W&B keeps the other in use
             self._start(identity, "offline", facts)
