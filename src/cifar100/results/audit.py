@@ -282,14 +282,14 @@ def _methods(view: NetworkView | None) -> Methods:
             summary="Found without a network.",
             near_duplicates=HASH_SENTENCE,
             labels=f"Not examined: this {needs}.",
-            odd="Images that are unlike all others were not looked for: this needs a network (--run or --folds).",
+            odd="Images unlike all others were not searched for: this needs a network (--run or --folds).",
         )
     rest = "" if view.is_unseen.all() else " The other images were not examined: --folds K examines all."
     return Methods(
         summary=f"Found with {view.network}.",
         near_duplicates=HASH_SENTENCE if view.features is None else HASH_AND_FEATURES_SENTENCE,
         labels=(
-            f"Confident learning (cleanlab) on the probabilities of {view.unseen_images}, of a network that has not "
+            f"Confident learning (cleanlab) on the probabilities of {view.unseen_images}, from a network that has not "
             f"seen them. The score compares the suggested class with the label.{rest}"
         ),
         odd=ODD_SENTENCE if view.features is not None else "The network has no features that would show odd images.",

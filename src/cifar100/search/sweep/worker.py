@@ -156,7 +156,7 @@ class _Worker:
             self._train(self._space.config(values), run, trial)
             accuracy = _best_accuracy(run)
         except optuna.TrialPruned:
-            say(f"trial {number:>3}  stopped early")
+            say(f"trial {number:>3}  pruned")
             raise
         except (KeyboardInterrupt, _SweepError):
             take_up_again(self._study, self._frozen(trial), was_killed=False)
