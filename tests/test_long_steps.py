@@ -51,3 +51,27 @@ def test_a_terminal_gets_a_bar(
     output = capfd.readouterr()
     assert shown in output.err
     assert output.out == ""
+
+
+def test_a_bar_shows_the_time_left(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    now = [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    with progress("Reading", total=100) as advance:
+        for _ in range(4):
+            now[0] += 10
+            advance(10)
+    assert "0:01:00" in capfd.readouterr().err
+
+
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    with progress("Reading", total=2) as advance:
+        advance(2)
+    output = capfd.readouterr().err
+    assert output.startswith("Reading: 2 in ")
+    assert "\x1b" not in output

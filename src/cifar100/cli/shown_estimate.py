@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_estimate(estimate: Estimate) -> None:
-    """Print an estimate, one fact a line; warn if the disk is too small."""
+    """Print an estimate, one fact per line; warn if the disk is too small."""
     from cifar100.training.reporting.run_log import format_seconds
 
     parts, processes = estimate.parts, estimate.config.training.num_processes
@@ -39,4 +39,7 @@ def show_estimate(estimate: Estimate) -> None:
     say(f"disk        {disk}; {bytes_text(free)} are free")
     if checkpoints + more > free:
         needed = bytes_text(checkpoints + more)
-        warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; make room before training.")
+        warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; free some space before training.")
+        return
+    say()
+    say("Next: the same command without --dry-run")

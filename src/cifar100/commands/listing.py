@@ -27,7 +27,7 @@ def list_recipes() -> list[dict[str, str]]:
 
 
 def list_models(pattern: str | None = None) -> list[ModelFacts]:
-    """List the networks: paper, size, measured speed and published accuracy.
+    """List the networks: paper, size, speed and published accuracy.
 
     Args:
         pattern: networks of timm in place of this program's, such as `timm/*lite*`; they are built to be measured.

@@ -95,7 +95,7 @@ def report(
     output: str | PathLike[str] | None = None,
     network: NetworkSource | None = None,
 ) -> Path:
-    """Write a report as one HTML file: of one run, or of several side by side.
+    """Write a report of one run, or of several, as one HTML file.
 
     It shows what exists, also for a run that is not finished or not measured, and measures nothing. Returns its path.
 
@@ -112,7 +112,7 @@ def report(
 
 
 def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "validation"] = "test") -> Comparison:
-    """Compare evaluated runs: which is better, and is it more than chance?
+    """Compare evaluated runs: which is better, and by more than chance?
 
     Reads what `evaluate` has saved, and measures nothing again.
 

@@ -27,15 +27,16 @@ def sweep(
     storage: str | None = None,
     workers: int = 1,
 ) -> SweepResult:
-    """Search for better settings with many short runs, or show what a sweep has found.
+    """Search for better settings with many short runs.
 
-    Needs the extra `cifar100[sweep]`. The objective is the validation accuracy; test images are not used. Trials are
-    ordinary runs below `logs/sweeps/NAME/`. The same call continues an interrupted sweep, and joins one that runs.
+    Given the name of a sweep, shows what it has found. Needs the extra `cifar100[sweep]`. The objective is the
+    validation accuracy; test images are not used. Trials are ordinary runs below `logs/sweeps/NAME/`. The same call
+    continues an interrupted sweep, and joins a running one.
 
     Args:
         space: a YAML file: `recipe`, `trials` or `minutes`, `fixed`, `space`. Or the name of a sweep, which is only
             read.
-        name: of the sweep; the default is the name of the file.
+        name: name of the sweep; the default is that of the file.
         storage: address of a PostgreSQL server, for workers on several machines: `postgresql://USER@HOST/DATABASE`. The
             default is an SQLite file in the sweep's folder.
         workers: number of trials at a time on this machine. Each has its own GPUs, or its part of the processors.
@@ -66,7 +67,7 @@ def trials(
     checkpoint: Literal["last", "best"] = "last",
     name: str | None = None,
 ) -> TrialsResult:
-    """Repeat a training with several seeds, or on each fold: mean, spread and 95 % interval.
+    """Train with several seeds or folds, and measure mean and spread.
 
     Each trial is an ordinary run below `logs/trials/NAME/`. The same call continues where it stopped.
 

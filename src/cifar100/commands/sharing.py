@@ -24,10 +24,11 @@ def demo(
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> None:
-    """Try a trained network in the browser: drop a picture, see the classes and where it looked.
+    """Try a trained network in the browser, with any picture.
 
-    Serves a page on this machine until it is interrupted, and prints its address. The probabilities are calibrated if
-    `evaluate(..., calibrate=True)` has fitted a temperature for these weights.
+    The page shows the most probable classes and where the network looked. Serves it on this machine until it is
+    interrupted, and prints its address. The probabilities are calibrated if `evaluate(..., calibrate=True)` has fitted
+    a temperature for these weights.
 
     Args:
         run: a run folder or experiment name, or an exported .onnx file or `hf:USER/NAME`, which have

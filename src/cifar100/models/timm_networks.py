@@ -120,7 +120,8 @@ def _create(name: str, arguments: tuple[str, ...], **options: Any) -> nn.Module:
         if not given:
             raise
         raise UserError(
-            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)}); correct the arguments."
+            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)}); correct "
+            "the arguments."
         ) from error
     return created
 

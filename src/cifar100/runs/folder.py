@@ -107,7 +107,7 @@ def create_run_folder(
                 return RunFolder(below / name)
     except OSError as error:
         where = (below if experiment is None else below / experiment).absolute()
-        fix = "change to a folder in which you may write, or make room there"
+        fix = "change to a writable folder, or free some space there"
         raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
     raise _taken(below / str(experiment))
 

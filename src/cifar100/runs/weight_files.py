@@ -86,7 +86,9 @@ def read_weights(path: Path, *, max_bytes: int) -> WeightFile:
         raise UserError(
             f"--model.weights {path} cannot be read: it is damaged or holds more than weights ({reason(error)})."
         ) from error
-    raise UserError(f"--model.weights {path} is neither a safetensors file nor written by torch.save; use one of these.")
+    raise UserError(
+        f"--model.weights {path} is neither a safetensors file nor written by torch.save; use a file of one of these."
+    )
 
 
 def _of_torch(file: BufferedReader, path: Path, content: Any) -> WeightFile:

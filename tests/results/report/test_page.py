@@ -361,3 +361,10 @@ def test_a_run_without_images_to_measure_names_no_command(tmp_path: Path) -> Non
     text = commands.report(run, output=tmp_path / "x.html").read_text()
     assert "neither validation nor test images" in text
     assert "cifar100 evaluate" not in text
+
+
+def test_the_limits_name_the_side_of_the_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = measured_run(tmp_path / "logs" / "large", info_of(("cat", "dog"), image_size=64))
+    text = page.write_report([run]).read_text(encoding="utf-8")
+    assert "It was trained on images of 64 x 64 pixels" in text

@@ -92,7 +92,7 @@ REFUSED = [
     (content(space={RATE: 0.1}), r"is 0.1, but it must be \[VALUE, ...\]"),
     (content(space={"data.batch_size": ["small", 64]}), "space: data.batch_size is small, but it must be a whole"),
     (content(space={"data.batch_size": {"low": 1.5, "high": 64}}), "data.batch_size is 1.5, but it must be a whole"),
-    (content(space={"training.seed": [0, 1]}), "a seed is not a hyperparameter; repeat the result with cifar100 trials"),
+    (content(space={"training.seed": [0, 1]}), "a seed is not a hyperparameter; .* cifar100 trials --seeds N"),
     (content(space={"data.validation_fraction": [0.1, 0.2]}), "changes the validation images"),
     (content(space={"optimization.sam_rho": [0.1, 0.2]}), r"refused \(optimization.sam_rho 0..\): .*needs --optim"),
     (

@@ -124,8 +124,10 @@ COMMANDS = {
         has_settings=True,
         recipe=RECIPE,
         usage=(
-            "cifar100 audit [ROOT] [--run RUN | --probabilities FILE | --folds K [--recipe NAME] [--config FILE]...\n"
-            "                      [--SECTION.KEY VALUE]...] [--out DIR]\n       cifar100 audit [ROOT] --apply FILE"
+            "cifar100 audit [ROOT] [--run RUN | --probabilities FILE] [--out DIR]\n"
+            "       cifar100 audit [ROOT] --folds K [--recipe NAME] [--config FILE]...\n"
+            "                      [--SECTION.KEY VALUE]... [--out DIR]\n"
+            "       cifar100 audit [ROOT] --apply FILE"
         ),
     ),
 }

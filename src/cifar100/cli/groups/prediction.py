@@ -19,7 +19,7 @@ from cifar100.files.atomic import replacing, what_to_do
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 from cifar100.long_steps import progress
-from cifar100.terminal import is_terminal, say, show, write_data
+from cifar100.terminal import drawable, is_terminal, say, show, write_data
 
 if TYPE_CHECKING:
     from cifar100.results.prediction.stream import Prediction
@@ -157,7 +157,7 @@ def show_predictions(predictions: Iterable[Prediction]) -> None:
             continue
         table = plain_table()
         for entry in prediction.classes:
-            bar = "█" * max(1, round(30 * entry.probability))
+            bar = drawable("█", instead="#") * max(1, round(30 * entry.probability))
             superclass = Text(printable(entry.superclass or ""), style="dim")
             table.add_row(f"  {entry.probability:7.2%}", printable(entry.name, max_length=60), superclass, bar)
         show(Text(printable(prediction.image), style="bold"))

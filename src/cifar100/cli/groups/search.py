@@ -144,8 +144,10 @@ COMMANDS = {
         _add_trials_options,
         has_settings=True,
         usage=(
-            "cifar100 trials [RECIPE] [--config FILE]... [--seeds N [--first-seed S] | --folds K] "
-            "[--split test|validation]\n       [--checkpoint last|best] [--name NAME] [--SECTION.KEY VALUE]..."
+            "cifar100 trials [RECIPE] [--config FILE]...\n"
+            "                       [--seeds N [--first-seed S] | --folds K]\n"
+            "                       [--split test|validation] [--checkpoint last|best]\n"
+            "                       [--name NAME] [--SECTION.KEY VALUE]..."
         ),
     ),
 }

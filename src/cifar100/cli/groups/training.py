@@ -184,13 +184,28 @@ def format_size(number: int | None) -> str:
     return f"{number:,}"
 
 
-_OPTIONS = "[--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
-
 COMMANDS = {
     "find-lr": Command(
-        commands.find_lr, _find_lr, _add_training_options, has_settings=True, usage=f"cifar100 find-lr {_OPTIONS}"
+        commands.find_lr,
+        _find_lr,
+        _add_training_options,
+        has_settings=True,
+        usage=(
+            "cifar100 find-lr [--recipe NAME] [--config FILE]... [--experiment NAME]\n"
+            "                        [--SECTION.KEY VALUE]..."
+        ),
     ),
-    "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
+    "train": Command(
+        commands.train,
+        _train,
+        _add_train_options,
+        has_settings=True,
+        usage=(
+            "cifar100 train [--recipe NAME] [--config FILE]... [--experiment NAME]\n"
+            "                      [--SECTION.KEY VALUE]... [--dry-run]\n"
+            "       cifar100 train --resume RUN [--SECTION.KEY VALUE]..."
+        ),
+    ),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
     "models": Command(commands.list_models, _models, _add_models_options),

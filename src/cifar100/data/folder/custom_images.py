@@ -70,7 +70,8 @@ def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bo
     _warn_of_single_images(root, listing.without(damaged.keys()))
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
         if channels:
-            say(f"{root}: {' and '.join(channels)} {found} over all training images; normalised by a standard deviation of 1")
+            what = f"{' and '.join(channels)} {found} over all training images"
+            say(f"{root}: {what}; normalised by a standard deviation of 1")
     return info
 
 

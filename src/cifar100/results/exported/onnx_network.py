@@ -74,7 +74,9 @@ class ExportedNetwork:
             raise UserError(f"{self.path} cannot be run ({reason(error)}); export it again.") from error
         expected = (len(images), self.info.num_classes)
         if found.shape != expected or not np.isfinite(found).all():
-            raise UserError(f"{self.path} returns {found.shape}, expected finite probabilities {expected}; export it again.")
+            raise UserError(
+                f"{self.path} returns {found.shape}, expected finite probabilities {expected}; export it again."
+            )
         probabilities: NDArray[np.float32] = found
         return probabilities
 

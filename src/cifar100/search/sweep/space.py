@@ -174,8 +174,8 @@ def _check_combinations(space: Space) -> None:
         except UserError as error:
             shown_values = ", ".join(f"{name} {shown(value)}" for name, value in values.items())
             raise UserError(
-                f"the space holds an invalid combination ({shown_values}): {error} Narrow the space, or add a condition "
-                "to a setting, as in when: {SETTING: VALUE}."
+                f"the space holds an invalid combination ({shown_values}): {error} Narrow the space, or add a "
+                "condition to a setting, as in when: {SETTING: VALUE}."
             ) from error
 
 

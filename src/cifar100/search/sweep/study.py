@@ -77,7 +77,8 @@ def load(storage: RDBStorage, address: Address, name: str) -> Study:
     try:
         study = optuna.load_study(storage=storage, study_name=name)
     except KeyError:
-        raise UserError(f"the storage {address.shown()} holds no sweep named {name!r}; check the name and --storage.") from None
+        where = address.shown()
+        raise UserError(f"the storage {where} holds no sweep named {name!r}; check the name and --storage.") from None
     if IDENTITY not in study.user_attrs:
         raise UserError(f"{name!r} in {address.shown()} is not a sweep of this program; choose another --name.")
     return study

@@ -69,7 +69,8 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     if subject.split is None:
         return f"use smaller batches in the data module, then resume: {resume}"
     if images is None:
-        return f"no batch of 2 images or more fits; choose a smaller network, or close other programs and resume: {resume}"
+        fix = "choose a smaller network, or close other programs and resume"
+        return f"no batch of 2 images or more fits; {fix}: {resume}"
     option = f"--data.batch_size {images}"
     if not run.config.is_file():  # a range test by itself
         return f"{images} images in a batch would have fitted: {option}"

@@ -54,7 +54,8 @@ def refuse_average(run: RunFolder) -> None:
     combined = read_combined(run)
     if combined is not None:
         raise UserError(
-            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of its members."
+            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of its "
+            "members."
         )
 
 

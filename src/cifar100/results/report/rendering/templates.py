@@ -75,8 +75,8 @@ def duration(seconds: float) -> str:
 
 def breakable(name: str) -> Markup:
     """Return a name that may be broken after its underscores, and after the section of a setting."""
-    parts = (escape(part).replace("_", Markup("_<wbr>")) for part in re.split(r"(?<=[a-z]\.)(?=[a-z])", printable(name)))
-    return Markup("<wbr>").join(parts)
+    parts = re.split(r"(?<=[a-z]\.)(?=[a-z])", printable(name))
+    return Markup("<wbr>").join(escape(part).replace("_", Markup("_<wbr>")) for part in parts)
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
