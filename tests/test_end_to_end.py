@@ -455,7 +455,7 @@ def test_a_disk_that_is_full_before_the_start_leaves_no_folder(
     ("writer", "named"),
     [
         ("cifar100.training.reporting.run_log.open_to_append", "training.log cannot be written"),
-        ("tensorboard.summary.writer.record_writer.RecordWriter.write", "TensorBoardLogger has failed"),  # in a thread
+        ("tensorboard.summary.writer.record_writer.RecordWriter.write", "TensorBoardLogger failed"),  # in a thread
     ],
 )
 def test_a_run_goes_on_without_what_only_reports_it(

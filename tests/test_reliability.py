@@ -337,7 +337,7 @@ def test_weights_that_are_not_finite_are_never_saved(what: str, settings: Callab
                 tensors[0].data.fill_(float("nan"))
 
     config = settings(**{"optimization.ema_decay": 0.9})
-    with pytest.raises(Diverged, match=r"weights are not finite after step 45, .* that after step 30\."):
+    with pytest.raises(Diverged, match=r"weights are not finite after step 45, .* state, after step 30, is saved\."):
         commands.train(config, callbacks=[Spoil()])
     run = RunFolder(Path("logs/experiment1"))
     assert is_finite(state(run))
@@ -439,7 +439,7 @@ def test_a_run_cannot_be_made_shorter_than_it_is(
         run_until_stopped()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; give ")
+    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; set ")
     assert said.count("\n") == 1
     assert broken.config.read_bytes() == before
     assert read_status(broken)["status"] == "stopped"

@@ -98,7 +98,7 @@ def test_every_setting_has_a_description() -> None:
             {"data.mean": [0.5, 0.5, 128]},
             r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be at least 0 and at most 1",
         ),
-        ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
+        ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"must be set together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
         ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),
         ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1.0, but it must be more than 0"),
@@ -288,7 +288,7 @@ def test_a_complete_file_is_a_base_like_a_recipe(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"recipe": ["quickstart"]}, r"recipe is \[quickstart\], but it must be one of"),
-        ({"recipe": "mine.yaml"}, r"no recipe 'mine.yaml'.* looks like a file: give it as --config"),
+        ({"recipe": "mine.yaml"}, r"no recipe 'mine.yaml'.* looks like a file: use --config"),
         ({"files": 5}, r"files is 5, but it must be the path of a YAML file or a list of paths"),
         ({"files": [None]}, r"a path is expected, not NoneType"),
         ({"overrides": "training.max_epochs=3"}, r"overrides is training.max_epochs=3, but it must be a dict"),

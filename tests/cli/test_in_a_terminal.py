@@ -53,7 +53,8 @@ def test_no_colour_where_none_is_wanted(arguments: list[str], environment: dict[
 def test_a_pipe_without_unicode_gets_plain_text(arguments: list[str], tmp_path: Path) -> None:
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "FORCE_COLOR": "", "TERM": "xterm"}
     environment.pop("FORCE_COLOR")
-    done = subprocess.run([sys.executable, "-m", "cifar100", *arguments], cwd=tmp_path, env=environment, capture_output=True)
+    program = [sys.executable, "-m", "cifar100", *arguments]
+    done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True)
     for stream in (done.stdout, done.stderr):
         text = stream.decode("ascii")
         assert "\x1b" not in text

@@ -213,7 +213,7 @@ def test_edited_originals_of_an_altered_release_are_restored_from_their_source(t
     source = write_folder(python_files(fabricate(num_train=24, num_test=8)), tmp_path / "given")
     info = prepare(source=str(source), root=tmp_path / "root")
     edit_original(tmp_path / "root")
-    with pytest.raises(UserError, match=r"run: cifar100 prepare --source PATH --root .*, where PATH is what they came"):
+    with pytest.raises(UserError, match=r"run: cifar100 prepare --source PATH --root .*, where PATH is their source"):
         ensure_prepared("download", tmp_path / "root")
     assert prepare(source=str(source), root=tmp_path / "root") == info
     assert ensure_prepared("download", tmp_path / "root") == info

@@ -141,7 +141,7 @@ def test_class_folders_do_not_take_the_place_of_a_lost_table(tmp_path: Path) -> 
     (root / "train.csv").write_text("\n".join(lines))
     assert prepare(source="download", root=root).class_names == ("c", "d")
     (root / "train.csv").unlink()
-    with pytest.raises(UserError, match=r"were prepared from a train.csv, which is missing; give the list"):
+    with pytest.raises(UserError, match=r"were prepared from a train.csv, which is missing; rename the list"):
         ensure_prepared("download", root)
 
 
@@ -272,7 +272,7 @@ UNKNOWN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one level too high": (
         lambda path: make_custom(path / "inner"),
-        "holds no labelled images itself, but .*/inner does; give that folder",
+        "holds no labelled images itself, but .*/inner does; pass that folder",
     ),
     "two kinds": (
         lambda path: (as_arrays(path), as_parquet_file(path)),

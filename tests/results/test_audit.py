@@ -68,7 +68,7 @@ def test_an_audit_without_a_network_writes_both_files(folder: Path) -> None:
     report = commands.audit(folder, out="audit")
     assert report.counts == {"exact_duplicate": 1, "near_duplicate": 1, "label": 0, "oddity": 1}
     assert (places("exact_duplicate"), places("near_duplicate"), places("oddity")) == (EXACT, NEAR, ODD)
-    assert "give --run RUN, or --folds K" in report.labels
+    assert "use --run RUN, or --folds K" in report.labels
     assert "Not examined" in Path("audit/audit.html").read_text()
     assert sorted(path.name for path in Path("audit").iterdir()) == ["audit.csv", "audit.html"]
 

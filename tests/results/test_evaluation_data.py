@@ -152,7 +152,7 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
     if kind == "file":
         root.touch()
     before = sorted(tmp_path.rglob("*"))
-    message = r"holds no prepared data; give a prepared data folder, or a folder with a train"
+    message = r"holds no prepared data; set --data.root to a prepared data folder, or to a folder with a train"
     messages = {"file": "is a file, expected a folder", "pictures": "has the single class 'cat', expected at least two"}
     with pytest.raises(UserError, match=messages.get(kind, message)):
         measured(run, root=root)

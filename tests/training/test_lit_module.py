@@ -201,7 +201,7 @@ def test_each_fit_has_a_schedule_of_its_own() -> None:
 
 
 def test_a_trainer_without_an_end_is_refused() -> None:
-    with pytest.raises(UserError, match="give the Trainer max_epochs or max_steps"):
+    with pytest.raises(UserError, match="set max_epochs or max_steps of the Trainer"):
         trainer(max_epochs=-1, max_time={"seconds": 5}).fit(classifier(), loader())
     with pytest.raises(UserError, match=r"optimization.learning_rate is auto"):
         trainer().fit(classifier(learning_rate="auto"), loader())
@@ -233,7 +233,7 @@ def test_an_output_that_does_not_fit_the_classes_gets_one_sentence(output: Any, 
     module = ImageClassifier(Config(), 4, network=Wrong(output))
     batch = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
     for step in (module.training_step, module.validation_step):
-        with pytest.raises(UserError, match=rf"^the network returns {found} for 8 images, but logits \(8, 4\) are exp"):
+        with pytest.raises(UserError, match=rf"^the network returns {found} for 8 images, expected logits \(8, 4\)"):
             step(batch, 0)
 
 

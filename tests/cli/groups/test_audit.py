@@ -87,7 +87,7 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data", "--data.root", "other"], "ROOT and --data.root both name the data folder"),
+        (["data", "--data.root", "other"], "ROOT and --data.root both set the data folder"),
         (["--run", "x", "--folds", "3"], "exclude each other"),
         (["--training.seed", "1"], "--training.seed has no effect with audit without --folds"),
         (["--recipe", "fast"], "--recipe has no effect"),

@@ -55,7 +55,7 @@ def test_what_is_missing_is_said(runs: list[str], capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     assert "The settings differ only in the seed." in shown
     assert "A 2 50.08% 0.12".split() in rows(shown)
-    assert "does not cover" not in shown
+    assert "ignores the variation" not in shown
 
 
 class Terminal(io.StringIO):

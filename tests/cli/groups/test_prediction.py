@@ -128,7 +128,7 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
         (["--csv", "--json"], r"not allowed with argument --csv"),
         (["--probabilities"], r"needs --csv or --json; to see all classes in tables, use a large --top"),
         (["--output", "mine.csv"], r"mine.csv already exists and holds no predictions"),
-        (["--output", ""], r"'' is no path"),
+        (["--output", ""], r"'' is not a path"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_loaded(

@@ -45,7 +45,7 @@ def test_resume_takes_changes_alone(calls: Calls) -> None:
     run_command_line(["train", "--resume", "logs/x", "--training.max_epochs", "12"])
     assert calls == [((), {"resume": "logs/x", "changes": {"training.max_epochs": "12"}})]
     for more in (["--recipe", "fast"], ["--config", "a.yaml"], ["--experiment", "y"]):
-        with pytest.raises(UserError, match="--resume continues in the run's own folder with its own settings; remove"):
+        with pytest.raises(UserError, match="--resume continues in the run's own folder with its own settings; leave"):
             run_command_line(["train", "--resume", "logs/x", *more])
     assert len(calls) == 1
 

@@ -159,7 +159,7 @@ def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsy
     assert std == (1.0, info.std[1], 1.0)
     assert mean == info.mean
     prepare_custom(make(tmp_path))
-    assert "normalised by 1" not in capsys.readouterr().out
+    assert "normalised by" not in capsys.readouterr().out
 
 
 def test_an_almost_constant_channel_is_not_said_to_be_constant(
@@ -180,7 +180,7 @@ def test_images_of_one_colour_are_refused(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (32, 32), (9, 8, 7)).save(tmp_path / name)
     (tmp_path / "train.csv").write_text("file,fine_label\na.png,0\nb.png,1\n")
-    with pytest.raises(UserError, match="all training images have one and the same colour, from which nothing can be"):
+    with pytest.raises(UserError, match="all training images have the same single colour, so nothing can be"):
         prepare_custom(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "train.csv"]
 

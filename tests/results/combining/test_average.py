@@ -158,4 +158,4 @@ def test_without_validation_images_a_line_says_that_nothing_is_known(capsys: pyt
     write_member("a", info, step=0.01, validation=range(0))
     write_member("b", info, step=0.02, validation=range(0))
     assert average(["a", "b"], experiment="soup").evaluation is None
-    assert "no validation images, so nothing shows yet whether the average is of use" in capsys.readouterr().err
+    assert "no validation images, so it is not known yet whether the average is better" in capsys.readouterr().err

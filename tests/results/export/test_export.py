@@ -141,7 +141,7 @@ def test_places_where_nothing_is_written(run: RunFolder, tmp_path: Path) -> None
     refused(run, tmp_path / "model.pt2", r"--output is .*model\.pt2, but .* format onnx ends in \.onnx")
     refused(run, tmp_path / "there.onnx" / "x.onnx", r"cannot be written \(.*there\.onnx: Not a directory\)")
     (tmp_path / "link.onnx").symlink_to(tmp_path / "nowhere")
-    refused(run, tmp_path / "link.onnx", "exists already")
+    refused(run, tmp_path / "link.onnx", "already exists")
 
 
 def test_a_full_disk_leaves_nothing(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

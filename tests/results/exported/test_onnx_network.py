@@ -133,7 +133,7 @@ def with_function(made: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external, r"reads values from another file \('../../etc/passwd'\), which exported networks never do"),
+        (external, r"reads values from another file \('../../etc/passwd'\), which an exported network never does"),
         (external_in_a_constant, r"reads values from another file"),
         (endless, r"contains control flow \(Loop\)"),
         (foreign_operator, r"uses operators of the domain 'evil.+x1b\[2J'"),

@@ -97,7 +97,7 @@ def test_nothing_to_classify_is_found_at_once() -> None:
         names(["photos", "texts"])
     with pytest.raises(UserError, match="images is an empty list; pass at least one image"):
         names([])
-    with pytest.raises(UserError, match="'' is no path"):
+    with pytest.raises(UserError, match="'' is not a path"):
         names("")
     with pytest.raises(UserError, match="- is given several times, but standard input holds one image"):
         names(["-", "a.png", "-"])

@@ -139,7 +139,7 @@ def test_a_private_repository_needs_the_token(
 
 def test_private_is_never_given_up_silently(hub: HubStub, run: RunFolder) -> None:
     hub.repositories["ada/open"] = Repository()
-    with pytest.raises(UserError, match="exists already and is public"):
+    with pytest.raises(UserError, match="already exists and is public"):
         commands.publish(run, to="hf:ada/open", private=True)
     assert hub.repositories["ada/open"].files == {}
 
@@ -161,7 +161,7 @@ def test_what_the_hub_lacks_is_one_line(hub: HubStub, picture: Path) -> None:
     with pytest.raises(UserError, match="is not on http"):
         commands.predict("hf:ada/missing", [picture])
     hub.repositories["ada/pickles"] = Repository(files={"pytorch_model.bin": b"cposix\nsystem\n"})
-    with pytest.raises(UserError, match=r"^hf:ada/pickles has no model\.onnx; only networks that cifar100 publish"):
+    with pytest.raises(UserError, match=r"^hf:ada/pickles has no model\.onnx; only networks uploaded by cifar100"):
         commands.predict("hf:ada/pickles", [picture])
     with pytest.raises(UserError, match="has no such branch, tag or commit"):
         commands.predict("hf:ada/pickles@v9", [picture])
@@ -183,7 +183,7 @@ def test_a_hostile_file_is_not_run(hub: HubStub, picture: Path) -> None:
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, None)
     model = helper.make_model(helper.make_graph([loop], "graph", [], [output]))
     hub.repositories["eve/loop"] = Repository(files={"model.onnx": model.SerializeToString()})
-    with pytest.raises(UserError, match=r"contains control flow \(Loop\).*it is not run"):
+    with pytest.raises(UserError, match=r"contains control flow \(Loop\).*it was not run"):
         commands.predict("hf:eve/loop", [picture])
     hub.repositories["eve/text"] = Repository(files={"model.onnx": b"no network"})
     with pytest.raises(UserError, match="is not an ONNX file, or is damaged"):
@@ -200,7 +200,7 @@ def test_without_a_connection_the_copy_of_the_cache_is_used(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     capsys.readouterr()
     assert commands.predict("hf:ada/net@main", [picture]) == online
-    assert "the copy of the last download is used" in capsys.readouterr().err
+    assert "using the copy of the last download" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"cannot be downloaded from http://127\.0\.0\.1:9 .*check the connection"):
         commands.predict("hf:ada/other", [picture])
 

@@ -337,7 +337,7 @@ def test_only_an_earlier_report_is_replaced(trained_run: RunFolder, tmp_path: Pa
     with pytest.raises(UserError, match=r"train.csv already exists and is not a report; choose another --output"):
         commands.report(trained_run, output=labels)
     assert labels.read_text() == "file,label\n"
-    with pytest.raises(UserError, match="is no report"):
+    with pytest.raises(UserError, match="is not a report"):
         commands.report(trained_run, output=trained_run.config)
     written = commands.report(trained_run, output=tmp_path / "x.html")
     assert commands.report(trained_run, output=written) == written

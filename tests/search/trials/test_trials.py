@@ -162,7 +162,7 @@ def test_an_audit_reads_the_probabilities_of_the_folds(tiny_data: Path) -> None:
     arrays = dict(np.load(file))
     for name, wrong, message in [
         ("labels", arrays["labels"][::-1].copy(), "its labels are not those of the images"),
-        ("probabilities", arrays["probabilities"] * 2, "its rows are no probabilities"),
+        ("probabilities", arrays["probabilities"] * 2, "its rows are not probabilities"),
         ("probabilities", arrays["probabilities"][:-1], r"\(599, 100\), expected float32 with 600 rows"),
         ("probabilities", arrays["probabilities"][:, :7], "7 classes, expected 100"),
     ]:

@@ -109,7 +109,7 @@ def test_a_run_keeps_the_numbers_and_resumes_with_them(
     assert (kept.data.batch_size, kept.optimization.learning_rate) == (16, 0.0375)
     commands.train(resume=run, changes={"training.max_epochs": 2})
     assert load_config(files=[run.config]).data.batch_size == 16
-    with pytest.raises(UserError, match=r"--data.batch_size auto is for the start of a run; give a number to resume"):
+    with pytest.raises(UserError, match=r"--data.batch_size auto works only at the start of a run; set a number"):
         commands.train(resume=run, changes={"training.max_epochs": 3, "data.batch_size": "auto"})
 
 

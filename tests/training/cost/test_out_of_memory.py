@@ -74,8 +74,8 @@ def test_a_trained_run_keeps_its_steps(tiny_data: Path) -> None:
     with pytest.raises(UserError) as caught:
         commands.train(saved_before, callbacks=[fail_with(ERRORS[0], 20)])
     assert str(caught.value).endswith(
-        "a trained run keeps its steps: end other programs and resume (cifar100 train --resume experiment1), or start "
-        "another run (cifar100 train --config logs/experiment1/config.yaml --data.batch_size 16)"
+        "a trained run keeps its steps: close other programs and resume (cifar100 train --resume experiment1), or "
+        "start another run (cifar100 train --config logs/experiment1/config.yaml --data.batch_size 16)"
     )
     with pytest.raises(UserError, match=r"--data.batch_size cannot change mid-run"):
         commands.train(resume="experiment1", changes={"data.batch_size": 16})

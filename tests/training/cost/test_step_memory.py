@@ -46,6 +46,6 @@ def test_a_device_whose_memory_cannot_be_measured_is_one_line(tiny_data: Path, m
     config = small_config(tiny_data)
     subject = Subject(config, DataFolder(tiny_data).info(), make_split(config), CustomParts())
     with pytest.raises(
-        UserError, match=r"on CUDA and on Linux only, not here \(cpu\); give --data.batch_size a number"
+        UserError, match=r"only on CUDA and on Linux, not here \(cpu\); set --data.batch_size to a number"
     ):
         measure_step_memory(subject, torch.device("cpu"), largest=32)

@@ -90,7 +90,7 @@ def test_other_weights_under_the_teachers_name_are_refused(settings: Callable[..
     best, last = (teacher.checkpoints / name for name in ("best.ckpt", "last.ckpt"))
     last.replace(best)
     best.with_name("best.ckpt.sha256").unlink()
-    with pytest.raises(UserError, match="the teacher is not the one that this run began with"):
+    with pytest.raises(UserError, match="the teacher has changed since this run started"):
         commands.train(resume="student", changes={"training.max_epochs": 3})
 
 

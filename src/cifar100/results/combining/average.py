@@ -1,7 +1,7 @@
 """An average of the weights of several runs: one network, as fast as each of them.
 
 Of one training trajectory: stochastic weight averaging (Izmailov et al., 2018). Of several runs that began with the
-same trained weights: model soups (Wortsman et al., 2022). The mean of networks that began apart is seldom of use, so
+same trained weights: model soups (Wortsman et al., 2022). The mean of networks that started apart is rarely useful, so
 that the validation accuracy of the average is measured beside that of its members.
 """
 

@@ -182,7 +182,7 @@ def _check_free(name: str, runs: Sequence[RunFolder]) -> None:
     if earlier is None and not folder.path.exists():
         return
     if earlier is None or earlier.kind != "ensemble" or _places(earlier) != sorted(_place(run.path) for run in runs):
-        what = "exists already" if earlier is None else f"is another {earlier.label}: {earlier.names}"
+        what = "already exists" if earlier is None else f"is another {earlier.label}: {earlier.names}"
         raise UserError(f"{folder.path} {what}, and is never overwritten; choose another --experiment.")
 
 
