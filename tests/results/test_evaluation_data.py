@@ -117,7 +117,7 @@ def test_a_test_split_that_is_added_later_is_measured(tmp_path: Path, capsys: py
     paint(data / "t.png", "red", seed=50)
     write_csv(data / "test.csv", ["t.png"], [0])
     assert measured(run).num_images == 1
-    assert f"{data} has got a test split since run was trained" in capsys.readouterr().out
+    assert f"{data} has gained a test split since run was trained" in capsys.readouterr().out
 
 
 def test_another_folder_with_the_same_classes_can_be_measured(run: RunFolder, data: Path) -> None:

@@ -86,7 +86,7 @@ def images_of(
     if difference:
         say(f"{folder.root} {difference}")
     elif part not in trained.info.sha256 and present.sha256.get(part):
-        say(f"{folder.root} has got a test split since {run.name} was trained")
+        say(f"{folder.root} has gained a test split since {run.name} was trained")
     if split == "test":
         return *folder.load("test"), present
     indices = getattr(load_split(run.split), split)

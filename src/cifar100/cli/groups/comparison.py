@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cifar100 import commands
@@ -48,6 +49,8 @@ def _compare(options: Namespace) -> None:
             say(line)
     else:
         show_comparison(comparison)
+        say()
+        say(f"Next: cifar100 report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 40
 
+MAX_REPORTED = 8
+"""Runs in the command that compares the trials."""
+
 
 def _add_sweep_options(parser: ArgumentParser) -> None:
     parser.add_argument(
@@ -130,10 +133,14 @@ def show_trials(result: TrialsResult) -> None:
         table.add_row(figure.name, str(figure.num_trials), text(figure.mean), deviation, low_high)
     show(table)
     say()
-    say(f"rule:  {result.rule}")
-    say(f"lines: {result.file}")
+    say(f"rule:   {result.rule}")
+    say(f"trials: {result.file}")
     if result.probabilities is not None:
         say(f"probabilities of the held-out images: {result.probabilities}")
+    runs = [quote(line["run"]) for line in result.lines if not line["diverged"]]
+    if runs:
+        say()
+        say(f"Next: cifar100 report {' '.join(runs[:MAX_REPORTED])}")
 
 
 COMMANDS = {

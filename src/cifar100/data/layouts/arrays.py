@@ -42,7 +42,7 @@ CLASS_NAMES = "class_names"
 """Array of text that names the labels 0 .. C - 1, if there is one."""
 
 EXPECTED = (
-    "expected images and labels under such names as x_train and y_train, train_images and train_labels, or images and "
+    "expected arrays of images and labels, named x_train and y_train, train_images and train_labels, or images and "
     "labels"
 )
 
