@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cifar100.cli.main import COMMANDS, build_parser
 from cifar100.config import COMPONENTS, SECTIONS, section_settings
-from cifar100.config.declarations import Setting, components
+from cifar100.config.declarations import Setting, components, is_family
 from cifar100.config.types import Needs, Range
 from cifar100.settings import read_recipe, recipe_names
 
