@@ -79,9 +79,10 @@ def setting_lines(section: str, setting: Setting) -> Iterator[str]:
     if declared:
         facts[1] = "default: " + ", ".join(f"`{value}` ({', '.join(names)})" for value, names in declared.items())
     facts += [limits] if limits else []
-    facts += [f"needs `{need}`" for need in needs]
+    facts += [f"needs `{need}`".replace(" or --", "` or `--") for need in needs]
     if full in COMPONENTS:
-        facts.append(f"names: {', '.join(f'`{name}`' for name in components(*COMPONENTS[full]))}")
+        names = (f"{name}NAME" if is_family(name) else name for name in components(*COMPONENTS[full]))
+        facts.append(f"names: {', '.join(f'`{name}`' for name in names)}")
     yield ""
     yield from (f"- {fact}" for fact in facts)
 
