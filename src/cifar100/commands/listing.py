@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from cifar100.commands.loading import loading
 from cifar100.files.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
     Args:
         root: data folder to look at.
     """
-    from cifar100.environment import describe_data, describe_devices, describe_versions
+    with loading():
+        from cifar100.environment import describe_data, describe_devices, describe_versions
 
-    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}
+        return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}

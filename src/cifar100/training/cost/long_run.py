@@ -10,7 +10,7 @@ from cifar100.devices import choose_accelerator
 from cifar100.environment import this_program
 from cifar100.process.processors import usable_processors
 from cifar100.settings import DEFAULT_RECIPE
-from cifar100.terminal import say
+from cifar100.terminal import say, temporary_line
 from cifar100.training.cost.run_time import plan
 from cifar100.training.cost.step_timer import part_ends
 from cifar100.training.cost.trial import Subject, Trial
@@ -39,7 +39,8 @@ def announce_long_run(subject: Subject) -> None:
         or choose_accelerator(config.training.accelerator) != "cpu"
     ):
         return
-    minutes = estimated_seconds(subject) / 60
+    with temporary_line("measuring a few steps ..."):
+        minutes = estimated_seconds(subject) / 60
     if minutes >= WORTH_SAYING_MINUTES:
         say(
             f"{config.recipe} will take about {_duration(minutes)} on this CPU (estimated from its first steps); for a "
