@@ -130,6 +130,7 @@ def test_loading_is_announced_on_a_terminal_only(
         pass
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
     with loading():
         assert capsys.readouterr().err == "loading PyTorch ..."
     assert capsys.readouterr().err.startswith("\r")

@@ -46,6 +46,7 @@ def test_a_terminal_gets_a_bar(
     unit: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     with progress("Reading", total=2_000_000, start=500_000, unit=unit) as advance:
         advance(1_500_000)
     output = capfd.readouterr()
