@@ -43,7 +43,7 @@ class OptimizationConfig(Section):
 
     layer_decay: Annotated[float, Range(0.01, 1), Needs("optimization.optimizer", "sgd", "adamw")] = 1.0
     """Layer-wise decay of the learning rate, for fine-tuning: the classifier has `learning_rate`, and each block of
-    layers this factor times that of the block after it, such as 0.75. 1 is the same rate for all."""
+    layers has the rate of the block after it times this factor, such as 0.75. 1 is the same rate for all."""
 
     weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
