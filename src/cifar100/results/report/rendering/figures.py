@@ -48,7 +48,8 @@ class Drawing:
     def keys(self) -> list[tuple[str, int, Mark]]:
         """Return the entries of the legend: name, number of the curve, mark."""
         series = self.series or tuple(range(len(self.legend)))
-        marks = self.marks or ("line",) * len(self.legend)
+        line: Mark = "line"
+        marks = self.marks or (line,) * len(self.legend)
         return list(zip(self.legend, series, marks, strict=True))
 
 
