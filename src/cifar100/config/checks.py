@@ -86,9 +86,7 @@ def check_combinations(config: Config) -> None:
             "--augmentation.mixup_probability and --augmentation.cutmix_probability add up to more than 1; lower one."
         )
     if config.model.weights is not None and config.model.pretrained:
-        raise UserError(
-            "--model.weights and --model.pretrained both set the weights to start from; use only one."
-        )
+        raise UserError("--model.weights and --model.pretrained both set the weights to start from; use only one.")
     if (data.mean is None) != (data.std is None):
         raise UserError("--data.mean and --data.std must be set together; set both or neither.")
     if data.sampler == "balanced" and config.optimization.class_weights == "balanced":

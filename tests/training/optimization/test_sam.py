@@ -163,7 +163,9 @@ def test_runs_with_sam_learn_and_keep_plain_networks(
 
 
 def test_scaled_gradients_are_refused() -> None:
-    with pytest.raises(UserError, match=r"--optimization\.sam does not work with .* 16-mixed; use bf16-mixed or 32-true"):
+    with pytest.raises(
+        UserError, match=r"--optimization\.sam does not work with .* 16-mixed; use bf16-mixed or 32-true"
+    ):
         load_config("quickstart", overrides={"optimization.sam": "sam", "training.precision": "16-mixed"})
 
 

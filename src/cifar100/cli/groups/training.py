@@ -128,7 +128,7 @@ def _recipes(options: Namespace) -> None:
 
 def _add_models_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "pattern", nargs="?", metavar="PATTERN", list the networks of timm that match a pattern, such as 'timm/*lite*'"
+        "pattern", nargs="?", metavar="PATTERN", help="list the networks of timm that match, such as 'timm/*lite*'"
     )
 
 

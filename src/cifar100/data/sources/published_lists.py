@@ -129,10 +129,7 @@ def _download(published: PublishedList, path: Path) -> bytes:
     try:
         write_atomically(path, content)
     except OSError as error:
-        warn(
-            f"{path} cannot be written ({error.strerror}), so the list will be downloaded again; "
-            f"{what_to_do(error)}."
-        )
+        warn(f"{path} cannot be written ({error.strerror}), so the list will be downloaded again; {what_to_do(error)}.")
     return content
 
 

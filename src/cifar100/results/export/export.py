@@ -110,9 +110,7 @@ def check_place(path: Path, format: Format) -> None:  # noqa: A002
         UserError: says where to write instead.
     """
     if path.suffix.lower() != SUFFIXES[format]:
-        raise UserError(
-            f"--output is {path}, expected a name that ends in {SUFFIXES[format]} for --format {format}."
-        )
+        raise UserError(f"--output is {path}, expected a name that ends in {SUFFIXES[format]} for --format {format}.")
     if os.path.lexists(path):
         raise UserError(f"{path} already exists and is never overwritten; remove it, or choose another --output.")
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))

@@ -51,8 +51,7 @@ class LossWatch:
         if step >= 0:
             rate = self._learning_rates.get(step, float("nan"))
             raise Diverged(
-                f"the training diverged: the loss was not finite at step {step + 1}, at a learning rate of "
-                f"{rate:.3g}"
+                f"the training diverged: the loss was not finite at step {step + 1}, at a learning rate of {rate:.3g}"
             )
         if in_a_row == 0:
             self._learning_rates.clear()
