@@ -83,8 +83,8 @@ def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
         known = sorted(path.parent.name for path in SWEEPS.glob(f"*/{DATABASE}"))
         there = f"there are: {', '.join(known[:20])}" if known else "there are none below this folder"
         raise UserError(
-            f"found no sweep {name!r} ({there}); start one: cifar100 sweep SPACE.yaml, or add --storage URL if it is on "
-            "a server."
+            f"found no sweep {name!r} ({there}); start one: cifar100 sweep SPACE.yaml, or add --storage URL if it is "
+            "on a server."
         )
     return _written(address)
 
