@@ -81,6 +81,8 @@ if __name__ == "__main__":
     main()
 """
 
+KILL = getattr(signal, "SIGKILL", None)
+
 SECONDS = 120
 """Reading the pipes to their end takes longer if a process is left over: it keeps them open."""
 
@@ -221,7 +223,7 @@ def test_a_run_of_two_processes_is_resumed_where_it_was_interrupted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, KILL])
 @pytest.mark.parametrize("pipeline", ["packed", "images", "packed, a script's background job"])
 def test_no_process_outlives_the_launcher(signum: int, pipeline: str, program: Path, tiny_data: Path) -> None:
     pipeline, _, in_background = pipeline.partition(", ")
@@ -236,9 +238,9 @@ def test_no_process_outlives_the_launcher(signum: int, pipeline: str, program: P
     while not Path("logs/experiment1/metrics.json").exists() and time.monotonic() < begun + SECONDS:
         time.sleep(0.1)
     process.send_signal(signum)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
-    if signum != signal.SIGKILL:
+    if signum != KILL:
         assert (process.returncode, err.count("\n"), err.count("interrupted")) == (128 + signum, 1, 1)
     elif sys.platform == "linux":  # torch's signal at the launcher's death; elsewhere they train to the end
         assert read_status(RunFolder(Path("logs/experiment1")))["status"] == "stopped"

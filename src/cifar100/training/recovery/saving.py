@@ -111,9 +111,11 @@ class StateSaver(StepLearningRate, Checkpoint):
             self._save(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Save what is in memory, and let a further signal end the program at once."""
-        self.signal.deferring = False
-        self._write_what_is_in_memory(trainer)
+        """Save what is in memory. A first signal waits for that, as torch's after the loss of another rank does."""
+        try:
+            self._write_what_is_in_memory(trainer)
+        finally:
+            self.signal.deferring = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not save."""
