@@ -103,7 +103,7 @@ CASES = (
     + [(command, moment, {}) for command, moments in RESULTS.items() for moment in moments]
     + [("prepare", moment, {}) for moment in PREPARING]
 )
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,6 @@ import io
 import json
 import pickle
 import random
-import resource
 import tarfile
 import time
 import zipfile
@@ -256,7 +255,7 @@ def fuzz(kind: Kind, folder: Path, *, cases: int) -> None:
 
     @settings(
         max_examples=cases,
-        deadline=4000,
+        deadline=20_000,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -322,6 +321,8 @@ def random_change(generator: random.Random) -> tuple[str, float, bytes]:
 
 
 def peak_mib() -> int:
+    import resource  # POSIX only
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

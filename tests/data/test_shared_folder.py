@@ -196,7 +196,10 @@ def test_killed_at_fifty_random_moments_the_next_preparation_leaves_a_whole_fold
         time.sleep(generator.uniform(0.2, 1) * longest)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        killed += process.returncode == -signal.SIGKILL
+        if process.returncode == -signal.SIGKILL:
+            killed += 1
+        else:  # the machine is less busy than when the time was taken
+            longest *= 0.9
         finish(start(program, root, *arguments))
         assert_whole(root)
         if kind == "release":
