@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from small_runs import small_config, without
+from small_runs import SMALL_BATCHES, small_config, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -123,7 +123,7 @@ def test_early_stopping_ends_a_fit(monitor: str, mode: str) -> None:
 @pytest.mark.parametrize(("monitor", "mode"), [("val/accuracy", "max"), ("train/loss", "min")])
 def test_early_stopping_ends_a_run(monitor: str, mode: str, tiny_data: Path) -> None:
     stopping = EarlyStopping(monitor, mode=mode, patience=1, min_delta=1000.0)
-    config = small_config(tiny_data, **{"training.max_epochs": 9})
+    config = small_config(tiny_data, **SMALL_BATCHES, **{"training.max_epochs": 9})
     run = commands.train(config, callbacks=[stopping])
     content = json.loads(run.metrics.read_text())
     assert len(content["epochs"]) == 2

@@ -96,8 +96,13 @@ def test_an_answer_is_that_of_predict_with_its_superclass(run: RunFolder, tmp_pa
     assert answer["superclass"]["name"] == network.info.superclass_names[int(np.argmax(sums))]
 
 
-def test_an_exported_file_answers_without_maps(run: RunFolder, tmp_path: Path) -> None:
-    exported = load_exported(commands.export(run, output=tmp_path / "tiny.onnx", calibrated=True).path)
+@pytest.fixture(scope="module")
+def exported_file(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return commands.export(run, output=tmp_path_factory.mktemp("exports") / "tiny.onnx", calibrated=True).path
+
+
+def test_an_exported_file_answers_without_maps(exported_file: Path) -> None:
+    exported = load_exported(exported_file)
     content = of_exported(exported)
     assert (content.name, content.examples, content.measured_on) == ("tiny", [], "200 test images")
     assert "calibrated: the logits are divided" in render_page(content)
@@ -105,7 +110,6 @@ def test_an_exported_file_answers_without_maps(run: RunFolder, tmp_path: Path) -
     assert answer["problem"].startswith("An exported file does not show where it looks")
 
 
-def test_options_that_need_a_run_are_refused_for_an_exported_file(run: RunFolder, tmp_path: Path) -> None:
-    path = commands.export(run, output=tmp_path / "tiny.onnx").path
+def test_options_that_need_a_run_are_refused_for_an_exported_file(exported_file: Path) -> None:
     with pytest.raises(UserError, match="--checkpoint needs a run"):
-        commands.demo(path, checkpoint="last", port=0)
+        commands.demo(exported_file, checkpoint="last", port=0)

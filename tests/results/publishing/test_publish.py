@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,17 @@ def folder(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     published = commands.publish(run, to=path, license="mit")
     assert (published.where, set(published.files)) == (str(path), FILES)
     return path
+
+
+@pytest.fixture
+def exported_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing takes the files of `folder`. To export them takes seconds, and these tests are about the Hub."""
+
+    def copy(run: RunFolder, target: Path, *_: Any, **__: Any) -> dict[str, int]:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        return {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+
+    monkeypatch.setattr("cifar100.results.publishing.publish.write_files", copy)
 
 
 @pytest.fixture
@@ -126,6 +139,7 @@ def test_it_is_uploaded_downloaded_and_used(hub: HubStub, run: RunFolder, pictur
     assert hub.tokens - {None} == {hub.token}  # the check of the header of the card needs none
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_private_repository_needs_the_token(
     hub: HubStub, run: RunFolder, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +151,7 @@ def test_a_private_repository_needs_the_token(
         commands.predict("hf:ada/secret", [picture])
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_private_is_never_given_up_silently(hub: HubStub, run: RunFolder) -> None:
     hub.repositories["ada/open"] = Repository()
     with pytest.raises(UserError, match="exists already and is public"):
@@ -151,6 +166,7 @@ def test_without_a_token_nothing_is_exported(hub: HubStub, run: RunFolder, monke
         commands.publish(run, to="hf:ada/net")
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_refused_token_is_one_line(hub: HubStub, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     with pytest.raises(UserError, match=r"cannot be uploaded to http.*check the name and your rights"):
@@ -190,6 +206,7 @@ def test_a_hostile_file_is_not_run(hub: HubStub, picture: Path) -> None:
         commands.predict("hf:eve/text", [picture])
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_without_a_connection_the_copy_of_the_cache_is_used(
     hub: HubStub, run: RunFolder, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import SMALL_BATCHES
 
 from cifar100 import commands
 from cifar100.config import Config
@@ -42,8 +43,8 @@ def settings(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     given: dict[str, Any] = {
         "data.root": tiny_data,
-        "data.batch_size": 32,
         "model.widths": [8, 8, 8],
+        **SMALL_BATCHES,
         "training.max_epochs": 2,
         "training.accelerator": "cpu",
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import AtStep, assert_same_run, epochs, send, small_config
+from small_runs import SMALL_BATCHES, AtStep, assert_same_run, epochs, send, small_config
 
 from cifar100 import commands
 from cifar100.config import Config
@@ -164,7 +164,7 @@ def test_a_damaged_record_is_no_run_of_the_job(content: str, monkeypatch: pytest
 def test_a_job_of_two_trainings_is_requeued(
     tiny_data: Path, asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = {"training.max_epochs": 1}
+    short = {**SMALL_BATCHES, "training.max_epochs": 1}
     configs = [small_config(tiny_data, **short), small_config(tiny_data, **short, **{"training.seed": 7})]
     whole = commands.train(configs[1], experiment="whole")
     first = commands.train(configs[0])
@@ -185,6 +185,7 @@ def test_a_job_of_two_trainings_is_requeued(
     )
 
 
+@pytest.mark.usefixtures("short_range_tests")
 def test_the_range_test_of_a_requeued_job_is_not_repeated(
     tiny_data: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from custom_folder import make_custom, paint, write_csv
-from small_runs import assert_same_run, epochs, small_config, stop_at
+from small_runs import SMALL_BATCHES, assert_same_run, epochs, small_config, stop_at
 
 from cifar100 import commands
 from cifar100.data.audit.images import image_files
@@ -85,7 +85,7 @@ def test_a_run_keeps_its_excluded_images_whatever_happens_to_the_table(
     label = folder.info().class_names[folder.load("train")[1][7]]
     table = tmp_path / "audit.csv"
     table.write_text(",".join(COLUMNS) + f"\nlabel,train,7,{files[7]},{label},,,,,0.9,reject\n")
-    config = small_config(tiny_data, **{"data.exclude": table})
+    config = small_config(tiny_data, **SMALL_BATCHES, **{"data.exclude": table})
     straight = commands.train(config, experiment="straight")
     assert load_split(straight.split).excluded.tolist() == [7]
     assert "images   500 for training, 99 for validation, 1 left out" in straight.training_log.read_text()
