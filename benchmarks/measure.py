@@ -21,7 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import Split
 from cifar100.data.loading.device_loader import DeviceLoader
 from cifar100.data.sampler import EpochSampler

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.folder.layout import IMAGE_SIDE
+from cifar100.data.dataset_info import IMAGE_SIDE
 
 Sample = tuple[Tensor, int]
 

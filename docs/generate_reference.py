@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cifar100.cli.main import COMMANDS, build_parser
 from cifar100.config import COMPONENTS, SECTIONS, section_settings
-from cifar100.config.declarations import Setting, components
+from cifar100.config.declarations import Setting, components, is_family
 from cifar100.config.types import Needs, Range
 from cifar100.settings import read_recipe, recipe_names
 
@@ -58,9 +58,10 @@ def settings_page() -> str:
     """Return the page of settings: type, default and meaning of each, by section and component."""
     lines = [GENERATED, "", "# Settings", ""]
     lines += [
-        "On the command line: `--data.batch_size 256`. In a file: `data: {batch_size: 256}`. In Python:",
-        '`load_config("baseline", overrides={"data.batch_size": 256})`. The defaults below are those without a recipe;',
-        "[a recipe](recipes.md) changes some. `needs` names the setting without which this one has no effect.",
+        "A setting is given on the command line (`--data.batch_size 256`), in a file (`data: {batch_size: 256}`) or in",
+        'Python (`load_config("baseline", overrides={"data.batch_size": 256})`). The defaults below are those without',
+        "a recipe; [a recipe](recipes.md) changes some. `needs` names the setting without which this one has no",
+        "effect.",
     ]
     for name, section in SECTIONS.items():
         lines += ["", f"## {name}", "", (section.__doc__ or "").splitlines()[0]]
@@ -79,9 +80,10 @@ def setting_lines(section: str, setting: Setting) -> Iterator[str]:
     if declared:
         facts[1] = "default: " + ", ".join(f"`{value}` ({', '.join(names)})" for value, names in declared.items())
     facts += [limits] if limits else []
-    facts += [f"needs `{need}`" for need in needs]
+    facts += [f"needs `{need}`".replace(" or --", "` or `--") for need in needs]
     if full in COMPONENTS:
-        facts.append(f"names: {', '.join(f'`{name}`' for name in components(*COMPONENTS[full]))}")
+        names = (f"{name}NAME" if is_family(name) else name for name in components(*COMPONENTS[full]))
+        facts.append(f"names: {', '.join(f'`{name}`' for name in names)}")
     yield ""
     yield from (f"- {fact}" for fact in facts)
 
@@ -105,9 +107,9 @@ def recipes_page() -> str:
         "",
         "# Recipes",
         "",
-        "`cifar100 train --recipe NAME`. A recipe is a set of differences from the",
+        "`cifar100 train --recipe NAME` uses a recipe: a set of differences from the [defaults](settings.md).",
+        "[Results](../results.md) lists what was measured, and how.",
     ]
-    lines += ["[defaults](settings.md). What was measured, and how: [results](../results.md)."]
     for name in recipe_names():
         recipe = read_recipe(name)
         lines += ["", f"## {name}", "", *(f"- {key}: {value}" for key, value in recipe.about.items()), ""]

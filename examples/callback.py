@@ -1,4 +1,4 @@
-"""Watch a training with a callback of your own: Lightning's hooks, beside those of the program.
+"""Watch a training with a custom callback that uses Lightning's hooks.
 
 python examples/callback.py [DATA_FOLDER]    (default: Shapes-100, generated in dataset_shapes100)
 """

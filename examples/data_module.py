@@ -1,4 +1,4 @@
-"""Train on data of your own that are in no folder: any LightningDataModule with `num_classes`.
+"""Train on custom data that are not in a folder, with any LightningDataModule that has `num_classes`.
 
 python examples/data_module.py
 """

@@ -1,4 +1,4 @@
-"""Train with a loss of your own, and compare it with cross-entropy on the same validation images.
+"""Train with a custom loss, and compare it with cross-entropy on the same validation images.
 
 python examples/loss.py [DATA_FOLDER]    (default: Shapes-100, generated in dataset_shapes100)
 """

@@ -1,4 +1,4 @@
-"""Train a network of your own: any module that maps images (N, 3, 32, 32) to logits (N, num_classes).
+"""Train a custom network: any module that maps images (N, 3, 32, 32) to logits (N, num_classes).
 
 python examples/network.py [DATA_FOLDER]    (default: Shapes-100, generated in dataset_shapes100)
 """
@@ -11,7 +11,7 @@ from cifar100 import evaluate, load_config, load_model, train
 
 
 class PatchNet(nn.Module):
-    """Cut an image into 4 x 4 patches, and mix what is seen in them."""
+    """Cut an image into 4 x 4 patches, and mix their features."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     root = sys.argv[1] if len(sys.argv) > 1 else "dataset_shapes100"
     config = load_config("quickstart", overrides={"data.root": root, "training.max_epochs": 2})
     run = train(config, network=PatchNet)
-    found = evaluate(run, split="validation", network=PatchNet)  # a file cannot name the class, so give it again
-    print(f"{found.top1:.2%} of {found.num_images:,} validation images are recognised")
+    found = evaluate(run, split="validation", network=PatchNet)  # checkpoints do not contain the class
+    print(f"{found.top1:.2%} of {found.num_images:,} validation images are classified correctly")
     classify = load_model(run, network=PatchNet)  # uint8 images (N, 3, 32, 32) -> probabilities (N, num_classes)
     print(f"{sum(weights.numel() for weights in classify.network.parameters()):,} parameters")

@@ -106,7 +106,7 @@ def test_predict_takes_a_custom_network_and_returns_a_list(run: RunFolder, netwo
 def test_evaluate_takes_a_custom_network(run: RunFolder) -> None:
     with pytest.raises(UserError, match="holds no prepared data"):  # found after the weights were loaded
         commands.evaluate("custom", network=ColourNetwork)
-    with pytest.raises(UserError, match="is of another architecture"):
+    with pytest.raises(UserError, match="has another architecture"):
         commands.evaluate("custom")
 
 
@@ -130,6 +130,7 @@ def test_loading_is_announced_on_a_terminal_only(
         pass
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
     with loading():
         assert capsys.readouterr().err == "loading PyTorch ..."
     assert capsys.readouterr().err.startswith("\r")

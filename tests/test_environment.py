@@ -52,7 +52,7 @@ def test_data_that_are_prepared_missing_and_damaged(tmp_path: Path) -> None:
     assert described[str(tmp_path / "data")] == "small, custom data, 5 classes"
     assert described["images"] == "60 training, 10 test, 5 classes"
     assert described["std"] == ", ".join(f"{value:.7f}" for value in info.std)
-    assert "nothing prepared; run: " in describe_data(tmp_path)[str(tmp_path)]
+    assert "not prepared; run: " in describe_data(tmp_path)[str(tmp_path)]
     (tmp_path / "data" / "dataset.json").write_text("{")
     assert "cannot be read" in describe_data(tmp_path / "data")[str(tmp_path / "data")]
 

@@ -194,7 +194,7 @@ def test_a_teacher_of_other_pixels_is_refused(
     monkeypatch.chdir(tmp_path)
     commands.train(settings(photographs), experiment="large")
     learner = settings(photographs, **{"data.image_size": 32, "optimization.teacher": "large"})
-    with pytest.raises(UserError, match=r"has learned from 48x48 pixels, but this run's have 32x32"):
+    with pytest.raises(UserError, match=r"images of 48x48 pixels, but the images of this run have 32x32"):
         commands.train(learner)
 
 
@@ -220,5 +220,5 @@ def test_unequal_classes_train(
 
 
 def test_both_corrections_together_are_refused(photographs: Path) -> None:
-    with pytest.raises(UserError, match="both together for twice as much; give one of them"):
+    with pytest.raises(UserError, match="together they compensate twice; use only one"):
         settings(photographs, **{"data.sampler": "balanced", "optimization.class_weights": "balanced"})

@@ -46,8 +46,33 @@ def test_a_terminal_gets_a_bar(
     unit: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
     with progress("Reading", total=2_000_000, start=500_000, unit=unit) as advance:
         advance(1_500_000)
     output = capfd.readouterr()
     assert shown in output.err
     assert output.out == ""
+
+
+def test_a_bar_shows_the_time_left(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    now = [0.0]
+    monkeypatch.setattr("rich.console.monotonic", lambda: now[0])
+    with progress("Reading", total=100) as advance:
+        for _ in range(4):
+            now[0] += 10
+            advance(10)
+    assert "0:01:00" in capfd.readouterr().err
+
+
+def test_a_terminal_that_cannot_redraw_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    with progress("Reading", total=2) as advance:
+        advance(2)
+    output = capfd.readouterr().err
+    assert output.startswith("Reading: 2 in ")
+    assert "\x1b" not in output

@@ -90,7 +90,7 @@ RESULTS: dict[str, list[Moment]] = {
 PREPARING: list[Moment] = [
     ("cifar100/data/sources/shapes100.py", "draw", 1),
     ("cifar100/data/folder/release_images.py", "prepare_release", 1),
-    ("cifar100/data/folder/layout.py", "write_info", 1),
+    ("cifar100/data/dataset_info.py", "write_info", 1),
     ("cifar100/files/atomic.py", "open_new", 3),
 ]
 
@@ -103,7 +103,7 @@ CASES = (
     + [(command, moment, {}) for command, moments in RESULTS.items() for moment in moments]
     + [("prepare", moment, {}) for moment in PREPARING]
 )
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None))
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
-from small_runs import AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at, without
+from small_runs import SMALL_BATCHES, AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at, without
 from torch import nn
 
 from cifar100 import commands
@@ -36,6 +36,7 @@ from cifar100.runs.listing import list_runs
 from cifar100.runs.status import occupied, read_status
 from cifar100.settings import load_config
 from cifar100.training.optimization.ema import WeightAveraging
+from cifar100.training.recovery.saving import StateSaver
 from cifar100.training.reporting.silence import quiet
 
 MIXED = {
@@ -51,8 +52,12 @@ MIXED = {
     "optimization.ema_final_decay": 0.99,
     "optimization.ema_start": 0.2,
     "optimization.sam": "friendly",
-    "optimization.sam_batch_size": 20,
+    "optimization.sam_batch_size": 5,
 }
+
+
+WHOLE_EPOCHS = {"data.batch_size": 32, "training.limit_train_batches": None}
+"""All 500 training images in 15 steps: the loader itself comes to its end."""
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +69,29 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def overrides(tiny_data: Path) -> dict[str, Any]:
-    return small_overrides(tiny_data)
+    return small_overrides(tiny_data, **SMALL_BATCHES)
 
 
 @pytest.fixture
 def settings(overrides: dict[str, Any]) -> Callable[..., Config]:
     return lambda **changes: load_config("quickstart", overrides={**overrides, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """An undisturbed run of `settings()`; not to be changed."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        config = load_config("quickstart", overrides=small_overrides(tiny_data, **SMALL_BATCHES))
+        run = commands.train(config, experiment="whole")
+    return RunFolder(folder / run.path)
+
+
+@pytest.fixture
+def whole(finished: RunFolder, in_an_empty_folder: None) -> RunFolder:
+    """A copy of it in `logs/whole`."""
+    return RunFolder(Path(shutil.copytree(finished.path, "logs/whole")))
 
 
 def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
@@ -83,15 +105,16 @@ def scalars(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
 @pytest.mark.parametrize(
     ("special", "steps"),
     [
-        ({}, [1, 7, 15, 16, 44]),
+        (WHOLE_EPOCHS, [1, 7, 15, 16, 44]),
         (MIXED, [20]),
         ({"data.pipeline": "images", "data.num_workers": 0}, [20]),
         ({"data.pipeline": "images", "data.num_workers": 2}, [20]),
-        ({"optimization.learning_rate": "auto"}, [20]),
+        ({"optimization.learning_rate": "auto", "data.batch_size": 32}, [20]),
         ({"data.validation_fraction": 0, "training.max_epochs": 2.5}, [20]),
     ],
     ids=["packed", "mixed", "images", "workers", "auto", "all-images"],
 )
+@pytest.mark.usefixtures("short_range_tests")
 def test_a_run_stopped_at_any_step_ends_as_the_undisturbed_one(
     special: dict[str, Any], steps: list[int], settings: Callable[..., Config]
 ) -> None:
@@ -104,8 +127,9 @@ def test_a_run_stopped_at_any_step_ends_as_the_undisturbed_one(
         assert_same_run(whole, commands.train(resume=broken.name))
 
 
-def test_a_run_stopped_at_every_few_steps_leaves_the_same_curves(settings: Callable[..., Config]) -> None:
-    whole = commands.train(settings(), experiment="whole")
+def test_a_run_stopped_at_every_few_steps_leaves_the_same_curves(
+    settings: Callable[..., Config], whole: RunFolder
+) -> None:
     stop_at(4, settings(), name="broken")
     for step in (9, 15, 22, 37):
         with pytest.raises(Stopped):
@@ -125,14 +149,13 @@ def test_dropout_resumes_where_it_was(settings: Callable[..., Config]) -> None:
     assert_same_run(whole, commands.train(resume=broken.name, network=network))
 
 
-def test_the_state_is_saved_mid_epoch(settings: Callable[..., Config]) -> None:
+def test_the_state_is_saved_mid_epoch(settings: Callable[..., Config], whole: RunFolder) -> None:
     class CrashError(Exception):
         pass
 
     def crash() -> None:
         raise CrashError
 
-    whole = commands.train(settings(), experiment="whole")
     config = settings(**{"training.save_every_minutes": 0})
     with pytest.raises(CrashError):
         commands.train(config, experiment="broken", callbacks=[AtStep(38, crash)])
@@ -143,9 +166,8 @@ def test_the_state_is_saved_mid_epoch(settings: Callable[..., Config]) -> None:
 
 
 def test_a_damaged_last_checkpoint_is_passed_over(
-    settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
+    settings: Callable[..., Config], whole: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = commands.train(settings(), experiment="whole")
     broken = stop_at(20, settings(**{"training.save_every_minutes": 0}), name="broken")
     (broken.checkpoints / "last.ckpt").write_bytes(b"")
     capsys.readouterr()
@@ -214,16 +236,15 @@ def test_a_second_signal_stops_at_once(settings: Callable[..., Config]) -> None:
 
 
 def test_slurm_gets_its_job_back_and_the_job_its_run(
-    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    settings: Callable[..., Config], whole: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    whole = commands.train(settings(), experiment="whole")
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    with pytest.raises(Stopped, match="SLURM has requeued job 77"):
+    with pytest.raises(Stopped, match="SLURM requeued job 77"):
         commands.train(settings(), experiment="job", callbacks=[AtStep(20, send(signal.SIGUSR1))])
     assert (tmp_path / "asked").read_text() == "requeue 77\n"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -299,7 +320,7 @@ def test_a_run_whose_last_loss_is_not_finite_diverges_and_keeps_what_was_good(
     spoiled: tuple[int, ...], limit: int, settings: Callable[..., Config]
 ) -> None:
     config = settings(**{"training.max_nonfinite_losses": limit, "optimization.ema_decay": 0.9})
-    with pytest.raises(Diverged, match=rf"step {spoiled[0]}, .*; the last good state is saved, that after step 30\. "):
+    with pytest.raises(Diverged, match=rf"step {spoiled[0]}, .*; the last good state, after step 30, is saved\. "):
         commands.train(config, loss=SpoiledLoss(*spoiled))
     run = RunFolder(Path("logs/experiment1"))
     assert read_status(run)["status"] == "diverged"
@@ -337,7 +358,7 @@ def test_weights_that_are_not_finite_are_never_saved(what: str, settings: Callab
                 tensors[0].data.fill_(float("nan"))
 
     config = settings(**{"optimization.ema_decay": 0.9})
-    with pytest.raises(Diverged, match=r"weights are not finite after step 45, .* that after step 30\."):
+    with pytest.raises(Diverged, match=r"weights are not finite after step 45, .* state, after step 30, is saved\."):
         commands.train(config, callbacks=[Spoil()])
     run = RunFolder(Path("logs/experiment1"))
     assert is_finite(state(run))
@@ -348,16 +369,16 @@ def test_weights_that_are_not_finite_are_never_saved(what: str, settings: Callab
 def test_saved_is_said_only_of_what_is_saved(step: int, kept: int | None, settings: Callable[..., Config]) -> None:
     with pytest.raises(Stopped) as stopped:
         commands.train(settings(), loss=SpoiledLoss(step), callbacks=[AtStep(step, send(signal.SIGTERM))])
-    saved = "no earlier state was good, so none is saved"
+    saved = "no earlier state was finite, so none is saved"
     if kept:
-        saved = f"the last good state is saved, that after step {kept}"
+        saved = f"the last good state, after step {kept}, is saved"
         assert state(RunFolder(Path("logs/experiment1")))["global_step"] == kept
     start = f"Stopped after step {step}, whose loss was not finite; {saved}. Resume with: cifar100 train --resume "
     assert str(stopped.value).startswith(start)
     commands.train(resume="experiment1", loss=SpoiledLoss())
 
 
-def test_a_run_that_fails_saves_its_last_epoch(settings: Callable[..., Config]) -> None:
+def test_a_run_that_fails_saves_its_last_epoch(settings: Callable[..., Config], whole: RunFolder) -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
@@ -365,7 +386,27 @@ def test_a_run_that_fails_saves_its_last_epoch(settings: Callable[..., Config]) 
         commands.train(settings(), experiment="broken", callbacks=[AtStep(38, fail)])
     broken = RunFolder(Path("logs/broken"))
     assert state(broken)["global_step"] == 30
-    assert_same_run(commands.train(settings(), experiment="whole"), commands.train(resume="broken"))
+    assert_same_run(whole, commands.train(resume="broken"))
+
+
+def test_a_signal_while_a_failed_run_saves_its_last_epoch_waits(
+    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    write = StateSaver._write_best
+
+    def signalled(saver: StateSaver) -> None:
+        send(signal.SIGTERM)()
+        write(saver)
+
+    monkeypatch.setattr(StateSaver, "_write_best", signalled)
+    with pytest.raises(ZeroDivisionError):
+        commands.train(settings(), experiment="broken", callbacks=[AtStep(38, fail)])
+    broken = RunFolder(Path("logs/broken"))
+    assert state(broken)["global_step"] == 30
+    assert (broken.checkpoints / "best.ckpt").is_file()
 
 
 @pytest.mark.parametrize("length", [{}, {"training.limit_train_batches": 2, "training.max_epochs": 1}])
@@ -378,7 +419,7 @@ def test_a_learning_rate_beyond_reason_diverges(
         run_until_stopped()
     assert ended.value.code == 3
     said = capsys.readouterr().err
-    assert said.startswith("cifar100: the training has diverged")
+    assert said.startswith("cifar100: the training diverged")
     assert "1e+30" in said
     assert said.count("\n") == 1
 
@@ -398,9 +439,9 @@ def test_a_run_has_one_process(settings: Callable[..., Config]) -> None:
 def test_another_experiment_is_no_resumption(settings: Callable[..., Config]) -> None:
     stop_at(5, settings(), name="broken")
     changes = {"data.batch_size": 16, "optimization.momentum": 0.8, "training.validate_every": 2}
-    with pytest.raises(UserError, match=r"^--data.batch_size, --optimization.momentum cannot change .* has 32, 0.9"):
+    with pytest.raises(UserError, match=r"^--data.batch_size, --optimization.momentum cannot change .* has 8, 0.9"):
         commands.train(resume="broken", changes=changes)
-    commands.train(resume="broken", changes={"data.batch_size": 32})  # no difference
+    commands.train(resume="broken", changes={"data.batch_size": 8})  # no difference
 
 
 def test_an_edited_configuration_changes_no_settings_of_the_saved_state(settings: Callable[..., Config]) -> None:
@@ -439,7 +480,7 @@ def test_a_run_cannot_be_made_shorter_than_it_is(
         run_until_stopped()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; give ")
+    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; set ")
     assert said.count("\n") == 1
     assert broken.config.read_bytes() == before
     assert read_status(broken)["status"] == "stopped"
@@ -454,10 +495,13 @@ def test_a_longer_schedule_is_stretched(settings: Callable[..., Config]) -> None
 
 
 def test_every_run_is_listed_with_what_became_of_it(
-    settings: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: Callable[..., Config],
+    finished: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert commands.list_runs() == []
-    commands.train(settings(), experiment="whole")
+    shutil.copytree(finished.path, "logs/whole")
     stop_at(20, settings(), name="broken")
     Path("logs/mess").mkdir()
     Path("logs/mess/status.json").write_text("[" * 100_000)

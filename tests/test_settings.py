@@ -98,7 +98,7 @@ def test_every_setting_has_a_description() -> None:
             {"data.mean": [0.5, 0.5, 128]},
             r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be at least 0 and at most 1",
         ),
-        ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"belong together"),
+        ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"must be set together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
         ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),
         ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1.0, but it must be more than 0"),
@@ -114,7 +114,7 @@ def test_every_setting_has_a_description() -> None:
             {"optimization.optimizer": "muon", "optimization.nesterov": True, "optimization.cycle_momentum": True},
             r"--optimization.cycle_momentum true has no effect: it needs --optimization.optimizer sgd or adamw",
         ),
-        ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "muon has Nesterov momentum"),
+        ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "muon always has Nesterov momentum"),
         ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
         ({"training.resolutions": "big"}, r"must be whole numbers in brackets, as in \[16, 24, 32\] or null"),
         (
@@ -152,8 +152,8 @@ def test_a_wrong_setting_gets_one_line_that_names_it(overrides: dict[str, object
     [
         ("data: [1, 2", r"is not valid YAML \(line 1: expected"),
         ("trainning: {seed: 1}", r"unknown section 'trainning' in .*; did you mean training\?"),
-        ("- 1\n- 2", r"must hold sections"),
-        ("data: 3", r"section 'data' in .* must hold settings"),
+        ("- 1\n- 2", r"expected sections such as"),
+        ("data: 3", r"section 'data' in .* holds 3, expected settings"),
         ("data: {batchsize: 3}", r"unknown setting 'data.batchsize' in"),
         ("data: {1: 3}", r"unknown setting 'data.1'"),
         ("data: !!python/object/apply:os.system ['touch /tmp/cifar100_yaml_ran']", r"is not valid YAML"),
@@ -170,7 +170,7 @@ def test_a_wrong_setting_gets_one_line_that_names_it(overrides: dict[str, object
         ),
         (
             "model: resnet18",
-            r"section 'model' in .* must hold settings, but it holds resnet18; did you mean model.name",
+            r"section 'model' in .* holds resnet18, expected settings; did you mean model.name",
         ),
         ("network: {name: resnet18}", r"unknown section 'network' in .*; did you mean model\?"),
         ("recipe: [a]", r"recipe is \[a\], but it must be one of original, "),
@@ -288,7 +288,7 @@ def test_a_complete_file_is_a_base_like_a_recipe(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"recipe": ["quickstart"]}, r"recipe is \[quickstart\], but it must be one of"),
-        ({"recipe": "mine.yaml"}, r"no recipe 'mine.yaml'.* looks like a file: give it as --config"),
+        ({"recipe": "mine.yaml"}, r"no recipe 'mine.yaml'.* looks like a file: use --config"),
         ({"files": 5}, r"files is 5, but it must be the path of a YAML file or a list of paths"),
         ({"files": [None]}, r"a path is expected, not NoneType"),
         ({"overrides": "training.max_epochs=3"}, r"overrides is training.max_epochs=3, but it must be a dict"),

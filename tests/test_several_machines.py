@@ -189,7 +189,7 @@ def test_two_machines_train_as_one_process_with_their_joint_batch(
     recipe = ["train", "--recipe", "quickstart"]
     both = [*recipe, *settings(training__num_nodes=2, **given), "--experiment", "both"]
     outputs = train_on_both(hosts, program, both)
-    assert outputs[0].count("2 x cpu") == outputs[0].count("Look further") == 1
+    assert outputs[0].count("2 x cpu") == outputs[0].count("Next:") == 1
     assert "epoch" not in outputs[1]
     for host in hosts:  # each has prepared the data on its own disk
         assert DataFolder(host.disk / "dataset").is_prepared()

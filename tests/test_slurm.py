@@ -145,8 +145,8 @@ def test_a_job_is_requeued_and_resumes_its_run(
     output = slurm / "job.out"
     wait_until(lambda: run.metrics.is_file(), "the training has not begun")
     subprocess.run(["scancel", "--signal=USR1", job], check=True)  # as --signal USR1@90 does before the time limit
-    wait_until(lambda: state_of(job).get("Restarts") == "1", output.read_text())
-    assert f"SLURM has requeued job {job}." in output.read_text()
+    wait_until(lambda: state_of(job).get("Restarts") == "1", "the job is not requeued")
+    wait_until(lambda: f"SLURM requeued job {job}." in output.read_text(), "the training does not say so")
     assert read_status(run)["status"] == "stopped"
     # SLURM lets a requeued job wait for two minutes.
     wait_until(lambda: state_of(job)["JobState"] == "PENDING", str(state_of(job)))

@@ -114,3 +114,37 @@ def test_a_table_in_a_pipe_is_neither_wrapped_nor_padded_nor_markup(capsys: pyte
     assert row.startswith("[/b] :cat:")
     assert row.endswith("word")
     assert head == head.rstrip()
+
+
+def test_no_style_of_a_progress_bar_is_hard_to_read_on_a_white_background() -> None:
+    """Rich's own are yellow and cyan."""
+    styles = terminal.console().get_style
+    for name in ("download", "elapsed", "percentage", "remaining"):
+        assert styles(f"progress.{name}").color is None
+    assert str(styles("bar.back")) == "bright_black"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "█"), ("ascii", "#"), ("cp1252", "#")])
+def test_a_character_that_the_encoding_lacks_is_replaced(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    assert terminal.drawable("█", instead="#") == shown
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("xterm-256color", "loading\r\x1b[K"), ("dumb", ""), ("unknown", "")])
+def test_a_temporary_line_is_shown_only_where_it_can_be_erased(
+    kind: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", kind)
+    monkeypatch.setattr(sys, "stderr", Screen())
+    with terminal.temporary_line("loading"):
+        pass
+    assert sys.stderr.getvalue() == shown  # type: ignore[attr-defined]

@@ -124,7 +124,8 @@ def check_device(config: TrainingConfig) -> None:
     wanted = config.processes_here
     available = ACCELERATORS[accelerator].count() if accelerator in ACCELERATORS else wanted
     if wanted > available:
-        raise UserError(f"--training.devices is {wanted}, but this machine has {available} ({accelerator}).")
+        found = f"--training.devices is {wanted}, but this machine has {available} ({accelerator})"
+        raise UserError(f"{found}; use at most {available}.")
 
 
 def resolve(config: Config, *, may_start_processes: bool = True) -> Config:

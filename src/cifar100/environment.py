@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from cifar100 import __version__
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
+from cifar100.data.dataset_info import IMAGE_SIDE
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
 
@@ -66,7 +67,7 @@ def describe_data(root: Path) -> dict[str, str]:
     sizes = DataFolder(root).prepared_sizes()
     folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
     if not sizes:
-        return {str(root): f"nothing prepared; run: {this_program()} prepare --root {root}"}
+        return {str(root): f"not prepared; run: {this_program()} prepare --root {root}"}
     try:
         info = folder.info()
     except UserError as error:

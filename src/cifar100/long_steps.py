@@ -1,4 +1,4 @@
-"""Report the progress of long steps on standard error: a bar on a terminal, plain lines elsewhere."""
+"""Report the progress of long steps on standard error: a bar and the time left on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from cifar100.terminal import console, is_terminal, report
+from cifar100.terminal import can_redraw, console, report
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -26,16 +26,17 @@ def progress(
     if silent:
         yield lambda count: None
         return
-    with (_bar if is_terminal(sys.stderr) else _lines)(title, total, start, unit) as advance:
+    with (_bar if can_redraw(sys.stderr) else _lines)(title, total, start, unit) as advance:
         yield advance
 
 
 @contextmanager
 def _bar(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    left = TimeRemainingColumn(elapsed_when_finished=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), count, left)
     with Progress(*columns, console=console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, completed=start)
         yield lambda count: bar.advance(task, count)

@@ -100,7 +100,7 @@ def load_config(
 
 
 def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> Config:
-    """Return the settings of a run's `config.yaml`, which holds all of them, but for those that were added later.
+    """Return the settings of a run's `config.yaml`, which holds all of them except those that were added later.
 
     Args:
         file: as `write_config` writes it.
@@ -131,10 +131,10 @@ def read_recipe(name: str) -> Recipe:
     """
     known = recipe_names()
     if name not in known:
-        file = f" {name} looks like a file: give it as --config or files=." if name.endswith((".yaml", ".yml")) else ""
+        file = f" {name} looks like a file: use --config or files=." if name.endswith((".yaml", ".yml")) else ""
         near = difflib.get_close_matches(name[:100], known, n=1)
         meant = f"; did you mean {near[0]}?" if near else "."
-        raise UserError(f"no recipe {printable(name, max_length=100)!r}{meant} There are: {', '.join(known)}.{file}")
+        raise UserError(f"no recipe {printable(name, max_length=100)!r}{meant} Choose from: {', '.join(known)}.{file}")
     content = parse_yaml(resources.files("cifar100.recipes").joinpath(f"{name}.yaml").read_text(encoding="utf-8"))
     about = content.pop("about")
     return Recipe(name, about, flatten(content, f" in recipe {name}"))
@@ -191,7 +191,7 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 def unknown_option(option: str, *, has_settings: bool) -> str:
     """Return the message about an unknown option. has_settings: whether the command takes every setting."""
     near = did_you_mean(option.lstrip("-").partition("=")[0], setting_names() if has_settings else (), prefix="--")
-    return f"unknown option {option}{near} --help lists all."
+    return f"unknown option {option}{near} --help lists all options."
 
 
 def _read_files(files: PathLike | Iterable[PathLike]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,6 +17,12 @@ from cifar100.foreign_text import printable
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+STYLES = {
+    **dict.fromkeys(("progress.download", "progress.elapsed", "progress.percentage", "progress.remaining"), "none"),
+    "bar.back": "bright_black",
+}
+"""Replace the styles of rich that are hard to read on a white background: yellow and cyan text, almost black bars."""
+
 WIDTH_OF_A_FILE = 500
 """Columns of a table that is written to a file or pipe: wide enough that no cell is wrapped."""
 
@@ -32,7 +38,7 @@ def warn(line: str) -> None:
 
 
 def report(line: str) -> None:
-    """Print one line on standard error, as it is but for control characters."""
+    """Print one line on standard error, unchanged except for control characters."""
     _write(sys.stderr, f"{printable(line)}\n")
 
 
@@ -51,11 +57,28 @@ def show(renderable: RenderableType) -> None:
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return a console of rich for standard output or standard error, without markup, emoji codes and wrapping."""
     from rich.console import Console
+    from rich.theme import Theme
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if is_terminal(stream) else WIDTH_OF_A_FILE
-    unfailing = cast(IO[str], UnfailingStream(stream))
-    return Console(file=unfailing, markup=False, emoji=False, highlight=False, soft_wrap=True, quiet=quiet, width=width)
+    return Console(
+        file=cast(IO[str], UnfailingStream(stream)),
+        theme=Theme(STYLES),
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=True,
+        quiet=quiet,
+        width=None if is_terminal(stream) else WIDTH_OF_A_FILE,
+    )
+
+
+def drawable(character: str, *, instead: str) -> str:
+    """Return a character for standard output, or another one if its encoding lacks the first."""
+    try:
+        character.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return instead
+    return character
 
 
 def write_data(content: bytes) -> None:
@@ -84,8 +107,8 @@ def write_data(content: bytes) -> None:
 
 @contextlib.contextmanager
 def temporary_line(text: str) -> Iterator[None]:
-    """Show a text on standard error while the block runs, then erase it. Shows nothing without a terminal."""
-    shown = is_terminal(sys.stderr)
+    """Show a text on standard error while the block runs, then erase it, if standard error is a terminal that can."""
+    shown = can_redraw(sys.stderr)
     if shown:
         _write(sys.stderr, text)
     try:
@@ -172,6 +195,11 @@ def is_terminal(stream: Any) -> bool:
         return stream is not None and bool(stream.isatty())
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def can_redraw(stream: Any) -> bool:
+    """Return whether a stream is a terminal on which a line can be replaced; one that is `dumb` cannot."""
+    return is_terminal(stream) and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def _silence(stream: TextIO) -> None:

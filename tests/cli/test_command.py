@@ -22,7 +22,7 @@ def test_the_summary_is_the_first_line_of_the_docstring() -> None:
 def test_a_mistake_is_one_line() -> None:
     parser = Parser(prog="x")
     parser.add_argument("--top", type=int)
-    with pytest.raises(UserError, match=r"argument --top: invalid int value: 'many'; --help shows the options\."):
+    with pytest.raises(UserError, match=r"argument --top: invalid int value: 'many'; x --help shows the options\."):
         parser.parse_args(["--top", "many"])
 
 

@@ -41,8 +41,10 @@ def test_an_estimate_is_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> N
         "steps       351 in an epoch, 1,053 in all (3 epochs)",
         "a step      0.25 s, 512 images/s",
         "time        about 0:04:35 (start 0:00:04, training 0:04:23, saving 0:00:01, 3 validations 0:00:07)",
-        "memory      617 MB of 25.30 GB (cpu)",
+        "memory      at least 617 MB of 25.30 GB (cpu)",
         "disk        3.6 MB of checkpoints, 1.4 MB more while one is written; 72.00 GB are free",
+        "",
+        "Next: the same command without --dry-run",
     ]
 
 
@@ -51,7 +53,7 @@ def test_each_resolution_has_its_line_and_a_full_disk_a_warning(capsys: pytest.C
     shown = capsys.readouterr()
     assert "a step      0.1 s, 1,280 images/s at 16 x 16 pixels\n" in shown.out
     assert "memory" not in shown.out
-    assert shown.err == "cifar100: the checkpoints need 5.0 MB, but 4.0 MB are free; make room before training.\n"
+    assert shown.err == "cifar100: the checkpoints need 5.0 MB, but 4.0 MB are free; free some space before training.\n"
 
 
 def test_a_dry_run_trains_nothing(

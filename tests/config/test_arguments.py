@@ -21,28 +21,28 @@ from cifar100.runs.folder import RunFolder, find_run_folder
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: commands.train("quickstart"), r"config is quickstart, .*; give load_config\('quickstart'\)\.$"),
-        (lambda: commands.train("mine.yaml"), r"config is mine.yaml, .*; give load_config\(files='mine.yaml'\)\.$"),
-        (lambda: commands.train({"data": 1}), r"config is \{data: 1\}, .*; give load_config\(overrides=\{...\}\)\.$"),
-        (lambda: commands.train(Path("mine.yaml")), r"config is .*; give load_config\(files=...\)\.$"),
-        (lambda: commands.find_lr("quickstart"), r"give load_config\('quickstart'\)"),
+        (lambda: commands.train("quickstart"), r"config is quickstart, .*; pass load_config\('quickstart'\)\.$"),
+        (lambda: commands.train("mine.yaml"), r"config is mine.yaml, .*; pass load_config\(files='mine.yaml'\)\.$"),
+        (lambda: commands.train({"data": 1}), r"config is \{data: 1\}, .*; pass load_config\(overrides=\{...\}\)\.$"),
+        (lambda: commands.train(Path("mine.yaml")), r"config is .*; pass load_config\(files=...\)\.$"),
+        (lambda: commands.find_lr("quickstart"), r"pass load_config\('quickstart'\)"),
         (lambda: commands.train(resume="x", changes="max_epochs=3"), r"changes is max_epochs=3, but it must be a dict"),
         (lambda: commands.train(resume=5), r"a path is expected, not int"),
         (lambda: commands.train(resume=["a"]), r"a path is expected, not list"),
         (lambda: commands.evaluate(None), r"a path is expected, not NoneType"),
-        (lambda: commands.evaluate(""), r"'' is no path"),
-        (lambda: commands.load_model("a\0b"), r"is no path"),
-        (lambda: commands.prepare(root=""), r"'' is no path"),
+        (lambda: commands.evaluate(""), r"'' is not a path"),
+        (lambda: commands.load_model("a\0b"), r"is not a path"),
+        (lambda: commands.prepare(root=""), r"'' is not a path"),
         (lambda: commands.prepare(root=5), r"a path is expected, not int"),
         (lambda: commands.prepare(source=5), r"a path is expected, not int"),
         (lambda: commands.info(root=None), r"a path is expected, not NoneType"),
-        (lambda: commands.predict("x", []), r"images is an empty list; give at least one image"),
+        (lambda: commands.predict("x", []), r"images is an empty list; pass at least one image"),
         (lambda: commands.predict("x", "a*.png"), r"a\*\.png matches no file"),
         (lambda: commands.predict("x", "a.png", top=0), r"--top is 0, but it must be a whole number of at least 1"),
-        (lambda: commands.report(None), r"runs is null, but it must be a list of run folders or names"),
-        (lambda: commands.report(5), r"runs is 5, but it must be a list of run folders or names"),
+        (lambda: commands.report(None), r"runs is null, but it must be a list of run folders or experiment names"),
+        (lambda: commands.report(5), r"runs is 5, but it must be a list of run folders or experiment names"),
         (lambda: commands.report([None]), r"runs holds a value of type NoneType, but it must be a list of run folders"),
-        (lambda: commands.report([]), r"runs is an empty list; give at least one run"),
+        (lambda: commands.report([]), r"runs is an empty list; pass at least one run"),
     ],
 )
 def test_a_wrong_argument_gets_one_sentence(
@@ -105,7 +105,7 @@ def test_a_network_that_does_not_fit_is_named_itself(run: RunFolder) -> None:
     class Other(torch.nn.Linear):
         pass
 
-    with pytest.raises(UserError, match=r"is of another architecture than network=Other, as given"):
+    with pytest.raises(UserError, match=r"has another architecture than network=Other, as given"):
         commands.load_model(run, network=Other(1, 1))
     with pytest.raises(UserError, match=r"network is .*, but it must be a torch.nn.Module, or a function"):
         commands.load_model(run, network=lambda number: number)

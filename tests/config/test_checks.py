@@ -129,18 +129,18 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
             "flip alternating needs --data.pipeline packed",
         ),
         ({"augmentation.mixup_probability": 0.6, "augmentation.cutmix_probability": 0.5}, "add up to more than 1"),
-        ({"data.mean": (0.5, 0.5, 0.5)}, "--data.mean and --data.std belong together"),
+        ({"data.mean": (0.5, 0.5, 0.5)}, "--data.mean and --data.std must be set together"),
         ({"training.resolutions": (16, 32)}, r"resolution_changes is \[\], but 2 resolutions need 1 number"),
         (
             {"optimization.momentum": 0.0},
-            "--optimization.momentum is 0, .*; give --optimization.nesterov false",
+            "--optimization.momentum is 0, .*; set --optimization.nesterov false",
         ),
         ({"training.loggers": ("csv", "csv")}, r"--training.loggers is \[csv, csv\], but a logger can be listed only"),
         ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "nesterov must be true"),
         ({"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9}, "ema_final_decay is 0.9, but"),
         (
             {"optimization.sam": "sam", "training.precision": "16-mixed"},
-            "--optimization.sam needs --training.precision",
+            "--optimization.sam does not work with --training.precision",
         ),
     ],
 )

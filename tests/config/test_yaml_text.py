@@ -139,7 +139,7 @@ def test_the_memory_of_a_bomb_is_bounded(tmp_path: Path) -> None:
         assert peak < 20e6, name
 
 
-@settings(max_examples=300, deadline=1000)
+@settings(max_examples=300, deadline=10_000)
 @given(st.text(st.sampled_from("ab:-[]{}&*!?'\"\\|>%@#~<, \n\t0123.e"), max_size=200))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
     try:

@@ -16,9 +16,11 @@ from ended_processes import partial_of_ended_process
 from fabricated_release import fabricate, python_files, write_folder
 
 from cifar100.cli.main import main
-from cifar100.data import prepare as preparation
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
-from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare, prepare_release
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder
+from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.preparation import releases
+from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.shapes100 import draw
 from cifar100.environment import describe_data
@@ -172,7 +174,7 @@ def test_edited_images_of_a_release_can_be_used_as_custom_data(edit: Callable[[P
 def test_packed_arrays_are_made_again_from_the_originals(
     kind: str, generated: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(preparation, "_load", None)  # neither drawn nor downloaded
+    monkeypatch.setattr(releases, "load", None)  # neither drawn nor downloaded
     before = DataFolder(generated).info()
     packed = DataFolder(generated).packed_images("train")
     if kind == "inverted":
@@ -213,7 +215,7 @@ def test_edited_originals_of_an_altered_release_are_restored_from_their_source(t
     source = write_folder(python_files(fabricate(num_train=24, num_test=8)), tmp_path / "given")
     info = prepare(source=str(source), root=tmp_path / "root")
     edit_original(tmp_path / "root")
-    with pytest.raises(UserError, match=r"run: cifar100 prepare --source PATH --root .*, where PATH is what they came"):
+    with pytest.raises(UserError, match=r"run: cifar100 prepare --source PATH --root .*, where PATH is their source"):
         ensure_prepared("download", tmp_path / "root")
     assert prepare(source=str(source), root=tmp_path / "root") == info
     assert ensure_prepared("download", tmp_path / "root") == info

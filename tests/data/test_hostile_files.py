@@ -10,7 +10,6 @@ import io
 import json
 import pickle
 import random
-import resource
 import tarfile
 import time
 import zipfile
@@ -28,10 +27,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.array_files import read_npy
 from cifar100.data.folder.csv_labels import read_rows
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.folder.layout import read_info
 from cifar100.data.folder.splits import Split, load_split, save_split
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.pickles import load_pickle
@@ -256,7 +255,7 @@ def fuzz(kind: Kind, folder: Path, *, cases: int) -> None:
 
     @settings(
         max_examples=cases,
-        deadline=4000,
+        deadline=20_000,
         derandomize=True,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -322,6 +321,8 @@ def random_change(generator: random.Random) -> tuple[str, float, bytes]:
 
 
 def peak_mib() -> int:
+    import resource  # POSIX only
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

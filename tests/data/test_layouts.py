@@ -15,11 +15,11 @@ from labelled_images import arrays, class_folders, parquet, png
 from PIL import Image
 
 from cifar100 import commands, taxonomy
-from cifar100.data import official_copies
 from cifar100.data.audit.images import image_files
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.layouts.reading import list_images, read_skipped
+from cifar100.data.preparation import official_copies
 from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare
 from cifar100.errors import UserError
 from cifar100.results.evaluation_data import every_image
@@ -141,7 +141,7 @@ def test_class_folders_do_not_take_the_place_of_a_lost_table(tmp_path: Path) -> 
     (root / "train.csv").write_text("\n".join(lines))
     assert prepare(source="download", root=root).class_names == ("c", "d")
     (root / "train.csv").unlink()
-    with pytest.raises(UserError, match=r"were prepared from a train.csv, which is missing; give the list"):
+    with pytest.raises(UserError, match=r"were prepared from a train.csv, which is missing; rename the list"):
         ensure_prepared("download", root)
 
 
@@ -272,11 +272,11 @@ UNKNOWN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one level too high": (
         lambda path: make_custom(path / "inner"),
-        "holds no labelled images itself, but .*/inner does; give that folder",
+        "holds no labelled images itself, but .*/inner does; pass that folder",
     ),
     "two kinds": (
         lambda path: (as_arrays(path), as_parquet_file(path)),
-        "holds parquet files and .npz files: it is unclear which are meant",
+        "holds parquet files and .npz files: it is unclear which to use",
     ),
 }
 
@@ -309,7 +309,7 @@ def test_a_class_with_one_image_stays_in_training(tmp_path: Path, capsys: pytest
     root = class_folders(tmp_path / "pets", parts={"": 4})
     paint(root / "cow/0.png", "red", seed=99)
     prepare(source="download", root=root)
-    warning = "1 of 3 classes have a single image, which stays in training, so that it is not validated: cow"
+    warning = "1 of 3 classes have a single image, which stays in training and is not validated: cow"
     assert warning in capsys.readouterr().err
 
 

@@ -21,12 +21,13 @@ from PIL import Image
 
 from cifar100 import taxonomy
 from cifar100.data import description
-from cifar100.data import prepare as preprocessing
 from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.ownership import LOCK
 from cifar100.data.folder.record import RECORD
-from cifar100.data.prepare import ensure_prepared, prepare, prepare_release, refuse_moved
+from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.preparation import releases
+from cifar100.data.prepare import ensure_prepared, prepare, refuse_moved
 from cifar100.data.sources.official import read_release
 from cifar100.data.sources.release import Release
 from cifar100.data.sources.shapes100 import CLASS_NAMES, draw
@@ -51,7 +52,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(folder: Path) -> Path:
         raise AssertionError("a download was started")
 
-    monkeypatch.setattr(preprocessing, "download", download)
+    monkeypatch.setattr(releases, "download", download)
 
 
 # ---------------------------------------------------------------- what is written
@@ -229,7 +230,7 @@ def test_an_interrupted_preparation_can_be_run_again(
 def test_a_killed_process_leaves_nothing_that_looks_complete(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from cifar100.data.sources.shapes100 import draw\n"
-        "from cifar100.data.prepare import prepare_release\n"
+        "from cifar100.data.folder.release_images import prepare_release\n"
         "prepare_release(draw(train_per_class=60, test_per_class=2), Path(sys.argv[1]))\n"
     )
     root = tmp_path / "root"
@@ -294,7 +295,7 @@ def test_originals_that_somebody_else_put_there_are_kept(archive: Path, tmp_path
 
 def test_the_download_is_used_once(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(preprocessing, "download", lambda folder: calls.append(folder) or archive)
+    monkeypatch.setattr(releases, "download", lambda folder: calls.append(folder) or archive)
     monkeypatch.setattr(description, "_origin", lambda *_: "official")
     root = tmp_path / "root"
     info = prepare(source="download", root=root)
@@ -335,7 +336,7 @@ def test_a_root_that_is_a_file_is_refused(archive: Path, tmp_path: Path) -> None
             prepare(source=str(archive), root=root)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root and Windows write everywhere")
 def test_a_read_only_folder_is_refused(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir(mode=0o555)
     with pytest.raises(UserError, match="cannot be written"):

@@ -23,7 +23,7 @@ from cifar100.data.folder.changes import find_changes
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.ownership import LOCK, writing_alone
 from cifar100.data.folder.record import RECORD
-from cifar100.data.prepare import prepare_release
+from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.sources.shapes100 import draw
 
 PREPARE = """
@@ -196,7 +196,10 @@ def test_killed_at_fifty_random_moments_the_next_preparation_leaves_a_whole_fold
         time.sleep(generator.uniform(0.2, 1) * longest)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        killed += process.returncode == -signal.SIGKILL
+        if process.returncode == -signal.SIGKILL:
+            killed += 1
+        else:  # the machine is less busy than when the time was taken
+            longest *= 0.9
         finish(start(program, root, *arguments))
         assert_whole(root)
         if kind == "release":

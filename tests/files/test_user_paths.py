@@ -21,8 +21,8 @@ def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("", "'' is no path"),
-        ("a\0b", "is no path"),
+        ("", "'' is not a path"),
+        ("a\0b", "is not a path"),
         ("~nobody_of_this_name/a", "names the home folder of a user that does not exist"),
         (5, "a path is expected, not int"),
         (None, "a path is expected, not NoneType"),

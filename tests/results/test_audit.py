@@ -68,7 +68,7 @@ def test_an_audit_without_a_network_writes_both_files(folder: Path) -> None:
     report = commands.audit(folder, out="audit")
     assert report.counts == {"exact_duplicate": 1, "near_duplicate": 1, "label": 0, "oddity": 1}
     assert (places("exact_duplicate"), places("near_duplicate"), places("oddity")) == (EXACT, NEAR, ODD)
-    assert "give --run RUN, or --folds K" in report.labels
+    assert "use --run RUN, or --folds K" in report.labels
     assert "Not examined" in Path("audit/audit.html").read_text()
     assert sorted(path.name for path in Path("audit").iterdir()) == ["audit.csv", "audit.html"]
 
@@ -94,7 +94,7 @@ def test_data_without_test_images_are_audited(tmp_path: Path, monkeypatch: pytes
 def test_a_run_that_has_seen_every_image_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     make_run(make_custom(tmp_path / "data", test=0), held_out=0, num_train=20)
-    with pytest.raises(UserError, match=r"has seen every image; give a run with validation images, or --folds K"):
+    with pytest.raises(UserError, match=r"has seen every image; use a run with validation images, or --folds K"):
         commands.audit(run="trial", out="audit")
     assert not Path("audit").exists()
 
@@ -109,7 +109,7 @@ def test_a_run_on_other_images_is_one_line(folder: Path) -> None:
 
 
 def test_a_folder_without_data_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no prepared data; give the data folder, or prepare it"):
+    with pytest.raises(UserError, match=r"holds no prepared data; pass the data folder, or prepare it"):
         commands.audit(tmp_path / "nothing", out=tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 
@@ -127,7 +127,7 @@ def test_a_network_without_features_still_finds_duplicates_by_hash(folder: Path)
 def test_an_audit_is_not_written_between_the_files_of_a_run(folder: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "a run", ColourNetwork(6))
     with pytest.raises(
-        UserError, match=r"a run is the folder of a run; give another, such as --out '.*/a run/audit'\."
+        UserError, match=r"a run is the folder of a run; choose another, such as --out '.*/a run/audit'\."
     ):
         commands.audit(folder, out=run.path)
     assert not list(run.path.glob("audit*"))

@@ -93,7 +93,7 @@ def test_a_saved_temperature_holds_for_its_weights_only(trained: TrainedNetwork,
     fitted = saved_temperature(run, trained)
     assert fitted is not None
     assert (fitted.temperature, fitted.num_images) == (1.5, 20)
-    with pytest.raises(UserError, match=r"no temperature for .* of epoch 9; fit it .* --calibrate"):
+    with pytest.raises(UserError, match=r"no temperature for .* from epoch 9; fit one .* --calibrate"):
         with_temperature(replace(trained, epoch=9), run)
 
 

@@ -152,6 +152,6 @@ def test_no_temperature_is_fitted_if_every_image_is_recognised(run: RunFolder, m
     )
     _, labels = DataFolder(run.path.parent / "data").load("train")
     labels = labels[40:60]
-    with pytest.raises(UserError, match=r"all 20 validation images of .* are recognised, so that no temperature"):
+    with pytest.raises(UserError, match=r"all 20 validation images of .* are classified correctly, so no temperature"):
         evaluate(run, split="validation", checkpoint="best", network=ColourNetwork, calibrate=True)
     assert not run.calibration.exists()

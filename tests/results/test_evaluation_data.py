@@ -15,8 +15,8 @@ from trained_networks import ColourNetwork, write_run
 from cifar100 import commands
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.layout import DataFolder
+from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.folder.splits import Split, save_split
-from cifar100.data.prepare import prepare_release
 from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.results.evaluate import Evaluation, evaluate
@@ -105,7 +105,7 @@ def test_a_folder_of_other_things_is_not_advised_to_prepare(tmp_path: Path) -> N
         measured(run)
     root.mkdir()
     (root / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"give the data folder with --data.root\.$"):
+    with pytest.raises(UserError, match=r"set --data.root to the data folder\.$"):
         measured(run)
 
 
@@ -117,7 +117,7 @@ def test_a_test_split_that_is_added_later_is_measured(tmp_path: Path, capsys: py
     paint(data / "t.png", "red", seed=50)
     write_csv(data / "test.csv", ["t.png"], [0])
     assert measured(run).num_images == 1
-    assert f"{data} has got a test split since run was trained" in capsys.readouterr().out
+    assert f"{data} has gained a test split since run was trained" in capsys.readouterr().out
 
 
 def test_another_folder_with_the_same_classes_can_be_measured(run: RunFolder, data: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
     if kind == "file":
         root.touch()
     before = sorted(tmp_path.rglob("*"))
-    message = r"holds no prepared data; give a prepared data folder, or a folder with a train"
+    message = r"holds no prepared data; set --data.root to a prepared data folder, or to a folder with a train"
     messages = {"file": "is a file, expected a folder", "pictures": "has the single class 'cat', expected at least two"}
     with pytest.raises(UserError, match=messages.get(kind, message)):
         measured(run, root=root)

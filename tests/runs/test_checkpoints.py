@@ -115,7 +115,7 @@ def test_which_checkpoint_is_found(tmp_path: Path) -> None:
     SafeCheckpointIO().save_checkpoint(numbered(2), run.checkpoints / "best.ckpt")
     assert open_checkpoint(run, "best", tell=told.append)[1]["epoch"] == 2
     assert open_checkpoint(run, str(last), tell=told.append)[1]["epoch"] == 1
-    with pytest.raises(UserError, match=r"no checkpoint other.ckpt; there are: .*best.ckpt, .*last.ckpt"):
+    with pytest.raises(UserError, match=r"no checkpoint other.ckpt; choose from: .*best.ckpt, .*last.ckpt"):
         open_checkpoint(run, "other.ckpt", tell=told.append)
     assert told == []
 

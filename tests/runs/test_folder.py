@@ -32,7 +32,7 @@ def test_a_number_that_is_taken_is_left_out() -> None:
 
 def test_a_name_is_never_used_twice() -> None:
     create_run_folder("mine")
-    with pytest.raises(UserError, match=r"exists already and is never overwritten.*--resume mine"):
+    with pytest.raises(UserError, match=r"already exists and is never overwritten.*--resume mine"):
         create_run_folder("mine")
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_does_not_exist_gets_the_list_of_those_that_do() -> None:
     with pytest.raises(UserError, match="there are none yet"):
         find_run_folder("mine")
     create_run_folder("other")
-    with pytest.raises(UserError, match="there are: other"):
+    with pytest.raises(UserError, match="choose from: other"):
         find_run_folder("mine")
 
 

@@ -56,7 +56,7 @@ def test_tensors_are_not_taken_for_other_images(images: Tensor) -> None:
 def test_a_custom_network_replaces_that_of_the_configuration(tmp_path: Path, images: Tensor) -> None:
     original = ColourNetwork(6)
     run = write_run(tmp_path / "run", original)
-    with pytest.raises(UserError, match="is of another architecture"):
+    with pytest.raises(UserError, match="has another architecture"):
         load_trained(run, "best")
     module = ColourNetwork(6)
     for network in (ColourNetwork, module):

@@ -197,7 +197,7 @@ def zip_bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is neither a safetensors file nor one of torch.save"),
+        (b"", "is neither a safetensors file nor written by torch.save"),
         (b"<!DOCTYPE html>", "is neither"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 100, "is neither"),
         (zip_bomb(), "cannot be read: it is damaged or holds more than weights"),

@@ -47,9 +47,9 @@ def test_folds_are_trained_once_and_examine_all_images(
     before = [run.training_log.stat().st_mtime_ns for run in runs]
     commands.audit(tiny_data, folds=2, config=config(tiny_data))
     assert [run.training_log.stat().st_mtime_ns for run in runs] == before  # not trained again
-    with pytest.raises(UserError, match=r"audit-.*-fold0 was trained with --data.num_folds 2, but 3 is asked for"):
+    with pytest.raises(UserError, match=r"audit-.*-fold0 was trained with --data.num_folds 2, but 3 is requested"):
         commands.audit(tiny_data, folds=3, config=config(tiny_data))
-    with pytest.raises(UserError, match=r"audit-.*-fold0 was trained with --training.seed 0, but 1 is asked for"):
+    with pytest.raises(UserError, match=r"audit-.*-fold0 was trained with --training.seed 0, but 1 is requested"):
         commands.audit(tiny_data, folds=2, config=config(tiny_data, **{"training.seed": 1}))
     assert not Path(f"logs/{name}-fold2").exists()
 

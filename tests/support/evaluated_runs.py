@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from trained_networks import INFO
 
-from cifar100.data.folder.layout import write_info
+from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.results.measures import fraction
 from cifar100.results.saved_evaluation import save_evaluation

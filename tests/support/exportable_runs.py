@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, write_info
+from cifar100.data.dataset_info import DatasetInfo, write_info
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import save_split, stratified_split
 from cifar100.models import build_model
 from cifar100.runs.checkpoints import write_checkpoint

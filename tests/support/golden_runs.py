@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from cifar100.data.folder.layout import DataFolder
-from cifar100.data.prepare import prepare_release
+from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.sources.shapes100 import draw
 from cifar100.settings import load_config
 from cifar100.training.experiment import assemble, make_split
@@ -63,6 +63,8 @@ def run(recipe: str, root: Path) -> dict[str, list[float]]:
     overrides: dict[str, Any] = {**SMALL, **SHORT, **STABLE, **EXACT, "data.root": root}
     if plain.optimization.optimizer == "muon":
         overrides["optimization.muon_learning_rate"] = 0.01
+    if plain.model.name == "fast_net":  # Muon takes seconds a step for the widths of some recipes
+        overrides["model.widths"] = [32, 48, 64]
     if plain.model.pretrained:
         overrides |= {"model.pretrained": False, "data.image_size": 32}
     if plain.data.pipeline == "images":

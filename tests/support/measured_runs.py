@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from trained_networks import INFO, ColourNetwork, stub, write_run
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.results.evaluate import describe
 from cifar100.results.saved_evaluation import save_evaluation
 from cifar100.runs.folder import RunFolder

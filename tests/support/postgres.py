@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -33,11 +32,13 @@ def free_port() -> int:
 @contextmanager
 def postgres() -> Iterator[str]:
     """Yield the address of an empty database, with its password; the server ends with the block."""
-    folder = programs()
+    folder = programs() if os.name == "posix" else None
     if folder is None:
         pytest.skip("needs a PostgreSQL server (Debian: apt-get install postgresql)")
     account = None
     if os.geteuid() == 0:  # the server refuses root
+        import pwd  # POSIX only
+
         names = [entry.pw_name for entry in pwd.getpwall()]
         account = next((name for name in ("postgres", "nobody") if name in names), None)
         if account is None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from small_folder import make_folder
 
-from cifar100.data.folder.layout import DatasetInfo, write_info
+from cifar100.data.dataset_info import DatasetInfo, write_info
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.models import build_model
 from cifar100.runs.checkpoints import write_checkpoint

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, write_info
+from cifar100.data.dataset_info import DatasetInfo, write_info
+from cifar100.data.folder.layout import DataFolder
 
 
 def make_folder(root: Path, *, num_train: int = 60, num_test: int = 10, num_classes: int = 5) -> DatasetInfo:

@@ -37,6 +37,10 @@ def small_overrides(root: Path, **changes: Any) -> dict[str, Any]:
     }
 
 
+SMALL_BATCHES = {"data.batch_size": 8, "training.limit_train_batches": 15}
+"""For runs whose steps count and whose images do not: fewer images in as many steps as `small_overrides` gives."""
+
+
 def small_config(root: Path, **changes: Any) -> Config:
     return load_config("quickstart", overrides=small_overrides(root, **changes))
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo, write_info
+from cifar100.data.dataset_info import DatasetInfo, write_info
 from cifar100.runs.checkpoints import write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from cifar100.config import Config
 from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.settings import load_config
-from cifar100.training.launcher import in_every_process
+from cifar100.training.launcher import _first_error, in_every_process
 
 
 @in_every_process
@@ -79,3 +81,37 @@ def test_importing_the_launcher_is_quick() -> None:
 
     code = "import sys, cifar100.training.launcher; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+KILLED = -9  # Windows has no signal of this name
+STOPPED, MISTAKE = Stopped("", signal.SIGTERM), UserError("a mistake")
+BROKEN, BUG = "Traceback: Connection closed by peer", "Traceback: ZeroDivisionError"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("failed", "exitcode", "raised", "received", "expected"),
+    [
+        (1, KILLED, [], [], "rank 1 was killed (SIGKILL)"),
+        (1, KILLED, [(0, BROKEN)], [], "rank 1 was killed (SIGKILL)"),
+        (1, KILLED, [(0, STOPPED)], [], "rank 1 was killed (SIGKILL)"),  # torch's SIGTERM came first
+        (1, KILLED, [(0, MISTAKE)], [], "a mistake"),
+        (1, KILLED, [(0, STOPPED)], [signal.SIGTERM], "Stopped"),  # at the third signal
+        (1, 1, [(1, BUG), (0, STOPPED)], [], "ZeroDivisionError"),
+        (1, 1, [(1, MISTAKE), (0, STOPPED)], [], "a mistake"),
+        (1, 1, [(1, STOPPED), (0, STOPPED)], [], "Stopped"),  # somebody has sent SIGTERM to rank 1
+        (1, 1, [(0, BROKEN), (1, STOPPED)], [], "Stopped"),
+        (0, 1, [(0, MISTAKE)], [], "a mistake"),
+    ],
+)
+def test_what_ended_the_first_rank_is_told_not_what_that_did_to_the_others(
+    failed: int, exitcode: int, raised: list[tuple[int, Any]], received: list[int], expected: str
+) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    failure = ProcessFailure(local_rank=failed, pid=1, exitcode=exitcode, error_file="none")
+    errors: Any = SimpleQueue()
+    for item in raised:
+        errors.put(item)
+    error = _first_error(ChildFailedError("work", {failed: failure}), errors, received)
+    assert expected in f"{type(error).__name__}: {error}"

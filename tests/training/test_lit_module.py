@@ -11,7 +11,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
-from small_runs import small_config, without
+from small_runs import SMALL_BATCHES, small_config, without
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -123,7 +123,7 @@ def test_early_stopping_ends_a_fit(monitor: str, mode: str) -> None:
 @pytest.mark.parametrize(("monitor", "mode"), [("val/accuracy", "max"), ("train/loss", "min")])
 def test_early_stopping_ends_a_run(monitor: str, mode: str, tiny_data: Path) -> None:
     stopping = EarlyStopping(monitor, mode=mode, patience=1, min_delta=1000.0)
-    config = small_config(tiny_data, **{"training.max_epochs": 9})
+    config = small_config(tiny_data, **SMALL_BATCHES, **{"training.max_epochs": 9})
     run = commands.train(config, callbacks=[stopping])
     content = json.loads(run.metrics.read_text())
     assert len(content["epochs"]) == 2
@@ -201,7 +201,7 @@ def test_each_fit_has_a_schedule_of_its_own() -> None:
 
 
 def test_a_trainer_without_an_end_is_refused() -> None:
-    with pytest.raises(UserError, match="give the Trainer max_epochs or max_steps"):
+    with pytest.raises(UserError, match="set max_epochs or max_steps of the Trainer"):
         trainer(max_epochs=-1, max_time={"seconds": 5}).fit(classifier(), loader())
     with pytest.raises(UserError, match=r"optimization.learning_rate is auto"):
         trainer().fit(classifier(learning_rate="auto"), loader())
@@ -233,7 +233,7 @@ def test_an_output_that_does_not_fit_the_classes_gets_one_sentence(output: Any, 
     module = ImageClassifier(Config(), 4, network=Wrong(output))
     batch = torch.randn(8, 3, 16, 16), torch.arange(8) % 4
     for step in (module.training_step, module.validation_step):
-        with pytest.raises(UserError, match=rf"^the network returns {found} for 8 images, but logits \(8, 4\) are exp"):
+        with pytest.raises(UserError, match=rf"^the network returns {found} for 8 images, expected logits \(8, 4\)"):
             step(batch, 0)
 
 
@@ -241,7 +241,7 @@ def test_a_single_image_that_batch_normalisation_cannot_train_on_gets_one_senten
     config = Config(model=ModelConfig(name="resnet18", stem="imagenet"))
     module = ImageClassifier(config, 4)
     one = torch.randn(1, 3, 32, 32), torch.tensor([2])
-    with pytest.raises(UserError, match=r"a training batch has 1 image, .*; give --data.batch_size of at least 2\.$"):
+    with pytest.raises(UserError, match=r"a training batch has 1 image, .*; use a --data.batch_size of at least 2\.$"):
         module.training_step(one, 0)
     module.eval().validation_step(one, 0)
     assert ImageClassifier(Config(), 4).training_step(one, 0).isfinite()  # the last layer has 4 x 4 pixels

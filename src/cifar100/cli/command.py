@@ -43,4 +43,4 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as one line."""
-        raise UserError(f"{message}; --help shows the options.")
+        raise UserError(f"{message}; {self.prog} --help shows the options.")

@@ -45,9 +45,9 @@ complete -o default -F _cifar100 cifar100
 
 
 def completion_script(shell: Shell, parsers: Mapping[str, ArgumentParser]) -> str:
-    """Complete commands, options, values and runs in bash, zsh or fish.
+    """Print the completion script for bash, zsh or fish.
 
-    Returns the script, in whose first line is the command that installs it.
+    It completes commands, options, values and names of runs. Its first line shows how to install it.
 
     Args:
         shell: the shell that runs the script.

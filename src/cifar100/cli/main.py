@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -24,6 +25,7 @@ from cifar100.cli.groups import (
 )
 from cifar100.config import settings
 from cifar100.errors import UserError
+from cifar100.foreign_text import printable
 from cifar100.process.launchers import is_rank_zero
 from cifar100.settings import add_settings, recipe_names, unknown_option
 from cifar100.terminal import say, unfailing_streams, warn
@@ -31,7 +33,7 @@ from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
 
 def _add_completion_options(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=INSTALLATION, help="shell that you use")
+    parser.add_argument("shell", choices=INSTALLATION, help="shell to write the script for")
 
 
 def _completion(options: Namespace) -> None:
@@ -50,7 +52,7 @@ PURPOSES = {
     "train": ("train", "find-lr", "sweep", "trials", "average", "runs"),
     "measure": ("evaluate", "report", "compare"),
     "use": ("predict", "export", "demo", "publish"),
-    "what there is": ("recipes", "models", "info", "completion"),
+    "look up": ("recipes", "models", "info", "completion"),
 }
 """Purpose -> names of commands, in the order of `cifar100 --help`."""
 
@@ -91,7 +93,9 @@ def run_command_line(arguments: Sequence[str]) -> None:
         say(f"cifar100 {__version__}")
         return
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}.")
+        near = difflib.get_close_matches(name[:50], COMMANDS, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"choose from: {', '.join(COMMANDS)}."
+        raise UserError(f"unknown command {printable(name, max_length=100)!r}; {meant} cifar100 --help describes them.")
     options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(_with_values(rest))
     if unknown:
         raise UserError(unknown_option(unknown[0], has_settings=COMMANDS[name].has_settings))
@@ -109,7 +113,7 @@ def overview() -> str:
         "Train, evaluate and use image classifiers on CIFAR-100 and on custom images.\n\n"
         + "\n\n".join(tables)
         + "\n\n"
-        "'cifar100 COMMAND --help' lists a command's options. A first look, in two minutes and without a download:\n"
+        "'cifar100 COMMAND --help' lists the options of a command. To try it, in two minutes and without a download:\n"
         "  cifar100 train --recipe quickstart"
     )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_estimate(estimate: Estimate) -> None:
-    """Print an estimate, one fact a line; warn if the disk is too small."""
+    """Print an estimate, one fact per line; warn if the disk is too small."""
     from cifar100.training.reporting.run_log import format_seconds
 
     parts, processes = estimate.parts, estimate.config.training.num_processes
@@ -33,10 +33,13 @@ def show_estimate(estimate: Estimate) -> None:
         limit = "" if estimate.memory_limit is None else f" of {bytes_text(estimate.memory_limit)}"
         each = " in each process" if processes > 1 else ""
         workers = ", without its worker processes" if estimate.config.data.pipeline == "images" else ""
-        say(f"memory      {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
+        say(f"memory      at least {bytes_text(estimate.memory)}{each}{limit} ({estimate.device}){workers}")
     checkpoints, more, free = estimate.checkpoint_bytes, estimate.saving_bytes, estimate.free_disk
     disk = f"{bytes_text(checkpoints)} of checkpoints, {bytes_text(more)} more while one is written"
     say(f"disk        {disk}; {bytes_text(free)} are free")
     if checkpoints + more > free:
         needed = bytes_text(checkpoints + more)
-        warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; make room before training.")
+        warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; free some space before training.")
+        return
+    say()
+    say("Next: the same command without --dry-run")

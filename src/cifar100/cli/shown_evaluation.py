@@ -72,7 +72,8 @@ def show_ensemble(evaluation: EnsembleEvaluation) -> None:
 
 def _add_classes(table: Table, evaluation: Evaluation | EnsembleEvaluation) -> None:
     ordered = sorted(evaluation.per_class.items(), key=lambda item: item[1].recall, reverse=True)
-    for title, classes in (("best classes", ordered[:3]), ("worst classes", ordered[:-4:-1])):
+    rows = {"best classes": ordered[:3], "worst classes": ordered[:-4:-1]}
+    for title, classes in ({"classes": ordered} if len(ordered) < 6 else rows).items():
         shown = (f"{printable(name, max_length=60)} {measures.recall:.0%}" for name, measures in classes)
         table.add_row(title, ", ".join(shown))
 

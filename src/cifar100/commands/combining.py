@@ -30,7 +30,7 @@ def ensemble(
     It is computed from what `evaluate` has saved. Members that were not measured on these images are measured first.
 
     Args:
-        runs: at least two run folders or experiments' names, of the same classes.
+        runs: at least two run folders or experiment names, of the same classes.
         split: `test` opens the test images; choose members on `validation`.
         checkpoint: `best` or `last`, of each run.
         experiment: name of the folder of the result below `logs/`; the default is `ensemble-RUN-RUN`.
@@ -58,13 +58,13 @@ def average(
     network: NetworkSource | None = None,
     data_root: str | PathLike[str] | None = None,
 ) -> Average:
-    """Average the weights of runs that share their start, into a new run.
+    """Average the weights of runs with the same start, into a new run.
 
-    The batch-norm statistics are measured anew on training images. Members that were not measured on their validation
-    images are measured on them, to compare the average with.
+    The batch-norm statistics are computed again on training images. Members that were not measured on their validation
+    images are measured first, to compare the average with them.
 
     Args:
-        runs: at least two run folders or experiments' names, or .ckpt files in run folders.
+        runs: at least two run folders or experiment names, or .ckpt files in run folders.
         experiment: name of the new folder below `logs/`; the default is the next free `experiment<N>`.
         checkpoint: `best` or `last`, of each run that is not given as a file.
         network: see `evaluate`.

@@ -18,7 +18,7 @@ from cifar100.runs.folder import find_run_folder
 from cifar100.settings import load_complete_config, load_config
 
 if TYPE_CHECKING:
-    from cifar100.data.folder.layout import DatasetInfo
+    from cifar100.data.dataset_info import DatasetInfo
     from cifar100.models import NetworkSource
     from cifar100.results.audit import AuditReport, Exclusion
 
@@ -59,7 +59,7 @@ def audit(
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> AuditReport:
-    """Look for duplicates, label errors and odd images in the data.
+    """Find duplicates, label errors and odd images in the data.
 
     Writes `audit.html`, and `audit.csv`, whose column `verdict` a person edits; see `apply_audit`. The data are never
     changed.
@@ -81,7 +81,7 @@ def audit(
     check_config(config)
     given = {"--run": run, "--folds": folds, "--probabilities": probabilities}
     if len(both := [option for option, value in given.items() if value is not None]) > 1:
-        raise UserError(f"{both[0]} and {both[1]} exclude each other; give one.")
+        raise UserError(f"{both[0]} and {both[1]} exclude each other; use only one.")
     if folds is None and config is not None:
         raise UserError("config has no effect without folds: it holds the settings of the runs of --folds K.")
     if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or not 2 <= folds <= 100):

@@ -1,10 +1,11 @@
-"""The commands that list what there is: `runs`, `recipes`, `models`, `info`."""
+"""The commands that list things: `runs`, `recipes`, `models`, `info`."""
 
 from __future__ import annotations
 
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from cifar100.commands.loading import loading
 from cifar100.files.user_paths import user_path
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def list_recipes() -> list[dict[str, str]]:
 
 
 def list_models(pattern: str | None = None) -> list[ModelFacts]:
-    """List the networks: paper, size, measured speed and published accuracy.
+    """List the networks: paper, size, speed and published accuracy.
 
     Args:
         pattern: networks of timm in place of this program's, such as `timm/*lite*`; they are built to be measured.
@@ -46,6 +47,7 @@ def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
     Args:
         root: data folder to look at.
     """
-    from cifar100.environment import describe_data, describe_devices, describe_versions
+    with loading():
+        from cifar100.environment import describe_data, describe_devices, describe_versions
 
-    return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}
+        return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100.commands.loading import loading
@@ -33,8 +34,8 @@ def predict(
     """Classify images: files, folders, globs, URLs, arrays.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch. Or what `publish`
-            has written: a folder or `hf:USER/NAME`.
+        run: a run folder or experiment name, or an exported file: .onnx, which needs no torch, or .safetensors.
+            Or what `publish` has written: a folder or `hf:USER/NAME`.
         images: one or several. Text and paths name an image file of any size, a folder (all image files below it), a
             glob or a URL; `-` is standard input. Or anything that the result of `load_model` takes.
         top: number of classes to return for each image, the most probable first.
@@ -112,17 +113,24 @@ def load_model(
     `images[3]`.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file, which needs no torch.
+        run: a run folder or experiment name, or an exported file: .onnx, which needs no torch, or .safetensors.
         checkpoint: `best`, `last` or a path.
         calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
         network: see `evaluate`.
 
     Returns:
-        The network: of a run on the best device that works, of an .onnx file on the CPU.
+        The network: of a run or a .safetensors file on the best device that works, of an .onnx file on the CPU.
     """
     check_flag("calibrated", calibrated)
-    given = {"checkpoint": checkpoint != "best", "calibrated": calibrated, "network": network}
-    if (exported := exported_network(run, given)) is not None:
+    given = {"checkpoint": checkpoint != "best", "calibrated": calibrated}
+    from cifar100.results.exported.onnx_network import weights_file
+
+    if (weights := weights_file(run)) is not None:
+        _refuse_options(given, weights)
+        with loading():
+            from cifar100.results.exported.safetensors_network import load_safetensors
+        return load_safetensors(weights, network=network)
+    if (exported := exported_network(run, {**given, "network": network})) is not None:
         return exported
     with loading():
         from cifar100.results.calibration import with_temperature
@@ -144,9 +152,14 @@ def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> Expo
     path = exported_file(fetched(run))
     if path is None:
         return None
+    _refuse_options(given, path)
+    return load_exported(path)
+
+
+def _refuse_options(given: Mapping[str, Any], path: Path) -> None:
     for name, is_given in given.items():
         if is_given:
             raise UserError(
-                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out or give the run."
+                f"--{name.replace('_', '-')} needs a run, but {path} is an exported file; leave it out, or pass the "
+                "run."
             )
-    return load_exported(path)

@@ -40,7 +40,7 @@ def evaluate(
     """Measure a trained network on the test or validation images.
 
     Args:
-        run: a run folder or an experiment's name. Or an exported .onnx file, which is measured on the test images of
+        run: a run folder or experiment name. Or an exported .onnx file, which is measured on the test images of
             `data_root` (default: `dataset`) without further options; nothing is saved.
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
@@ -95,12 +95,12 @@ def report(
     output: str | PathLike[str] | None = None,
     network: NetworkSource | None = None,
 ) -> Path:
-    """Write a report as one HTML file: of one run, or of several side by side.
+    """Write a report of one run, or of several, as one HTML file.
 
-    It shows what there is, also of a run that has not ended or was not measured, and never measures. Returns its path.
+    It shows what exists, also for a run that is not finished or not measured, and measures nothing. Returns its path.
 
     Args:
-        runs: a run or several; each a run folder or an experiment's name.
+        runs: a run or several; each a run folder or experiment name.
         output: the file; the default is `report.html` in the run folder, or `logs/report-RUN-RUN.html` for several.
         network: see `evaluate`; for the activation maps of a single run.
     """
@@ -112,12 +112,12 @@ def report(
 
 
 def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "validation"] = "test") -> Comparison:
-    """Compare evaluated runs: which is better, and is it more than chance?
+    """Compare evaluated runs: which is better, and by more than chance?
 
-    Reads what `evaluate` has saved, and measures nothing anew.
+    Reads what `evaluate` has saved, and measures nothing again.
 
     Args:
-        runs: at least two run folders or experiments' names; the first is the reference of the others. Runs that differ
+        runs: at least two run folders or experiment names; the first is the reference of the others. Runs that differ
             only in the seed are also compared as groups.
         split: `test` or `validation`; choose between runs on `validation`.
     """
@@ -145,7 +145,7 @@ def export(
     `safetensors` holds the weights alone. The metadata hold the class names and the model card.
 
     Args:
-        run: a run folder or an experiment's name.
+        run: a run folder or experiment name.
         format: `onnx`, `torch`, `torchscript` (which PyTorch has deprecated) or `safetensors`.
         output: the file, which must not exist; the default is in `export/` of the run.
         checkpoint: `best`, `last` or a path.

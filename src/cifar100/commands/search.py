@@ -27,15 +27,16 @@ def sweep(
     storage: str | None = None,
     workers: int = 1,
 ) -> SweepResult:
-    """Search for better settings by many short runs, or show what a sweep has found.
+    """Search for better settings with many short runs.
 
-    Needs the extra `cifar100[sweep]`. The objective is the validation accuracy; the test images stay closed. Trials are
-    ordinary runs below `logs/sweeps/NAME/`. The same call continues an interrupted sweep, and joins one that runs.
+    Given the name of a sweep, shows what it has found. Needs the extra `cifar100[sweep]`. The objective is the
+    validation accuracy; test images are not used. Trials are ordinary runs below `logs/sweeps/NAME/`. The same call
+    continues an interrupted sweep, and joins a running one.
 
     Args:
         space: a YAML file: `recipe`, `trials` or `minutes`, `fixed`, `space`. Or the name of a sweep, which is only
             read.
-        name: of the sweep; the default is the name of the file.
+        name: name of the sweep; the default is that of the file.
         storage: address of a PostgreSQL server, for workers on several machines: `postgresql://USER@HOST/DATABASE`. The
             default is an SQLite file in the sweep's folder.
         workers: number of trials at a time on this machine. Each has its own GPUs, or its part of the processors.
@@ -51,7 +52,7 @@ def sweep(
         return run_sweep(file, name=name, storage=storage, workers=workers)
     if name is not None or workers != 1:
         raise UserError(
-            f"--name and --workers need the file of a sweep, but {str(file)!r:.100} is a name; give SPACE.yaml."
+            f"--name and --workers need the file of a sweep, but {str(file)!r:.100} is a name; pass SPACE.yaml."
         )
     return read_sweep(str(file), storage=storage)
 
@@ -66,7 +67,7 @@ def trials(
     checkpoint: Literal["last", "best"] = "last",
     name: str | None = None,
 ) -> TrialsResult:
-    """Repeat a training with several seeds, or on each fold: mean, spread and 95 % interval.
+    """Train with several seeds or folds, and measure mean and spread.
 
     Each trial is an ordinary run below `logs/trials/NAME/`. The same call continues where it stopped.
 
@@ -88,7 +89,7 @@ def trials(
     check_choice("split", split, ("test", "validation"))
     check_choice("checkpoint", checkpoint, ("last", "best"))
     if seeds is not None and folds is not None:
-        raise UserError("--seeds and --folds exclude each other; give one.")
+        raise UserError("--seeds and --folds exclude each other; use only one.")
     if folds is not None and (first_seed != 0 or split != "test"):
         raise UserError("--first-seed and --split have no effect with --folds; leave them out.")
     _check_whole("--seeds", seeds, 1, 1000)

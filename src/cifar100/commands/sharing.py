@@ -24,13 +24,14 @@ def demo(
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> None:
-    """Try a trained network in the browser: drop a picture, see the classes and where it looked.
+    """Try a trained network in the browser, with any picture.
 
-    Serves a page on this machine until it is interrupted, and says its address. The probabilities are calibrated if
-    `evaluate(..., calibrate=True)` has fitted a temperature for these weights.
+    The page shows the most probable classes and where the network looked. Serves it on this machine until it is
+    interrupted, and prints its address. The probabilities are calibrated if `evaluate(..., calibrate=True)` has fitted
+    a temperature for these weights.
 
     Args:
-        run: a run folder or an experiment's name, or an exported .onnx file or `hf:USER/NAME`, which have
+        run: a run folder or experiment name, or an exported .onnx file or `hf:USER/NAME`, which have
             neither maps nor examples.
         port: of the page; 0 for any free one.
         checkpoint: `best`, `last` or a path.
@@ -66,7 +67,7 @@ def write_space(
     images of the data set, unless the data are custom.
 
     Args:
-        run: a run folder or an experiment's name.
+        run: a run folder or experiment name.
         folder: new or empty.
         license: of the weights, as the Hub names it, such as `mit`.
         checkpoint: `best`, `last` or a path.
@@ -98,7 +99,7 @@ def publish(
     machine are not published. The names of the run and of the classes are.
 
     Args:
-        run: a run folder or an experiment's name.
+        run: a run folder or experiment name.
         to: a new folder, or `hf:USER/NAME`. An existing repository gets a new commit.
         license: of the weights, as the Hub names it, such as `mit`.
         private: make a new repository private. Otherwise the account's setting decides, which is public for persons.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100.commands.loading import loading
@@ -94,21 +93,22 @@ def train(
     check_config(config)
     check_mapping("changes", changes)
     if resume is None and changes:
-        raise UserError("train(changes=...) needs resume; for a new run, give the settings in config.")
+        raise UserError("train(changes=...) needs resume; for a new run, put the settings in config.")
     if resume is not None and (config is not None or experiment is not None):
         raise UserError("--resume continues in the run's own folder; leave out --recipe, --config and --experiment.")
     check_name(experiment)
     check_launcher()
     with loading():
         from cifar100.devices import resolve
+        from cifar100.results.report.for_trackers import write_tracked_report
         from cifar100.training.preflight.custom_parts import CustomParts
         from cifar100.training.train import resume_run, start_run
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
         config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=_write_report)
-    return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=_write_report)
+        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=write_tracked_report)
+    return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=write_tracked_report)
 
 
 def dry_run(
@@ -145,10 +145,3 @@ def dry_run(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
     config = resolve(config or load_config(), may_start_processes=not parts.are_given())
     return estimate_run(config, experiment=experiment, parts=parts, started=started)
-
-
-def _write_report(run: RunFolder) -> Path:
-    """Write the report that the loggers keep as an artifact."""
-    from cifar100.results.report.page import write_report
-
-    return write_report([run])

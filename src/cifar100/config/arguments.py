@@ -22,11 +22,11 @@ def check_config(config: Any) -> None:
     how = "make one with load_config"
     if isinstance(config, str):
         given = f"files={config!r:.80}" if config.endswith((".yaml", ".yml")) else f"{config!r:.80}"
-        how = f"give load_config({given})"
+        how = f"pass load_config({given})"
     elif isinstance(config, dict):
-        how = "give load_config(overrides={...})"
+        how = "pass load_config(overrides={...})"
     elif isinstance(config, os.PathLike):
-        how = "give load_config(files=...)"
+        how = "pass load_config(files=...)"
     raise UserError(f"config is {shown(config)}, but it must be a Config; {how}.")
 
 
@@ -67,11 +67,11 @@ def run_arguments(runs: Any) -> list[str | os.PathLike[str]]:
         UserError: it is one run, or holds something else than names and paths.
     """
     if isinstance(runs, (str, os.PathLike)) or not isinstance(runs, Iterable):
-        raise UserError(f"runs is {shown(runs)}, but it must be a list of run folders or names of experiments.")
+        raise UserError(f"runs is {shown(runs)}, but it must be a list of run folders or experiment names.")
     found = list(runs)
     for run in found:
         if not isinstance(run, (str, os.PathLike)):
-            raise UserError(f"runs holds {_kind(run)}, but it must be a list of run folders or names of experiments.")
+            raise UserError(f"runs holds {_kind(run)}, but it must be a list of run folders or experiment names.")
     return found
 
 

@@ -86,24 +86,25 @@ def check_combinations(config: Config) -> None:
             "--augmentation.mixup_probability and --augmentation.cutmix_probability add up to more than 1; lower one."
         )
     if config.model.weights is not None and config.model.pretrained:
-        raise UserError(
-            "--model.weights and --model.pretrained both say which weights to start from; leave one of them out."
-        )
+        raise UserError("--model.weights and --model.pretrained both set the weights to start from; use only one.")
     if (data.mean is None) != (data.std is None):
-        raise UserError("--data.mean and --data.std belong together; give both or neither.")
+        raise UserError("--data.mean and --data.std must be set together; set both or neither.")
     if data.sampler == "balanced" and config.optimization.class_weights == "balanced":
         raise UserError(
-            "--data.sampler balanced and --optimization.class_weights balanced each make up for unequal classes, and "
-            "both together for twice as much; give one of them."
+            "--data.sampler balanced and --optimization.class_weights balanced each compensate for unequal classes, "
+            "and together they compensate twice; use only one."
         )
     _check_folds(data)
     _check_length(training)
     _check_optimizer(config.optimization)
     if len(set(training.loggers)) < len(training.loggers):
-        raise UserError(f"--training.loggers is {shown(training.loggers)}, but a logger can be listed only once.")
+        found = f"--training.loggers is {shown(training.loggers)}"
+        raise UserError(f"{found}, but a logger can be listed only once; remove the repetition.")
     if config.optimization.sam != "none" and training.precision == "16-mixed":
         # The gradient scaler would have to scale both passes, but it scales only one.
-        raise UserError("--optimization.sam needs --training.precision bf16-mixed or 32-true, not 16-mixed.")
+        raise UserError(
+            "--optimization.sam does not work with --training.precision 16-mixed; use bf16-mixed or 32-true."
+        )
 
 
 def _check_folds(data: DataConfig) -> None:
@@ -111,11 +112,13 @@ def _check_folds(data: DataConfig) -> None:
         return
     if data.fold >= data.num_folds:
         raise UserError(
-            f"--data.fold is {data.fold}, but {data.num_folds} folds are numbered 0 to {data.num_folds - 1}."
+            f"--data.fold is {data.fold}, but {data.num_folds} folds are numbered 0 to {data.num_folds - 1}; use one "
+            "of these."
         )
     if data.validation_fraction not in (0, type(data).validation_fraction):
         raise UserError(
-            f"--data.validation_fraction {data.validation_fraction:g} is unused with --data.num_folds; leave it out."
+            f"--data.validation_fraction {data.validation_fraction:g} has no effect with --data.num_folds; leave it "
+            "out."
         )
 
 
@@ -134,10 +137,12 @@ def _check_length(training: TrainingConfig) -> None:
 def _check_optimizer(optimization: OptimizationConfig) -> None:
     if optimization.optimizer == "sgd" and optimization.nesterov and optimization.momentum == 0:
         raise UserError(
-            "--optimization.momentum is 0, but Nesterov momentum needs more; give --optimization.nesterov false too."
+            "--optimization.momentum is 0, but Nesterov momentum needs more; set --optimization.nesterov false."
         )
     if optimization.optimizer == "muon" and not optimization.nesterov:
-        raise UserError("--optimization.optimizer muon has Nesterov momentum; --optimization.nesterov must be true.")
+        raise UserError(
+            "--optimization.optimizer muon always has Nesterov momentum; leave out --optimization.nesterov false."
+        )
     first, final = optimization.ema_decay, optimization.ema_final_decay
     if first is not None and final is not None and final < first:
         raise UserError(f"--optimization.ema_final_decay is {final:g}, but it must be at least ema_decay, {first:g}.")

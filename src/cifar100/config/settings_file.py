@@ -31,15 +31,15 @@ def read_settings(file: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(read_text(file, limit=MAX_FILE_BYTES))
     except OSError as error:
-        raise UserError(f"configuration file {file} cannot be read ({error.strerror}).") from error
+        raise UserError(f"configuration file {file} cannot be read ({error.strerror}); check the path.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"configuration file {file} is not UTF-8 text; save it as UTF-8.") from error
     except ValueError as error:
-        raise UserError(f"configuration file {file} is not valid YAML ({error}).") from error
+        raise UserError(f"configuration file {file} is not valid YAML ({error}); correct it.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise UserError(f"configuration file {file} must hold sections like 'data:', but it holds {shown(content)}.")
+        raise UserError(f"configuration file {file} holds {shown(content)}, expected sections such as 'data:'.")
     content.pop("about", None)
     given = flatten(content, f" in {file}")
     with naming(file):
@@ -72,7 +72,7 @@ def flatten(content: Mapping[Any, Any], where: str) -> dict[str, Any]:
                 continue  # a section whose settings are all commented out
             if not isinstance(value, Mapping):
                 raise UserError(
-                    f"section {key!r}{where} must hold settings, but it holds {shown(value)}"
+                    f"section {key!r}{where} holds {shown(value)}, expected settings"
                     f"{did_you_mean(str(key), setting_names())}"
                 )
             inside = {f"{key}.{name}": inner for name, inner in value.items()}

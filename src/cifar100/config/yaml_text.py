@@ -52,7 +52,7 @@ class _PlainLoader(yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             raise _problem("anchors and aliases (& and *) are not supported; repeat the value", event)
         if event.tag is not None:
-            raise _problem("tags (!) are not supported; give plain values", event)
+            raise _problem("tags (!) are not supported; use plain values", event)
         if self._nodes > MAX_NODES:
             raise _problem(f"more than {MAX_NODES:,} values", event)
         if self._depth == MAX_DEPTH:

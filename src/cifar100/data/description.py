@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.packed_arrays import channel_statistics
 from cifar100.data.sources import shapes100
 from cifar100.data.sources.release import Release

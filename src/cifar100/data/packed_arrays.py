@@ -11,7 +11,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split, Triple
+from cifar100.data.dataset_info import DatasetInfo, Triple
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.files.atomic import remove_partial_files, replacing
 
 _PART_PIXELS = 2**20

@@ -46,4 +46,4 @@ def check_is_new(path: Path, *, option: str) -> None:
         UserError: says what to do.
     """
     if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"{path} exists already and is never overwritten; remove it, or choose another {option}.")
+        raise UserError(f"{path} already exists and is never overwritten; remove it, or choose another {option}.")

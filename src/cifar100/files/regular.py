@@ -1,6 +1,6 @@
 """Open regular files, and read them up to a size.
 
-A FIFO, a device or a folder in the place of a file would block, never end, or act; a file can be larger than memory.
+A FIFO, a device or a folder instead of a file would block, never end, or act; a file can be larger than memory.
 """
 
 from __future__ import annotations

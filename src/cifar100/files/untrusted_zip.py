@@ -61,7 +61,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 def check_plain_layout(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     """Check that every zip reader sees the members that `archive` lists: torch reads its files with its own reader.
 
-    Readers differ in how they search the end of the directory, in names that are equal but for case, and in bytes
+    Readers differ in how they search the end of the directory, in names that are equal except for case, and in bytes
     before the archive.
 
     Raises:

@@ -15,10 +15,10 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         UserError: it is empty or no path, or there is no such user.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
-        raise UserError(f"a path is expected, not {type(path).__name__}; give text or a pathlib.Path.")
+        raise UserError(f"a path is expected, not {type(path).__name__}; pass text or a pathlib.Path.")
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise UserError(f"{text[:80]!r} is no path; give the name of a file or a folder.")
+        raise UserError(f"{text[:80]!r} is not a path; pass the name of a file or a folder.")
     try:
         return Path(text).expanduser()
     except RuntimeError:

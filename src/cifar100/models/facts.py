@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from cifar100.config.shown_values import shown
 from cifar100.config.yaml_text import parse_yaml
 from cifar100.errors import UserError
 from cifar100.files.regular import read_text
+from cifar100.long_steps import progress
 from cifar100.models import build_model, networks
+from cifar100.terminal import can_redraw, temporary_line
 
 THROUGHPUT = Path(__file__).with_name("throughput.yaml")
 
@@ -80,18 +83,24 @@ def timm_facts(pattern: str) -> list[ModelFacts]:
         UserError: the pattern matches no network or too many, or timm is not installed.
     """
     if not pattern.startswith("timm/"):
-        raise UserError(f"models {shown(pattern)}: a pattern must begin with timm/, as in timm/*lite*")
+        raise UserError(f"the pattern is {shown(pattern)}, but it must begin with timm/, as in timm/*lite*")
     from cifar100.models.timm_networks import list_networks
 
-    names = list_networks(pattern)
+    with temporary_line("loading timm ..."):
+        names = list_networks(pattern)
     if not names:
-        raise UserError(f"timm has no network like {shown(pattern)}; give a wider pattern, such as timm/*lite*")
+        raise UserError(f"timm has no network like {shown(pattern)}; use a wider pattern, such as timm/*lite*")
     if len(names) > MAX_TIMM:
         raise UserError(
-            f"timm has {len(names)} networks like {shown(pattern)}, of which {MAX_TIMM} can be listed at once; give a "
-            "narrower pattern, such as timm/resnet18*"
+            f"timm has {len(names)} networks like {shown(pattern)}, but at most {MAX_TIMM} can be listed at once; use "
+            "a narrower pattern, such as timm/resnet18*"
         )
-    return [_timm_facts(name) for name in names]
+    found = []
+    with progress("building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:
+        for name in names:
+            found.append(_timm_facts(name))
+            advance(1)
+    return found
 
 
 def _timm_facts(name: str) -> ModelFacts:

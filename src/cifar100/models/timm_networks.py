@@ -10,6 +10,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+import requests
 from torch import Tensor, nn
 
 from cifar100.config import ModelConfig
@@ -20,6 +21,8 @@ from cifar100.models import network
 from cifar100.process.packages import need
 
 FAMILY = "timm/"
+
+SECONDS_TO_CONNECT = 10.0
 
 Triple = tuple[float, float, float]
 
@@ -89,16 +92,36 @@ def published_weights(config: ModelConfig) -> dict[str, Tensor]:
         fix = f"name one that has, such as {FAMILY}{names[0]}" if names else "leave out --model.pretrained"
         raise UserError(f"timm publishes no weights for {config.name}; {fix}.")
     try:
+        _check_reachable(timm.get_pretrained_cfg(own).hf_hub_id)
         trained = _create(config.name, config.arguments or (), pretrained=True)
     except UserError:
         raise
     except Exception as error:  # of the hub's client, of its connection and of timm: many kinds
         raise UserError(
             f"the weights of {config.name} cannot be fetched from the hub ({reason(error)}); connect to the internet, "
-            "or give a file of them: --model.weights FILE"
+            "or use a file of weights: --model.weights FILE"
         ) from error
     weights: dict[str, Tensor] = trained.state_dict()
     return weights
+
+
+def _check_reachable(repository: str | None) -> None:
+    """Ask the hub for any answer, unless its cache holds the weights: its client retries for up to six minutes.
+
+    repository: on the hub; None: the weights are elsewhere.
+
+    Raises:
+        RequestException: there is no answer.
+    """
+    if repository is None:
+        return
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in _WEIGHT_FILES):
+        requests.head(constants.ENDPOINT, timeout=SECONDS_TO_CONNECT, allow_redirects=False)
+
+
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def list_networks(pattern: str) -> list[str]:
@@ -120,7 +143,8 @@ def _create(name: str, arguments: tuple[str, ...], **options: Any) -> nn.Module:
         if not given:
             raise
         raise UserError(
-            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)})."
+            f"{name} cannot be built with --model.arguments [{', '.join(arguments)}] ({reason(error)}); correct "
+            "the arguments."
         ) from error
     return created
 
@@ -136,7 +160,7 @@ def _imported() -> Any:
         import timm
     except (ImportError, RuntimeError) as error:  # torchvision raises both beside a torch of another version
         raise UserError(
-            f"timm cannot be imported ({reason(error)}); it needs the torchvision that fits torch: "
+            f"timm cannot be imported ({reason(error)}); it needs the torchvision that matches torch: "
             "pip install --upgrade torch torchvision"
         ) from error
     return timm

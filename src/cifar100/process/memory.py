@@ -6,6 +6,7 @@ Everything here is bytes. What the system does not report counts as no limit.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,12 @@ def bytes_text(number: float) -> str:
 def resident_memory() -> int | None:
     """Return the physical memory of this process now; None outside of Linux."""
     return _fields(PROC / "self" / "status").get("VmRSS")
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, where C's library can (glibc): else it counts as taken."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another library, or another system
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak() -> None:

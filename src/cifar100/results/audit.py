@@ -20,14 +20,14 @@ from cifar100.data.audit.duplicates import (
     near_duplicates,
 )
 from cifar100.data.audit.findings import KINDS, Finding, duplicate_findings, label_findings, oddity_findings
-from cifar100.data.audit.images import AuditedImages
+from cifar100.data.audit.images import AuditedImages, ImageArray
 from cifar100.data.audit.label_errors import label_suspects
 from cifar100.data.audit.neighbours import nearest, unit_features
 from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
 from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
+from cifar100.data.dataset_info import IMAGE_SIDE, read_info
 from cifar100.data.folder.csv_labels import records
-from cifar100.data.folder.layout import IMAGE_SIDE, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.data.given_images import BATCH_SIZE
 from cifar100.errors import UserError
@@ -139,8 +139,8 @@ def view_of_run(
     unseen[split.train] = False
     if not unseen.any():
         raise UserError(
-            f"{run.path} was trained on all training images, and the data have no test split, so that it has seen "
-            "every image; give a run with validation images, or --folds K."
+            f"{run.path} was trained on all training images, and the data have no test split, so it has seen "
+            "every image; use a run with validation images, or --folds K."
         )
     logits, features = look(trained, images.pixels)
     counts = {"validation": len(split.validation), "excluded": len(split.excluded), "test": images.info.num_test}
@@ -154,20 +154,26 @@ def view_of_run(
     )
 
 
-def look(trained: TrainedNetwork, pixels: NDArray[np.uint8]) -> tuple[Tensor, Tensor | None]:
+def look(
+    trained: TrainedNetwork, pixels: ImageArray, places: NDArray[np.int64] | None = None
+) -> tuple[Tensor, Tensor | None]:
     """Return the logits, float32 (N, num_classes), and the features, float32 (N, D), of images. Shows its progress.
 
-    pixels: uint8 (N, 3, 32, 32). The features are None if the network has none.
+    Args:
+        trained: the network. The features are None if it has none.
+        pixels: uint8 (M, 3, S, S).
+        places: int64 (N,), positions of the images to look at; None: all of them.
     """
-    batches = torch.split(torch.from_numpy(pixels), BATCH_SIZE)
+    places = np.arange(len(pixels)) if places is None else places
     try:
-        trained.features(batches[0][:1])
+        trained.features(torch.from_numpy(pixels[places[:1]]))
         has_features = True
     except UserError:
         has_features = False
     logits, features = [], []
-    with progress("asking the network", total=len(pixels)) as advance:
-        for batch in batches:
+    with progress("asking the network", total=len(places)) as advance:
+        for start in range(0, len(places), BATCH_SIZE):
+            batch = torch.from_numpy(pixels[places[start : start + BATCH_SIZE]])
             if has_features:
                 some, its_features = trained.logits_and_features(batch)
                 features.append(its_features.cpu())
@@ -246,13 +252,13 @@ def check_out(out: Path) -> None:
         UserError: the folder is a run's, or its table has verdicts or is something else.
     """
     if RunFolder(out).config.is_file():
-        raise UserError(f"{out} is the folder of a run; give another, such as --out {quote(str(out / 'audit'))}.")
+        raise UserError(f"{out} is the folder of a run; choose another, such as --out {quote(str(out / 'audit'))}.")
     table = out / TABLE
     if not table.exists():
         return
     verdicts = sum(bool(fields["verdict"]) for _, fields in records(table, required=["verdict"]))
     if verdicts:
-        raise UserError(f"{table} holds {verdicts:,} verdicts, which would be lost; rename it, or give another --out.")
+        raise UserError(f"{table} holds {verdicts:,} verdicts, which would be lost; rename it or choose another --out.")
 
 
 def read_exclusion(table: Path, root: Path) -> Exclusion:
@@ -277,19 +283,19 @@ def read_exclusion(table: Path, root: Path) -> Exclusion:
 def _methods(view: NetworkView | None) -> Methods:
     """Return how the findings were made."""
     if view is None:
-        needs = "needs a network that has not seen the images: give --run RUN, or --folds K"
+        needs = "needs a network that has not seen the images: use --run RUN, or --folds K"
         return Methods(
             summary="Found without a network.",
             near_duplicates=HASH_SENTENCE,
             labels=f"Not examined: this {needs}.",
-            odd="Images that are unlike all others were not looked for: this needs a network (--run or --folds).",
+            odd="Images unlike all others were not searched for: this needs a network (--run or --folds).",
         )
     rest = "" if view.is_unseen.all() else " The other images were not examined: --folds K examines all."
     return Methods(
         summary=f"Found with {view.network}.",
         near_duplicates=HASH_SENTENCE if view.features is None else HASH_AND_FEATURES_SENTENCE,
         labels=(
-            f"Confident learning (cleanlab) on the probabilities of {view.unseen_images}, of a network that has not "
+            f"Confident learning (cleanlab) on the probabilities of {view.unseen_images}, from a network that has not "
             f"seen them. The score compares the suggested class with the label.{rest}"
         ),
         odd=ODD_SENTENCE if view.features is not None else "The network has no features that would show odd images.",

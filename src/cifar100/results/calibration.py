@@ -179,7 +179,7 @@ def with_temperature(trained: TrainedNetwork, run: RunFolder) -> TrainedNetwork:
     fitted = saved_temperature(run, trained)
     if fitted is None:
         raise UserError(
-            f"{run.path} has no temperature for {trained.checkpoint.name} of epoch {trained.epoch}; fit it on the "
+            f"{run.path} has no temperature for {trained.checkpoint.name} from epoch {trained.epoch}; fit one on the "
             f"validation images: cifar100 evaluate {run.argument} --split validation --calibrate"
         )
     return replace(trained, temperature=fitted.temperature)

@@ -251,8 +251,8 @@ def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | Non
     logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
     if (logits.argmax(dim=1) == torch.from_numpy(labels)).all():
         raise UserError(
-            f"all {len(labels):,} validation images of {run.argument} are recognised, so that no temperature has the "
-            "lowest loss; leave out --calibrate, or hold out more validation images."
+            f"all {len(labels):,} validation images of {run.argument} are classified correctly, so no temperature "
+            "minimises the loss; leave out --calibrate, or hold out more validation images."
         )
     temperature = fit_temperature(logits, torch.from_numpy(labels))
     save_temperature(temperature, num_images=len(labels), trained=trained, run=run)

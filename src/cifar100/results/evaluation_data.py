@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.audit.images import AuditedImages, image_files
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo, Split
+from cifar100.data.audit.images import AuditedImages, JoinedImages, image_files
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
 from cifar100.data.prepare import ensure_unchanged, refuse_moved
@@ -86,7 +87,7 @@ def images_of(
     if difference:
         say(f"{folder.root} {difference}")
     elif part not in trained.info.sha256 and present.sha256.get(part):
-        say(f"{folder.root} has got a test split since {run.name} was trained")
+        say(f"{folder.root} has gained a test split since {run.name} was trained")
     if split == "test":
         return *folder.load("test"), present
     indices = getattr(load_split(run.split), split)
@@ -113,17 +114,17 @@ def every_image(root: Path, *, image_size: int = IMAGE_SIDE) -> AuditedImages:
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(
-            f"{folder.root.absolute()} holds no prepared data; give the data folder, or prepare it: cifar100 prepare "
+            f"{folder.root.absolute()} holds no prepared data; pass the data folder, or prepare it: cifar100 prepare "
             f"--root {quote(str(folder.root))}"
         )
     info = ensure_unchanged(folder.root, image_size=folder.image_size)
     splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
-    loaded = [(split, *folder.load(split)) for split in splits]
+    labels = {split: folder.load_labels(split) for split in splits}
     return AuditedImages(
         info=info,
-        pixels=np.concatenate([images for _, images, _ in loaded]),
-        labels=np.concatenate([labels for _, _, labels in loaded]),
-        files=[file for split, _, labels in loaded for file in image_files(folder, labels, split=split)],
+        pixels=JoinedImages(*(folder.map_images(split) for split in splits)),
+        labels=np.concatenate(list(labels.values())),
+        files=[file for split in splits for file in image_files(folder, labels[split], split=split)],
     )
 
 
@@ -135,14 +136,14 @@ def check_same_training_images(trained: Training, run: RunFolder, present: Datas
     """
     if "datamodule" in read_parts(run):
         raise UserError(
-            f"{run.path} was trained with a data module from Python, so that it is unknown which images it has seen; "
-            "give another run."
+            f"{run.path} was trained with a data module from Python, so it is unknown which images it has seen; "
+            "choose another run."
         )
     same_classes = present.class_names == trained.info.class_names
     if not same_classes or present.sha256.get("train") != trained.info.sha256.get("train"):
         raise UserError(
             f"{run.path} was trained on other training images or labels ({trained.info.describe()}) than those to be "
-            f"audited ({present.describe()}); give the data folder of the run, or a run of these data."
+            f"audited ({present.describe()}); use the data folder of the run, or a run trained on these data."
         )
 
 
@@ -158,7 +159,7 @@ def all_test_images(root: Path, trained_on: DatasetInfo) -> tuple[NDArray[np.uin
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(
-            f"{folder.root.absolute()} holds no prepared data; give a data folder with the same classes as --data.root."
+            f"{folder.root.absolute()} holds no prepared data; set --data.root to a data folder with the same classes."
         )
     present = ensure_unchanged(folder.root, image_size=folder.image_size)
     _check_classes(present, trained_on, folder)
@@ -182,10 +183,10 @@ def _has_validation_images(run: RunFolder) -> bool:
 def _how_to_measure_instead(
     run: RunFolder, folder: DataFolder, present: DatasetInfo, trained: DatasetInfo, *, is_chosen: bool
 ) -> str:
-    """Return what to do if the validation images of a run are not in the folder; each advice leads on."""
+    """Return what to do if the validation images of a run are not in the folder."""
     advice = ["restore them"]
     if not is_chosen:
-        advice.append("give a folder that holds them with --data.root")
+        advice.append("set --data.root to a folder that holds them")
     if present.num_test:
         needs_root = is_chosen or _difference(present, trained, "test")
         advice.append(f"measure the test images: {_command(run, folder.root if needs_root else None)}")
@@ -202,10 +203,10 @@ def _command(run: RunFolder, root: Path | None) -> str:
 def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> str:
     found = f"{folder.root.absolute()} holds no prepared data"
     if is_chosen:
-        return f"{found}; give a prepared data folder, or a folder with a train.csv, as --data.root."
+        return f"{found}; set --data.root to a prepared data folder, or to a folder with a train.csv."
     refuse_moved(folder.root, trained.info)
     source = " --source generated" if trained.info.origin == "generated" else ""
-    advice = "Change to the folder where it was trained, give the data folder with --data.root"
+    advice = "Run the command in the folder where it was trained, set --data.root to the data folder"
     try:
         check_ours(folder.root)
         advice += f", or prepare it again: cifar100 prepare{source} --root {quote(str(folder.root))}"
@@ -219,7 +220,7 @@ def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolde
     if present.image_size != trained.image_size:
         raise UserError(
             f"{folder.root} holds images of {present.image_size}x{present.image_size} pixels, but the run was trained "
-            f"on {trained.image_size}x{trained.image_size}; give a folder of custom data, whose images are scaled."
+            f"on {trained.image_size}x{trained.image_size}; use a folder of custom data, whose images are scaled."
         )
     if present.class_names == trained.class_names:
         return
@@ -230,7 +231,7 @@ def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolde
         label = next(label for label in range(len(ours)) if ours[label] != theirs[label])
         difference = f"class {label} is {printable(ours[label])!r}, expected {printable(theirs[label])!r}"
     raise UserError(
-        f"{folder.root} holds other classes than the run was trained on ({difference}); give data with the "
+        f"{folder.root} holds other classes than the run was trained on ({difference}); use data with the "
         "same classes in the same order."
     )
 

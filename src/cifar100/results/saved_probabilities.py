@@ -93,7 +93,7 @@ def _checked(arrays: dict[str, NDArray[Any]], images: AuditedImages) -> tuple[ND
     is_known = np.isfinite(rows).all(axis=1)
     known = rows[is_known]
     if len(known) == 0 or known.min() < 0 or abs(known.sum(axis=1) - 1).max() > TOLERANCE:
-        raise ValueError("its rows are no probabilities, which are at least 0 and add up to 1")
+        raise ValueError("its rows are not probabilities, which are at least 0 and sum to 1")
     if labels.shape != (len(rows),) or (labels[is_known] != images.labels[: len(rows)][is_known]).any():
-        raise ValueError("its labels are not those of the images: it is of other data")
+        raise ValueError("its labels are not those of the images: it belongs to other data")
     return rows, np.asarray(labels, dtype=np.int64)

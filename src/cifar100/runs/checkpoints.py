@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.errors import UserError
-from cifar100.files.atomic import open_new, partial_path, replacing, sync_folder
-from cifar100.files.regular import open_regular, read_text
+from cifar100.files.atomic import open_new, partial_path, sync_folder
+from cifar100.files.checksums import file_sha256, known_sums, sums_file, write_sums
+from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
@@ -54,17 +55,17 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        new, old = {_sha256(partial)}, _known_sums(path)
+        new, old = {file_sha256(partial)}, known_sums(path)
         if previous is not None and path.is_file():
-            _write_sums(previous, _known_sums(previous) | old)
-            _write_sums(path, old | new)
+            write_sums(previous, known_sums(previous) | old)
+            write_sums(path, old | new)
             path.replace(previous)
-            _write_sums(previous, old)
+            write_sums(previous, old)
         else:
-            _write_sums(path, old | new)
+            write_sums(path, old | new)
         partial.replace(path)
         sync_folder(path.parent)
-        _write_sums(path, new)
+        write_sums(path, new)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
         partial.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else "is the disk full?"
@@ -125,38 +126,13 @@ def open_checkpoint(
 
 def _no_checkpoint(run: RunFolder, path: Path) -> UserError:
     known = sorted(str(file) for file in run.checkpoints.glob("*.ckpt"))
-    listed = f"there are: {', '.join(known)}" if known else f"{run.path} has none yet; train it first"
+    listed = f"choose from: {', '.join(known)}" if known else f"{run.path} has none yet; train it first"
     return UserError(f"no checkpoint {path}; {listed}.")
 
 
 def has_saved_state(run: RunFolder) -> bool:
     """Return whether the run can be resumed."""
     return any(os.path.lexists(run.checkpoints / name) for name in (LAST, PREVIOUS))
-
-
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sums_file(path: Path) -> Path:
-    """Return the path of the file that holds a checkpoint's sha256."""
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _known_sums(path: Path) -> set[str]:
-    """Return the sums in the file beside a checkpoint; the empty set if there is no such file."""
-    try:
-        lines = read_text(sums_file(path), limit=10_000).splitlines()
-    except (OSError, ValueError):
-        return set()
-    return {line.split()[0] for line in lines if line.strip()}
-
-
-def _write_sums(path: Path, sums: set[str]) -> None:
-    """Write the sums in the format of `sha256sum -c`."""
-    with replacing(sums_file(path), durable=True) as file:
-        file.writelines(f"{digest}  {path.name}\n".encode() for digest in sorted(sums))
 
 
 def read_checkpoint(path: Path, *, max_bytes: int | None = None) -> dict[str, Any]:
@@ -189,7 +165,7 @@ def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
         try:
             _FACTS(content, "it")
         except ValueError as error:
-            raise UserError(f"checkpoint {path} is no state to resume from: {error}; restore the file.") from error
+            raise UserError(f"checkpoint {path} cannot be resumed from: {error}; restore the file.") from error
         return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
 
 
@@ -219,7 +195,7 @@ def _opened(path: Path, *, max_bytes: int | None) -> Iterator[tuple[BufferedRead
     """Yield an open checkpoint whose sha256 and structure are right, and its outline; else raise a `UserError`."""
     try:
         with open_regular(path) as file:
-            known = _known_sums(path)  # empty for a file of another program
+            known = known_sums(path)  # empty for a file of another program
             if known and hashlib.file_digest(file, "sha256").hexdigest() not in known:
                 raise UserError(f"checkpoint {path} is damaged: its sha256 is not the one in {sums_file(path).name}.")
             content = outline(file, num_bytes=os.fstat(file.fileno()).st_size, max_bytes=max_bytes)
@@ -279,10 +255,10 @@ def load_weights(
     expected = network.state_dict()
     difference = _first_difference(weights, expected)
     if difference:
-        raise UserError(f"checkpoint {path} is of another architecture than {whose}: {difference}.")
+        raise UserError(f"checkpoint {path} has another architecture than {whose}: {difference}.")
     for name, weight in weights.items():
         if weight.is_floating_point() and not weight.isfinite().all():
-            raise UserError(f"checkpoint {path} holds weights that are not finite ({name}); give another one.")
+            raise UserError(f"checkpoint {path} holds weights that are not finite ({name}); use another one.")
     network.load_state_dict(weights)
 
 

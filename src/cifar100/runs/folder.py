@@ -107,7 +107,7 @@ def create_run_folder(
                 return RunFolder(below / name)
     except OSError as error:
         where = (below if experiment is None else below / experiment).absolute()
-        fix = "change to a folder in which you may write, or make room there"
+        fix = "change to a writable folder, or free some space there"
         raise UserError(f"{where} cannot be created ({error.strerror or error}); {fix}.") from error
     raise _taken(below / str(experiment))
 
@@ -146,7 +146,7 @@ def check_name(experiment: str | None, *, option: str = "--experiment") -> None:
 def _taken(path: Path) -> UserError:
     taken = RunFolder(path)
     or_resume = f", or resume it: cifar100 train --resume {taken.argument}" if taken.config.is_file() else ""
-    return UserError(f"{taken.path} exists already and is never overwritten; choose another --experiment{or_resume}")
+    return UserError(f"{taken.path} already exists and is never overwritten; choose another --experiment{or_resume}")
 
 
 def _create(path: Path, fill: Callable[[RunFolder, str], None]) -> bool:
@@ -188,11 +188,11 @@ def find_run_folder(run: str | os.PathLike[str], *, may_be_ensemble: bool = Fals
                 if may_be_ensemble:
                     return found
                 raise UserError(
-                    f"{found.path} is an ensemble, which has no weights of its own; give one of its members, which "
+                    f"{found.path} is an ensemble, which has no weights of its own; use one of its members, which "
                     f"{found.members} lists."
                 )
     known = [known.name for known in run_folders() if known.config.is_file()]
-    listed = f"there are: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
+    listed = f"choose from: {', '.join(known[:20])}" if known else "there are none yet; create one: cifar100 train"
     raise UserError(
         f"found no run {str(given)!r:.300} (neither a run folder nor an experiment below {LOGS.absolute()}); {listed}"
     )
@@ -210,7 +210,7 @@ def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
             warn(f"{run.path} is given more than once; it counts once.")
         found.setdefault(run.path.resolve(), run)
     if not found:
-        raise UserError("runs is an empty list; give at least one run.")
+        raise UserError("runs is an empty list; pass at least one run.")
     return list(found.values())
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.given_images import BATCH_SIZE, GivenImages, is_batch, pixel_batches
 from cifar100.data.image_batches import network_input
 from cifar100.devices import choose_accelerator

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar100.data.folder.layout import Triple, read_info
+from cifar100.data.dataset_info import Triple, read_info
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, list_of, nothing_or, number, whole
@@ -86,7 +86,9 @@ def read_weights(path: Path, *, max_bytes: int) -> WeightFile:
         raise UserError(
             f"--model.weights {path} cannot be read: it is damaged or holds more than weights ({reason(error)})."
         ) from error
-    raise UserError(f"--model.weights {path} is neither a safetensors file nor one of torch.save; give one of these.")
+    raise UserError(
+        f"--model.weights {path} is neither a safetensors file nor written by torch.save; use a file of one of these."
+    )
 
 
 def _of_torch(file: BufferedReader, path: Path, content: Any) -> WeightFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cifar100.config import Config, get, settings
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import FINISHED, read_status
@@ -52,7 +52,7 @@ def check_earlier(run: RunFolder, config: Config, info: DatasetInfo, *, move: st
     if not run.config.is_file():
         return
     if read_info(run.dataset_info).sha256.get("train") != info.sha256.get("train"):
-        raise UserError(f"{run.path} was trained on other images than those that are there now; {move}.")
+        raise UserError(f"{run.path} was trained on other images than the data folder holds now; {move}.")
     before = load_complete_config(run.config)
     given = [name for name in settings() if name not in _MAY_DIFFER]
     if config.optimization.learning_rate == "auto":
@@ -60,6 +60,6 @@ def check_earlier(run: RunFolder, config: Config, info: DatasetInfo, *, move: st
     for name in given:
         if get(before, name) != get(config, name):
             raise UserError(
-                f"{run.path} was trained with --{name} {get(before, name)}, but {get(config, name)} is asked for; give "
+                f"{run.path} was trained with --{name} {get(before, name)}, but {get(config, name)} is requested; use "
                 f"the same, or {move}."
             )

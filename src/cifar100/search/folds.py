@@ -49,7 +49,7 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
     if config.data.num_folds is not None:
         raise UserError("--data.num_folds and --data.fold have no effect with --folds; leave them out.")
     if launcher() is not None:
-        raise UserError("audit --folds starts a run for each fold itself; start it without torchrun and srun.")
+        raise UserError("audit --folds starts its own training processes; run it without torchrun or srun.")
     config = with_native_input(config)
     images = every_image(config.data.root, image_size=config.data.side)
     source = "generated" if images.info.origin == "generated" else config.data.source
@@ -82,7 +82,7 @@ def view_of_folds(runs: list[RunFolder], images: AuditedImages) -> NetworkView:
         split = load_split(run.split)
         unseen = np.concatenate([split.validation, np.arange(num_train, num_images)])
         places = np.arange(num_images) if fold == 0 else unseen
-        logits, some_features = look(load_trained(run, "best"), images.pixels[places])
+        logits, some_features = look(load_trained(run, "best"), images.pixels, places)
         features = some_features if fold == 0 else features
         outcome = torch.zeros_like(probabilities)
         outcome[torch.from_numpy(places)] = logits.softmax(dim=1)

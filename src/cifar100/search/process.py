@@ -75,7 +75,7 @@ class TrainingProcess:
                 "the same command again to resume it."
             )
         if status:
-            raise UserError(f"{self._run.path} failed with status {status}.")
+            raise UserError(f"{self._run.path} failed with status {status}; the lines above say why.")
 
 
 def train_in_a_process(config: Config, run: RunFolder) -> RunFolder:
@@ -108,13 +108,20 @@ def _train(config: Config, path: Path, is_quiet: bool, sender: Connection) -> No
         try:
             with StopSignal():
                 from cifar100.devices import resolve
+                from cifar100.results.report.for_trackers import write_tracked_report
                 from cifar100.training.train import resume_run, start_run
 
                 run = RunFolder(path)
                 if run.config.is_file():
-                    resume_run(run)
+                    resume_run(run, write_report=write_tracked_report)
                 else:
-                    start_run(resolve(config), experiment=run.name, below=path.parent, started=started)
+                    start_run(
+                        resolve(config),
+                        experiment=run.name,
+                        below=path.parent,
+                        started=started,
+                        write_report=write_tracked_report,
+                    )
         except (UserError, Stopped) as error:
             sender.send(error)
             sys.exit(1)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cifar100.config import Config, DataConfig
 from cifar100.data.audit.duplicates import duplicate_groups
 from cifar100.data.audit.table import rejected_images
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder, DatasetInfo
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import (
     Split,
     exclude,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
 from cifar100.models.summary import model_info

@@ -139,6 +139,12 @@ def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> 
     raised: list[tuple[int, Any]] = []
     while not errors.empty():
         raised.append(errors.get())
+    rank, failure = failed.get_first_failure()
+    was_killed = failure.exitcode < 0 and not received
+    first = dict(raised).get(rank)
+    has_failed = first is not None and not isinstance(first, KeyboardInterrupt) and not received
+    if was_killed or has_failed:  # torch ends the other ranks by SIGTERM: that they were stopped is the consequence
+        raised = [item for item in raised if not isinstance(item[1], KeyboardInterrupt)]
     raised.sort(key=lambda item: not isinstance(item[1], BaseException))  # a traceback may only be the consequence
     error = raised[0][1] if raised else None
     if isinstance(error, KeyboardInterrupt):  # only rank 0 says what was done about it, such as a requeued job
@@ -148,8 +154,7 @@ def _first_error(failed: ChildFailedError, errors: Any, received: list[int]) -> 
         return error
     if received:
         return Stopped("", received[0])
-    rank, failure = failed.get_first_failure()
-    if failure.exitcode < 0:  # the text of another rank only says that its connection broke
+    if was_killed:  # the text of another rank only says that its connection broke
         return UserError(
             f"the process of rank {rank} was killed ({signal.Signals(-failure.exitcode).name}), perhaps because memory "
             "ran out, and the other processes were stopped; resume the run: cifar100 train --resume RUN"

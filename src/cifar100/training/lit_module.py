@@ -107,7 +107,7 @@ class ImageClassifier(L.LightningModule):
             if "more than 1 value per channel" in str(error):
                 raise UserError(
                     f"a training batch has {len(images)} image, which a layer of the network reduces to one pixel, but "
-                    "batch normalisation needs two values for each channel; give --data.batch_size of at least 2."
+                    "batch normalisation needs two values for each channel; use a --data.batch_size of at least 2."
                 ) from error
             raise
 
@@ -140,8 +140,8 @@ class ImageClassifier(L.LightningModule):
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(
-                f"the network returns {found} for {num_images} images, but logits {expected} are expected, one for "
-                "each class; give its last layer that width."
+                f"the network returns {found} for {num_images} images, expected logits {expected}, one for "
+                "each class; change the output size of its last layer."
             )
 
     def train_metrics(self) -> dict[str, float]:
@@ -186,11 +186,11 @@ class ImageClassifier(L.LightningModule):
         """Build the optimizer and a schedule that is updated every step."""
         settings = self.config.optimization
         if settings.learning_rate == "auto":
-            raise UserError("optimization.learning_rate is auto, which only train() resolves; give it a number.")
+            raise UserError("optimization.learning_rate is auto, which only train() resolves; set it to a number.")
         if settings.class_weights != "none" and self.class_weights is None:
             raise UserError(
-                f"optimization.class_weights is {settings.class_weights}, which only train() computes; give "
-                "ImageClassifier the weights: class_weights=class_weights(labels, num_classes)."
+                f"optimization.class_weights is {settings.class_weights}, which only train() computes; pass the "
+                "weights to ImageClassifier: class_weights=class_weights(labels, num_classes)."
             )
         clock = self.clock
         if clock is None or self._makes_clock:  # a new one for each fit
@@ -220,7 +220,7 @@ class ImageClassifier(L.LightningModule):
         """Return the optimizer steps of the Trainer's run."""
         steps = self.trainer.estimated_stepping_batches
         if math.isinf(steps):
-            raise UserError("the schedule needs the length of the run; give the Trainer max_epochs or max_steps.")
+            raise UserError("the schedule needs the length of the run; set max_epochs or max_steps of the Trainer.")
         return int(steps)
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

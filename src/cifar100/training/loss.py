@@ -88,7 +88,7 @@ def build_loss(config: OptimizationConfig) -> Loss:
     if config.class_weights != "none" and "class_weights" not in inspect.signature(function).parameters:
         raise UserError(
             f"--optimization.class_weights {config.class_weights} has no effect: the loss {config.loss} takes no class "
-            "weights; leave it out, or give --data.sampler balanced."
+            "weights; leave it out, or use --data.sampler balanced."
         )
     values = {setting.name: getattr(config, setting.name) for setting in component.settings}
     return partial(function, **{name: value for name, value in values.items() if value is not None})

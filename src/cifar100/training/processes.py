@@ -44,7 +44,8 @@ SECONDS_TO_END = 5.0
 
 SECONDS_FOR_RANK_ZERO = 1.0
 """How long another rank waits before it exits with an error. Launchers end all ranks with the first that fails, and
-rank 0 may still be writing the run's status."""
+rank 0 may still be writing the run's status. Rank 0 waits as long after a broken connection: the launcher then first
+notices the rank that broke it, and reports why."""
 
 
 class Processes:
@@ -151,7 +152,7 @@ class Processes:
         """Return whether an error is that of a connection between machines. On one, the launcher says what happened."""
         if self._num_machines == 1:
             return False
-        return bool(self._lost) or any(sign in str(error) for sign in _SIGNS_OF_A_CONNECTION)
+        return bool(self._lost) or _is_of_a_connection(error)
 
     def _gone(self) -> UserError:
         reason = self._lost or "the connection to another machine broke; its own output may say why"
@@ -173,6 +174,10 @@ class Processes:
         """Return when all processes have called it."""
         if self._fabric:
             self._fabric.barrier()
+
+
+def _is_of_a_connection(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS_OF_A_CONNECTION)
 
 
 @contextmanager
@@ -202,7 +207,7 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
         processes.barrier()  # launchers end all ranks with the first that fails
     except BaseException as error:
         was_stopped = isinstance(error, KeyboardInterrupt)
-        if processes.is_rank_zero:
+        if processes.is_rank_zero and not _is_of_a_connection(error):
             raise
         time.sleep(SECONDS_FOR_RANK_ZERO)
         if isinstance(error, (KeyboardInterrupt, Diverged)):  # all ranks raise it; rank 0 reports it

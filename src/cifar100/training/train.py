@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import write_info
+from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.environment import this_program
-from cifar100.process.stopping import StopSignal
 from cifar100.runs.checkpoints import find_checkpoint, has_saved_state
 from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.runs.history import History
@@ -25,8 +25,8 @@ from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.session import (
+    Context,
     ReportWriter,
-    Session,
     check,
     conclude_finished,
     created,
@@ -35,7 +35,6 @@ from cifar100.training.preflight.session import (
     prepare_data,
     prepared,
 )
-from cifar100.training.processes import Processes
 from cifar100.training.recovery.requeueing import (
     is_of_requeued_job,
     remember_request,
@@ -80,18 +79,12 @@ def start_run(
     parts = parts or CustomParts()
     started = time.monotonic() if started is None else started
     request = slurm_request("train", config, experiment=experiment, parts=parts.names())
-    with joined(config) as (processes, signal):
+    with joined(config, parts=parts, started=started, write_report=write_report) as context:
+        processes = context.processes
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None:  # SLURM has started the same command again
             if not processes.do_once(lambda: skip_finished(requeued)):
-                _continue(
-                    changed_config(requeued, {}),
-                    requeued,
-                    processes,
-                    signal,
-                    parts=parts,
-                    write_report=write_report,
-                )
+                _continue(changed_config(requeued, {}), requeued, replace(context, started=None))
             return requeued
         subject = prepared(config, parts, processes)
         config, info, split = subject.config, subject.info, subject.split
@@ -106,17 +99,8 @@ def start_run(
             write_status(folder, RUNNING)
             write_settings(config, folder, info, name=name)
 
-        with created(experiment, fill, processes, signal, below=below) as run:
-            session = Session(
-                run=run,
-                info=info,
-                split=split,
-                processes=processes,
-                signal=signal,
-                parts=parts,
-                started=started,
-                write_report=write_report,
-            )
+        with created(experiment, fill, processes, context.signal, below=below) as run:
+            session = context.session(run, info, split)
             begin(session, config)
         conclude_finished(session)
     return run
@@ -154,22 +138,14 @@ def resume_run(
 def _resume(
     config: Config, run: RunFolder, *, changed: bool, parts: CustomParts, write_report: ReportWriter | None
 ) -> RunFolder:
-    with joined(config) as (processes, signal):
-        _continue(config, run, processes, signal, changed=changed, parts=parts, write_report=write_report)
+    with joined(config, parts=parts, write_report=write_report) as context:
+        _continue(config, run, context, changed=changed)
     return run
 
 
-def _continue(
-    config: Config,
-    run: RunFolder,
-    processes: Processes,
-    signal: StopSignal,
-    *,
-    changed: bool = False,
-    parts: CustomParts,
-    write_report: ReportWriter | None,
-) -> None:
+def _continue(config: Config, run: RunFolder, context: Context, *, changed: bool = False) -> None:
     """Train from the last saved state to the end."""
+    processes, parts = context.processes, context.parts
     info = parts.describe_data() or prepare_data(config, processes, resumed=run)
     processes.do_once(lambda: check_data_and_length(run, config, info))
     split = load_split(run.split) if parts.datamodule is None else None
@@ -180,15 +156,7 @@ def _continue(
             show_changes(run, config)
         if processes.is_rank_zero and changed:
             write_settings(config, run, info)
-        session = Session(
-            run=run,
-            info=info,
-            split=split,
-            processes=processes,
-            signal=signal,
-            parts=parts,
-            write_report=write_report,
-        )
+        session = context.session(run, info, split)
         if checkpoint is None:
             begin(session, config)
         else:
@@ -206,7 +174,8 @@ def find_learning_rate(
     """
     parts = parts or CustomParts()
     request = slurm_request("find-lr", config, experiment=experiment, parts=parts.names())
-    with joined(config) as (processes, signal):
+    with joined(config, parts=parts) as context:
+        processes = context.processes
         requeued = processes.do_once(lambda: requeued_run(request))
         if requeued is not None and processes.do_once(lambda: skip_finished(requeued)):
             return processes.do_once(lambda: load_result(requeued))
@@ -216,7 +185,7 @@ def find_learning_rate(
             write_status(folder, RUNNING)
 
         subject = prepared(config, parts, processes)
-        opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, signal)
+        opened = holding_run(requeued, processes) if requeued else created(experiment, fill, processes, context.signal)
         with opened as run, memory_errors_as_user_errors(subject, run):
             suggestion = find_rate(subject.config, subject.info, subject.split, run, processes, parts)
         if processes.is_rank_zero:

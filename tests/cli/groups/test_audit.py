@@ -79,7 +79,7 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
     assert calls == [("edited.csv", "my data")]
     assert capsys.readouterr().out.splitlines() == [
         "edited.csv fits the data and rejects 2 of 50,000 training images",
-        "it also rejects 1 test images; evaluate measures on all test images nevertheless",
+        "it also rejects 1 test image, but evaluate always measures on all test images",
         "train without them: cifar100 train --data.root 'my data' --data.exclude edited.csv",
     ]
 
@@ -87,7 +87,7 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data", "--data.root", "other"], "ROOT and --data.root both name the data folder"),
+        (["data", "--data.root", "other"], "ROOT and --data.root both set the data folder"),
         (["--run", "x", "--folds", "3"], "exclude each other"),
         (["--training.seed", "1"], "--training.seed has no effect with audit without --folds"),
         (["--recipe", "fast"], "--recipe has no effect"),

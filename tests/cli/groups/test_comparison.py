@@ -44,18 +44,20 @@ def test_the_tables_hold_the_figures(runs: list[str], capsys: pytest.CaptureFixt
     assert "5 comparisons, so a verdict needs p < 0.05 / 5." in shown
     assert "plain_0 (ref) and plain_1 (it): both right 300, both wrong 299, only one right 1" in shown
     assert "a 100 50 51 +1".split() in found
-    assert shown.splitlines()[-1].startswith("These are the test images.")
+    *_, caution, _, following = shown.splitlines()
+    assert caution.startswith("These are the test images.")
+    assert following == f"Next: cifar100 report {' '.join(runs)}"
     assert "seeds." not in shown  # there are several
 
 
 def test_what_is_missing_is_said(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     run_command_line(["compare", "plain_0", "smooth_0"])
-    assert "This does not cover the seed." in capsys.readouterr().out
+    assert "This ignores the variation between seeds." in capsys.readouterr().out
     run_command_line(["compare", "plain_0", "plain_1"])
     shown = capsys.readouterr().out
-    assert "The settings differ in nothing but the seed." in shown
+    assert "The settings differ only in the seed." in shown
     assert "A 2 50.08% 0.12".split() in rows(shown)
-    assert "does not cover" not in shown
+    assert "ignores the variation" not in shown
 
 
 class Terminal(io.StringIO):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,26 +14,42 @@ from cifar100.cli.main import run_command_line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "expected", "origin", "following"),
     [
-        ([], ("download", "dataset", {"image_size": 32, "skip_damaged": False})),
+        ([], ("download", "dataset", {"image_size": 32, "skip_damaged": False}), "official", "train"),
         (
-            ["--source", "photos", "--root", "x", "--image-size", "64", "--skip-damaged"],
-            ("photos", "x", {"image_size": 64, "skip_damaged": True}),
+            ["--source", "photos", "--root", "my data", "--image-size", "64", "--skip-damaged"],
+            ("photos", "my data", {"image_size": 64, "skip_damaged": True}),
+            "custom",
+            "train --data.root 'my data' --data.image_size 64",
+        ),
+        (
+            ["--source", "generated"],
+            ("generated", "dataset", {"image_size": 32, "skip_damaged": False}),
+            "generated",
+            "train --data.source generated",
         ),
     ],
 )
-def test_prepare_passes_its_options(
-    arguments: list[str], expected: tuple[str, str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_prepare_passes_its_options_and_says_how_to_train(
+    arguments: list[str],
+    expected: tuple[str, str, dict[str, Any]],
+    origin: str,
+    following: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     calls: list[tuple[str, str, dict[str, Any]]] = []
 
-    def prepare(source: str, root: str, **options: Any) -> None:
+    def prepare(source: str, root: str, **options: Any) -> SimpleNamespace:
         calls.append((source, root, options))
+        return SimpleNamespace(origin=origin)
 
     monkeypatch.setattr(commands, "prepare", prepare)
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
     run_command_line(["prepare", *arguments])
     assert calls == [expected]
+    assert capsys.readouterr().out.splitlines()[-1] == f"Next: cifar100 {following}"
 
 
 def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +57,7 @@ def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest
     shown = capsys.readouterr().out
     assert [line for line in shown.splitlines() if not line.startswith(" ")] == ["versions", "devices", "data"]
     assert " ".join(["cifar100", __version__]) in " ".join(shown.split())
-    assert "nothing prepared" in shown
+    assert "not prepared; run: cifar100 prepare" in shown
     make_folder(tmp_path / "data")
     run_command_line(["info", "--root", str(tmp_path / "data")])
     assert "60 training, 10 test, 5 classes" in capsys.readouterr().out

@@ -108,7 +108,7 @@ def test_an_output_is_written_whole(name: str, calls: list[Any], capsys: pytest.
 def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
     calls: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = r"1 of 2 images could not be read; the output says why, each in its line"
+    message = r"1 of 2 images could not be read; the output says why for each"
     with pytest.raises(Incomplete, match=message) as caught:
         run_command_line(["predict", "x", "bad.png", "b.png"])
     assert caught.value.exit_status == 4
@@ -126,9 +126,9 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
         (["--output", "out.txt"], r"--output is out.txt, expected a name that ends in .csv or .json; or add --csv or"),
         (["--output", "out.csv", "--json"], r"--output is out.csv, but --json is given; leave one of them out"),
         (["--csv", "--json"], r"not allowed with argument --csv"),
-        (["--probabilities"], r"--probabilities needs --csv or --json; for all classes in tables give a large --top"),
-        (["--output", "mine.csv"], r"mine.csv exists already and holds no predictions"),
-        (["--output", ""], r"'' is no path"),
+        (["--probabilities"], r"needs --csv or --json; to see all classes in tables, use a large --top"),
+        (["--output", "mine.csv"], r"mine.csv already exists and holds no predictions"),
+        (["--output", ""], r"'' is not a path"),
     ],
 )
 def test_contradictions_are_refused_before_anything_is_loaded(
@@ -175,7 +175,7 @@ def test_a_process_says_by_its_status_that_an_image_was_damaged(program: list[st
     done = subprocess.run([*program, "--csv", "--top", "1"], capture_output=True, text=True, check=False)
     assert done.returncode == 4
     assert len(done.stdout.splitlines()) == 5
-    assert done.stderr == "cifar100: 1 of 4 images could not be read; the output says why, each in its line.\n"
+    assert done.stderr == "cifar100: 1 of 4 images could not be read; the output says why for each.\n"
 
 
 @pytest.mark.parametrize(

@@ -51,12 +51,14 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
         Figure(name="test accuracy", num_trials=3, mean=0.7031, deviation=0.0005, interval=(0.7018, 0.7043)),
         Figure(name="seconds", num_trials=1, mean=595.5, deviation=None, interval=None),
     ]
+    lines = [{"run": f"logs/trials/a/seed{seed}", "diverged": seed == 1} for seed in range(3)]
     show_trials(
-        TrialsResult(name="a", lines=[], figures=figures, rule="The rule.", file=Path("a.jsonl"), probabilities=None)
+        TrialsResult(name="a", lines=lines, figures=figures, rule="The rule.", file=Path("a.jsonl"), probabilities=None)
     )
     text = capsys.readouterr().out
     assert "test accuracy 3 70.31% 0.05% 70.18% to 70.43%" in [" ".join(line.split()) for line in text.splitlines()]
-    assert "rule:  The rule." in text
+    assert "rule:   The rule." in text
+    assert text.splitlines()[-1] == "Next: cifar100 report logs/trials/a/seed0 logs/trials/a/seed2"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
         (["sweep"], "the following arguments are required: SPACE.yaml"),
         (["sweep", "a", "--workers", "2"], "--name and --workers need the file of a sweep, but 'a' is a name"),
         (["sweep", "a.yaml", "--workers", "0"], "--workers is 0, but it must be a whole number from 1 to 256"),
-        (["sweep", "a.yaml"], "a.yaml cannot be read as the file of a sweep"),
+        (["sweep", "a.yaml"], "a.yaml cannot be read as a sweep"),
         (["sweep", "a.yaml", "--split", "test"], "unknown option --split"),
         (["trials", "fast", "--training.seed", "3"], "choose the first with --first-seed"),
         (["trials", "fasd"], "no recipe 'fasd'; did you mean fast"),

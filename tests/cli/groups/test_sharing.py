@@ -58,7 +58,7 @@ def test_a_space_is_written_and_said_how_to_use(
     assert capsys.readouterr().out.splitlines() == [
         "my space/app.py",
         "",
-        "Next, try it, in an environment of its own, then upload it:",
+        "Next, try it in a separate environment, then upload it:",
         "  uv run --no-project --with-requirements 'my space/requirements.txt' 'my space/app.py'",
         "  hf repos create USER/NAME --repo-type space --space-sdk gradio",
         "  hf upload USER/NAME 'my space' --repo-type space",

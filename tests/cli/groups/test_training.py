@@ -45,7 +45,7 @@ def test_resume_takes_changes_alone(calls: Calls) -> None:
     run_command_line(["train", "--resume", "logs/x", "--training.max_epochs", "12"])
     assert calls == [((), {"resume": "logs/x", "changes": {"training.max_epochs": "12"}})]
     for more in (["--recipe", "fast"], ["--config", "a.yaml"], ["--experiment", "y"]):
-        with pytest.raises(UserError, match="--resume continues in the run's own folder with its own settings; remove"):
+        with pytest.raises(UserError, match="--resume continues in the run's own folder with its own settings; leave"):
             run_command_line(["train", "--resume", "logs/x", *more])
     assert len(calls) == 1
 
@@ -63,7 +63,7 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
     monkeypatch.chdir(tmp_path)
     run_command_line(["runs"])
-    assert capsys.readouterr().out.startswith(f"no runs below {tmp_path / 'logs'}; make one: cifar100 train")
+    assert capsys.readouterr().out.startswith(f"no runs below {tmp_path / 'logs'}; start one: cifar100 train")
     run = RunSummary(
         name="first",
         recipe="fast",
@@ -76,7 +76,8 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     )
     monkeypatch.setattr(commands, "list_runs", lambda: [run])
     run_command_line(["runs"])
-    heads, line = capsys.readouterr().out.splitlines()
+    heads, line, _, following = capsys.readouterr().out.splitlines()
+    assert following == "Next: cifar100 evaluate RUN, cifar100 report RUN, or cifar100 compare RUN RUN"
     assert heads.split() == ["run", "recipe", "data", "epochs", "best", "val", "status", "age"]
     assert line.split() == ["first", "fast", "CIFAR-100", "3", "62.50%", "finished", "5", "h"]
 
@@ -102,7 +103,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     ]
     assert "images/s: training steps, one GPU, 2026-11-24." in lines
     assert lines[-2] == "Use one: cifar100 train --model.name NAME"
-    assert lines[-1] == "More than a thousand others, with weights, are timm's: cifar100 models 'timm/*lite*'"
+    assert lines[-1] == "timm has more than a thousand others, with weights: cifar100 models 'timm/*lite*'"
 
 
 @pytest.mark.parametrize(

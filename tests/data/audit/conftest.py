@@ -5,7 +5,7 @@ import pytest
 from photographs import photographs
 
 from cifar100.data.audit.images import AuditedImages
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 
 
 @pytest.fixture

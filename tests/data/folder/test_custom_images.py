@@ -152,13 +152,14 @@ def green_only(folder: Path, *, num_images: int = 40) -> Path:
 def test_a_constant_channel_is_named_and_normalised_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = prepare_custom(green_only(tmp_path))
     said = capsys.readouterr().out
-    assert f"{tmp_path}: red and blue constant over all training images, so normalised by 1" in said
+    found = f"{tmp_path}: red and blue constant over all training images"
+    assert f"{found}; normalised by a standard deviation of 1" in said
     assert info.std[0] == info.std[2] == 0  # measured, and also what older versions wrote
     mean, std = DataFolder(tmp_path).info().normalization
     assert std == (1.0, info.std[1], 1.0)
     assert mean == info.mean
     prepare_custom(make(tmp_path))
-    assert "normalised by 1" not in capsys.readouterr().out
+    assert "normalised by" not in capsys.readouterr().out
 
 
 def test_an_almost_constant_channel_is_not_said_to_be_constant(
@@ -171,7 +172,7 @@ def test_an_almost_constant_channel_is_not_said_to_be_constant(
     info = prepare_custom(tmp_path)
     said = capsys.readouterr().out
     assert f"{tmp_path}: red constant over all training images, so" in said
-    assert f"{tmp_path}: blue almost constant over all training images, so normalised by 1" in said
+    assert f"{tmp_path}: blue almost constant over all training images; normalised by a standard deviation of 1" in said
     assert info.normalization[1][2] == 1
 
 
@@ -179,7 +180,7 @@ def test_images_of_one_colour_are_refused(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         Image.new("RGB", (32, 32), (9, 8, 7)).save(tmp_path / name)
     (tmp_path / "train.csv").write_text("file,fine_label\na.png,0\nb.png,1\n")
-    with pytest.raises(UserError, match="all training images have one and the same colour, from which nothing can be"):
+    with pytest.raises(UserError, match="all training images have the same single colour, so nothing can be"):
         prepare_custom(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "train.csv"]
 

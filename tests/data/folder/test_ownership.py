@@ -11,7 +11,8 @@ from ended_processes import partial_of_ended_process
 from cifar100.data.folder.custom_images import prepare_custom
 from cifar100.data.folder.ownership import LOCK, check_ours, remove_leftovers, writing_alone
 from cifar100.data.folder.record import RECORD, begin_record
-from cifar100.data.prepare import ensure_prepared, prepare, prepare_release
+from cifar100.data.folder.release_images import prepare_release
+from cifar100.data.prepare import ensure_prepared, prepare
 from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path
@@ -44,8 +45,8 @@ FOREIGN: list[tuple[Callable[[Path], None], str]] = [
     (loose_images, r"holds images, but no labels; .*write a train.csv with the columns file and label"),
     (other_name, r"holds mine.csv, but no train.csv; rename"),
     (only_test, r"holds test.csv, but no train.csv"),
-    (documents, r"holds other things than a data set \(a.txt, .*e.txt and 2 more\)"),
-    (foreign_json, r"holds other things than a data set \(dataset.json\)"),
+    (documents, r"holds no data set \(a.txt, .*e.txt and 2 more\)"),
+    (foreign_json, r"holds no data set \(dataset.json\)"),
 ]
 
 
@@ -188,7 +189,7 @@ def test_a_persons_own_files_are_not_overwritten(name: str, tmp_path: Path) -> N
     make_custom(tmp_path, train=4, test=2)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text('{"mine": 1}')
-    refused_and_untouched(tmp_path, rf"holds {name}, which this program would overwrite but did not write; move it")
+    refused_and_untouched(tmp_path, rf"holds {name}, which this program did not write but would overwrite; move it")
     (tmp_path / name).unlink()  # the advice, followed
     prepare(source="download", root=tmp_path)
     (tmp_path / name).write_text("damaged")
@@ -202,7 +203,7 @@ def test_a_persons_things_beside_our_names_make_no_data_folder(ours: str, tmp_pa
         (tmp_path / system).touch()
     check_ours(tmp_path)
     (tmp_path / "thesis.tex").touch()
-    advice = rf"among other things \(thesis.tex\).* cifar100 prepare --source {tmp_path}/{ours} --root NEW"
+    advice = rf"beside other files \(thesis.tex\).* cifar100 prepare --source {tmp_path}/{ours} --root NEW"
     refused_and_untouched(tmp_path, r"holds other things .*thesis.tex" if ours == ".prepared" else advice)
 
 
@@ -248,4 +249,4 @@ def test_an_empty_folder_of_a_person_stays(tmp_path: Path) -> None:
 def test_custom_data_in_a_read_only_folder_are_to_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_custom(tmp_path, train=4, test=0)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    refused_and_untouched(tmp_path, "is not writable, .* copy the folder to a place where you may write")
+    refused_and_untouched(tmp_path, "is not writable, .* copy the folder to a writable place")

@@ -5,7 +5,8 @@ from pathlib import Path
 from ended_processes import partial_of_ended_process
 from fabricated_release import equal, fabricate, python_files
 
-from cifar100.data.folder.layout import INFO, SPLITS, DataFolder
+from cifar100.data.dataset_info import INFO
+from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.record import RECORD, read_record
 from cifar100.data.folder.release_images import (
     prepare_release,

@@ -56,8 +56,8 @@ def test_labels_may_be_text_or_named(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "no labels": ({"x_train": IMAGES}, "holds x_train, but no labels; expected images and labels under such names"),
-    "other names": ({"a": IMAGES, "b": LABELS}, "holds a, b; expected images and labels under such names"),
+    "no labels": ({"x_train": IMAGES}, "holds x_train, but no labels; expected arrays of images and labels, named"),
+    "other names": ({"a": IMAGES, "b": LABELS}, "holds a, b; expected arrays of images and labels, named"),
     "floats": ({"images": IMAGES / 255, "labels": LABELS}, "images holds float64, expected uint8, 0 to 255"),
     "flat": ({"images": IMAGES.reshape(6, -1), "labels": LABELS}, r"images has the shape \(6, 3072\), expected"),
     "other number": ({"images": IMAGES, "labels": LABELS[:4]}, "images holds 6 images, but labels 4 labels"),

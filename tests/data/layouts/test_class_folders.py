@@ -103,7 +103,7 @@ WRONG = {
     like_splits: r"holds the folder test_images, which looks like a split",
     ours: r"packed holds images, but that folder is for arrays; rename it",
     control_character: r"a name with a control character \(a\\nb.png\); rename it",
-    arrays_beside: r"holds folders of images and .npz files: it is unclear which are meant",
+    arrays_beside: r"holds folders of images and .npz files: it is unclear which to use",
 }
 
 

@@ -149,7 +149,7 @@ def test_a_killed_worker_costs_one_line_and_no_image(folder, capsys):
     assert same(batches, undisturbed)
     said = capsys.readouterr().err
     assert said == (
-        "cifar100: a worker process has died, perhaps because memory ran out; new ones read the images from here on. "
+        "cifar100: a worker process died, perhaps because memory ran out; new workers read the images from here on. "
         "No image is lost.\n"
     )
     assert same(epoch_of(loader, 1), undisturbed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import resource
 import socket
 import threading
 import time
@@ -18,6 +17,8 @@ from cifar100.data.sources import web
 from cifar100.data.sources.deadlines import Watchdog, within
 from cifar100.data.sources.download import ARCHIVE, download
 from cifar100.errors import UserError
+
+resource = pytest.importorskip("resource", reason="Windows does not report peaks of memory in this way")
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZE = 1_000_000
@@ -105,7 +106,7 @@ def negative_length(connection: socket.socket) -> None:
 
 def huge_chunk(connection: socket.socket) -> None:
     connection.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFF\r\n")
-    time.sleep(3)
+    time.sleep(12)
 
 
 def no_http(connection: socket.socket) -> None:
@@ -118,7 +119,7 @@ def content_byte_by_byte(connection: socket.socket) -> None:
 
 
 def says_nothing(connection: socket.socket) -> None:
-    time.sleep(3)
+    time.sleep(12)
 
 
 ATTACKS: dict[Attack, str] = {
@@ -200,7 +201,7 @@ def test_no_mirror_holds_a_download(
     message, seconds = refused(tmp_path)
     assert ATTACKS[attack] in message
     assert message.isprintable()
-    assert seconds < 4  # two turns
+    assert seconds < 10  # two turns take less than two seconds if nothing else computes
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
     assert not [thread for thread in threading.enumerate() if thread.name == "watchdog of a download"]
 
@@ -215,7 +216,7 @@ def test_a_handshake_that_stalls(server: socket.socket, tmp_path: Path, monkeypa
     serve(server, trickle)
     message, seconds = refused(tmp_path)
     assert "no answer in time" in message
-    assert seconds < 4
+    assert seconds < 10
 
 
 def test_a_server_that_accepts_nothing(tmp_path: Path, server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +230,7 @@ def test_a_server_that_accepts_nothing(tmp_path: Path, server: socket.socket, mo
         use(monkeypatch, full)
         message, seconds = refused(tmp_path)
         assert "no answer in time" in message
-        assert seconds < 4
+        assert seconds < 10
         for connection in waiting:
             connection.close()
 
@@ -238,10 +239,10 @@ def test_a_name_that_is_looked_up_for_ever(
     tmp_path: Path, server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirrors, "MIRRORS", (f"http://mirror.example/{ARCHIVE}",))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(3))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(12))
     message, seconds = refused(tmp_path)
     assert "no answer in time" in message
-    assert seconds < 3
+    assert seconds < 10
 
 
 def test_a_watchdog_lets_go_what_is_in_time() -> None:

@@ -75,7 +75,7 @@ def drop_by_drop(handler: http.server.BaseHTTPRequestHandler) -> None:
 
 
 def silent(handler: http.server.BaseHTTPRequestHandler) -> None:
-    time.sleep(2)
+    time.sleep(12)
 
 
 class Server:
@@ -177,7 +177,7 @@ def test_one_line_says_what_is_wrong_and_what_to_do(answer: Answer, server: Serv
     started = time.monotonic()
     with pytest.raises(UserError) as caught:
         read_published(server.list, tmp_path)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     message = str(caught.value)
     assert message.isprintable()
     for part in (PROBLEMS[answer], "check the network", server.list.url, "--duplicates FILE"):

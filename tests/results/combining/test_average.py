@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from similar_runs import make_data, write_member
+from small_runs import small_config
 
 from cifar100 import average, compare, evaluate, export, list_runs, load_model, report, train
 from cifar100.cli.main import run_command_line
-from cifar100.data.folder.layout import DataFolder, write_info
+from cifar100.data.dataset_info import write_info
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.results.export.card import facts_of, model_card
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
@@ -97,20 +100,6 @@ def test_two_checkpoints_of_one_run_are_averaged() -> None:
     assert torch.allclose(weights(found.run)[name], (weights(run)[name] + weights(other)[name]) / 2, atol=1e-6)
 
 
-def test_runs_that_began_apart_get_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    info = make_data()
-    write_member("a", info, training__seed=0)
-    write_member("b", info, training__seed=1)
-    write_member("c", info, step=0.01, training__seed=0)
-    average(["a", "b"], experiment="apart")
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "begin" in line]
-    assert line.startswith("cifar100: a and b did not begin with the same weights: ")
-    assert "(training.seed 0 and 1). The mean of such networks is seldom of use." in line
-    assert line.endswith("Their ensemble: cifar100 evaluate a b --ensemble")
-    average(["a", "c"], experiment="together")
-    assert "begin" not in capsys.readouterr().err
-
-
 def test_a_useless_average_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     info = make_data()
     write_member("a", info, step=0.01)
@@ -119,6 +108,19 @@ def test_a_useless_average_is_said(capsys: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setattr(f"{module}._accuracies", lambda evaluations: [0.9, 0.95])
     average(["a", "b"], experiment="soup")
     assert "less than each member (90.00% to 95.00%): their weights are too far apart." in capsys.readouterr().err
+
+
+def test_fine_tuned_runs_are_averaged_with_each_other_and_with_their_start(tiny_data: Path) -> None:
+    def tuned(name: str, **changes: Any) -> RunFolder:
+        return train(small_config(tiny_data, **{"training.max_epochs": 1, **changes}), experiment=name)
+
+    base = tuned("base")
+    start = {"model.weights": base.checkpoints / "best.ckpt", "training.seed": 1}
+    tuned("one", **start)
+    tuned("two", **{**start, "training.seed": 2, "model.freeze": "backbone"})
+    soup = average(["one", "two"], experiment="soup").run
+    assert soup.initial_weights.read_bytes() == RunFolder(Path("logs/one")).initial_weights.read_bytes()
+    average(["soup", "base"], experiment="again")
 
 
 def test_runs_that_do_not_fit_together_are_refused_in_one_line() -> None:
@@ -158,4 +160,4 @@ def test_without_validation_images_a_line_says_that_nothing_is_known(capsys: pyt
     write_member("a", info, step=0.01, validation=range(0))
     write_member("b", info, step=0.02, validation=range(0))
     assert average(["a", "b"], experiment="soup").evaluation is None
-    assert "no validation images, so nothing shows yet whether the average is of use" in capsys.readouterr().err
+    assert "no validation images, so it is not known yet whether the average is better" in capsys.readouterr().err

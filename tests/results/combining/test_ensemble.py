@@ -16,7 +16,7 @@ from similar_runs import make_data, write_member
 
 from cifar100 import compare, ensemble, evaluate, list_runs, predict, report, train
 from cifar100.cli.main import run_command_line
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.combining.ensemble import mean_logits
 from cifar100.results.saved_evaluation import load_evaluation
@@ -134,7 +134,7 @@ def test_what_needs_weights_refuses_an_ensemble(use: object) -> None:
     for name in ("a", "b"):
         write_checkpoint({"state_dict": {}, "epoch": 1}, RunFolder(Path("logs") / name).checkpoints / "best.ckpt")
     ensemble(["a", "b"], experiment="both")
-    with pytest.raises(UserError, match=r"logs/both is an ensemble, which has no weights of its own; give one of its"):
+    with pytest.raises(UserError, match=r"logs/both is an ensemble, which has no weights of its own; use one of its"):
         use()  # type: ignore[operator]
 
 
@@ -178,7 +178,7 @@ def test_another_folder_is_never_overwritten() -> None:
     ensemble(["a", "b"], experiment="mine")
     with pytest.raises(UserError, match=r"logs/mine is another ensemble of 2: a, b, and is never overwritten"):
         ensemble(["a", "c"], experiment="mine")
-    with pytest.raises(UserError, match="logs/c exists already, and is never overwritten"):
+    with pytest.raises(UserError, match="logs/c already exists, and is never overwritten"):
         ensemble(["a", "b"], experiment="c")
     assert ensemble(["b", "a"], experiment="mine", split="validation").split == "validation"
 
@@ -186,7 +186,7 @@ def test_another_folder_is_never_overwritten() -> None:
 def test_options_of_the_command_line_that_contradict_are_refused() -> None:
     with pytest.raises(UserError, match="--fair measures a single network; leave it out with --ensemble"):
         run_command_line(["evaluate", "a", "b", "--ensemble", "--fair"])
-    with pytest.raises(UserError, match="evaluate measures one run, but 2 are given"):
+    with pytest.raises(UserError, match="2 runs are given, but evaluate measures one"):
         run_command_line(["evaluate", "a", "b"])
     with pytest.raises(UserError, match="--experiment names the folder of an ensemble"):
         run_command_line(["evaluate", "a", "--experiment", "x"])

@@ -15,7 +15,7 @@ from evaluated_runs import right, write_evaluated
 from trained_networks import INFO
 
 from cifar100 import compare
-from cifar100.data.folder.layout import write_info
+from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
@@ -37,7 +37,7 @@ def runs() -> list[RunFolder]:
     [
         ([], "no run is given, but a comparison needs at least two runs"),
         (["a"], "only a is given, but a comparison needs at least two runs: cifar100 compare RUN RUN..."),
-        (["a", "b", "logs/a"], "a is given twice; give different runs."),
+        (["a", "b", "logs/a"], "a is given twice; pass different runs."),
         (["a", "c"], "found no run 'c'"),
         ("a", "runs is a, but it must be a list of run folders"),
         (3, "runs is 3, but it must be a list of run folders"),
@@ -56,10 +56,10 @@ def test_an_unknown_split(runs: list[RunFolder]) -> None:
 
 def test_runs_that_were_not_evaluated(runs: list[RunFolder]) -> None:
     runs[0].evaluation("test").unlink()
-    with pytest.raises(UserError, match=r"not evaluated on the test images yet: a; first run: cifar100 evaluate a$"):
+    with pytest.raises(UserError, match=r"not evaluated on the test images yet: a; run first: cifar100 evaluate a$"):
         compare(runs)
     commands = " && ".join(f"cifar100 evaluate {name} --split validation" for name in "ab")
-    with pytest.raises(UserError, match=f"yet: a, b; first run: {commands}$"):
+    with pytest.raises(UserError, match=f"yet: a, b; run first: {commands}$"):
         compare(runs, split="validation")
     runs[0].custom_parts.write_text(json.dumps({"network": "Net"}))
     with pytest.raises(UserError, match=re.escape("evaluate('logs/a', split='test', network=...) in Python")):

@@ -46,7 +46,7 @@ def test_a_run_that_was_not_measured_shows_validation_images_only(tiny_data: Pat
     assert content.how_to_evaluate == f"cifar100 evaluate {run.path}"
     assert content.how_to_calibrate == f"cifar100 evaluate {run.path} --split validation --calibrate"
     page = render_page(content)
-    assert "its accuracy is not measured" in page
+    assert "accuracy not yet measured" in page
     assert "not calibrated" in page
 
 
@@ -64,7 +64,7 @@ def test_a_run_whose_data_are_gone_has_a_page_without_images(
     network = replace(stub(ColourNetwork(len(names)), info=info_of(names)), epoch=5)
     content, _ = of_run(run, network)
     assert content.examples == content.mistakes == []
-    assert capsys.readouterr().err.startswith("cifar100: the page has no examples: ")
+    assert capsys.readouterr().err.startswith("cifar100: the page shows no examples: ")
     page = render_page(content)
     assert "<script>document" not in page
     assert "onerror=document" not in page
@@ -96,8 +96,13 @@ def test_an_answer_is_that_of_predict_with_its_superclass(run: RunFolder, tmp_pa
     assert answer["superclass"]["name"] == network.info.superclass_names[int(np.argmax(sums))]
 
 
-def test_an_exported_file_answers_without_maps(run: RunFolder, tmp_path: Path) -> None:
-    exported = load_exported(commands.export(run, output=tmp_path / "tiny.onnx", calibrated=True).path)
+@pytest.fixture(scope="module")
+def exported_file(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return commands.export(run, output=tmp_path_factory.mktemp("exports") / "tiny.onnx", calibrated=True).path
+
+
+def test_an_exported_file_answers_without_maps(exported_file: Path) -> None:
+    exported = load_exported(exported_file)
     content = of_exported(exported)
     assert (content.name, content.examples, content.measured_on) == ("tiny", [], "200 test images")
     assert "calibrated: the logits are divided" in render_page(content)
@@ -105,7 +110,6 @@ def test_an_exported_file_answers_without_maps(run: RunFolder, tmp_path: Path) -
     assert answer["problem"].startswith("An exported file does not show where it looks")
 
 
-def test_options_that_need_a_run_are_refused_for_an_exported_file(run: RunFolder, tmp_path: Path) -> None:
-    path = commands.export(run, output=tmp_path / "tiny.onnx").path
+def test_options_that_need_a_run_are_refused_for_an_exported_file(exported_file: Path) -> None:
     with pytest.raises(UserError, match="--checkpoint needs a run"):
-        commands.demo(path, checkpoint="last", port=0)
+        commands.demo(exported_file, checkpoint="last", port=0)

@@ -97,7 +97,7 @@ def test_a_file_without_a_size_is_refused(server: DemoServer, length: str) -> No
 
 def test_a_port_in_use_is_refused_before_anything_is_loaded(server: DemoServer, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("unreadable: [")  # found only when the run is loaded
-    with pytest.raises(UserError, match=rf"^port {server.server_port} is in use; give another one with --port"):
+    with pytest.raises(UserError, match=rf"^port {server.server_port} is in use; choose another with --port"):
         commands.demo(tmp_path, port=server.server_port)
 
 
@@ -121,4 +121,4 @@ def test_the_command_says_where_the_page_is_and_ends_at_ctrl_c(run: RunFolder) -
         process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_C_EVENT)
         _, problems = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert problems == "cifar100: interrupted. The demo has ended.\n"
+    assert problems == "cifar100: interrupted. The demo ended.\n"

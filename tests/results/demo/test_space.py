@@ -24,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from cifar100 import commands
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.demo.space import GRADIO
 from cifar100.runs.folder import RunFolder
@@ -112,7 +112,7 @@ def test_custom_images_are_not_published_as_examples(tiny_data: Path, tmp_path: 
 def test_a_folder_with_files_is_never_overwritten(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("mine")
     with pytest.raises(
-        UserError, match="exists already and is never overwritten; remove it, or choose another --space"
+        UserError, match="already exists and is never overwritten; remove it, or choose another --space"
     ):
         commands.write_space(run, tmp_path)
 

@@ -122,7 +122,7 @@ def test_without_its_data_a_run_is_checked_on_random_images_and_a_line_says_so(
     found = commands.export(moved, format="safetensors")
     assert found.path == moved.path / "export" / "model.safetensors"
     assert found.compared_on == "256 random images (32x32)"
-    assert "the export is checked on random images: " in capsys.readouterr().err
+    assert "checking the export on random images, because " in capsys.readouterr().err
 
 
 def refused(run: RunFolder, path: Path, message: str, **options: Any) -> None:
@@ -136,12 +136,12 @@ def refused(run: RunFolder, path: Path, message: str, **options: Any) -> None:
 
 def test_places_where_nothing_is_written(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "there.onnx").write_text("mine")
-    refused(run, tmp_path / "there.onnx", "exists already and is never overwritten")
+    refused(run, tmp_path / "there.onnx", "already exists and is never overwritten")
     assert (tmp_path / "there.onnx").read_text() == "mine"
     refused(run, tmp_path / "model.pt2", r"--output is .*model\.pt2, but .* format onnx ends in \.onnx")
     refused(run, tmp_path / "there.onnx" / "x.onnx", r"cannot be written \(.*there\.onnx: Not a directory\)")
     (tmp_path / "link.onnx").symlink_to(tmp_path / "nowhere")
-    refused(run, tmp_path / "link.onnx", "exists already")
+    refused(run, tmp_path / "link.onnx", "already exists")
 
 
 def test_a_full_disk_leaves_nothing(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def with_function(made: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external, r"reads values from another file \('../../etc/passwd'\), which exported networks never do"),
+        (external, r"reads values from another file \('../../etc/passwd'\), which an exported network never does"),
         (external_in_a_constant, r"reads values from another file"),
         (endless, r"contains control flow \(Loop\)"),
         (foreign_operator, r"uses operators of the domain 'evil.+x1b\[2J'"),
@@ -186,7 +186,7 @@ def test_an_output_that_is_not_finite_is_refused(tmp_path: Path, image: Path) ->
 def test_what_is_no_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(tmp_path / "missing.onnx", "cannot be read")
     (tmp_path / "text.onnx").write_text("hello")
-    refused(tmp_path / "text.onnx", "is no ONNX file, or is damaged")
+    refused(tmp_path / "text.onnx", "is not an ONNX file, or is damaged")
     (tmp_path / "folder.onnx").mkdir()
     refused(tmp_path / "folder.onnx", "cannot be read")
     os.mkfifo(tmp_path / "fifo.onnx")
@@ -207,8 +207,11 @@ def test_options_that_need_a_run_and_other_formats_are_refused(tmp_path: Path, i
     with pytest.raises(UserError, match="--split needs a run"):
         commands.evaluate(path, split="validation")
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(UserError, match=r"model.safetensors is for other programs; give a run or an exported .onnx"):
-        commands.predict(tmp_path / "model.safetensors", image)
+    with pytest.raises(UserError, match=r"model.safetensors holds weights, for load_model and predict; pass a run or"):
+        commands.evaluate(tmp_path / "model.safetensors")
+    (tmp_path / "model.pt2").write_bytes(b"\xff" * 100)
+    with pytest.raises(UserError, match=r"model.pt2 is for other programs; pass a run or an exported .onnx"):
+        commands.predict(tmp_path / "model.pt2", image)
 
 
 def test_a_run_may_have_a_name_like_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

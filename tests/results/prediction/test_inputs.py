@@ -82,7 +82,7 @@ def test_a_glob_stands_for_what_it_matches() -> None:
     assert names("photos/ß [1].tiff") == ["photos/ß [1].tiff"]  # a file of that name is no pattern
     assert names("photos/no*tes.txt") == ["photos/notes.txt"]  # which was asked for
     with pytest.raises(
-        UserError, match=r"photos/\*\.gif matches no file; give image files, a folder or another pattern"
+        UserError, match=r"photos/\*\.gif matches no file; pass image files, a folder or another pattern"
     ):
         names("photos/*.gif")
 
@@ -95,9 +95,9 @@ def test_nothing_to_classify_is_found_at_once() -> None:
         names("empty")
     with pytest.raises(UserError, match=r"texts holds no image files among 1 file \(.txt 1\), expected"):
         names(["photos", "texts"])
-    with pytest.raises(UserError, match="images is an empty list; give at least one image"):
+    with pytest.raises(UserError, match="images is an empty list; pass at least one image"):
         names([])
-    with pytest.raises(UserError, match="'' is no path"):
+    with pytest.raises(UserError, match="'' is not a path"):
         names("")
     with pytest.raises(UserError, match="- is given several times, but standard input holds one image"):
         names(["-", "a.png", "-"])

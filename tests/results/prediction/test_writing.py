@@ -108,10 +108,10 @@ def test_only_earlier_predictions_are_replaced(kind: str, tmp_path: Path) -> Non
     check_replaceable(path)
     path.write_text("my own file")
     with pytest.raises(
-        UserError, match=rf"out\.{kind} exists already and holds no predictions; choose another --output"
+        UserError, match=rf"out\.{kind} already exists and holds no predictions; choose another --output"
     ):
         check_replaceable(path)
     path.unlink()
     path.mkdir()
-    with pytest.raises(UserError, match="exists already and holds no predictions"):
+    with pytest.raises(UserError, match="already exists and holds no predictions"):
         check_replaceable(path)

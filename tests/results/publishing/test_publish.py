@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from cifar100 import commands
 from cifar100.data.folder.image_files import encode_png
 from cifar100.errors import UserError
 from cifar100.results.exported.untrusted_onnx import MAX_FILE_BYTES
+from cifar100.results.publishing import hub as hub_module
 from cifar100.results.publishing.hub_name import HubName, hub_name
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
@@ -31,6 +35,17 @@ def folder(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     published = commands.publish(run, to=path, license="mit")
     assert (published.where, set(published.files)) == (str(path), FILES)
     return path
+
+
+@pytest.fixture
+def exported_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing takes the files of `folder`. To export them takes seconds, and these tests are about the Hub."""
+
+    def copy(run: RunFolder, target: Path, *_: Any, **__: Any) -> dict[str, int]:
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+        return {path.name: path.stat().st_size for path in sorted(target.iterdir())}
+
+    monkeypatch.setattr("cifar100.results.publishing.publish.write_files", copy)
 
 
 @pytest.fixture
@@ -89,7 +104,7 @@ def test_a_run_that_was_not_measured_has_no_figures(tiny_data: Path, tmp_path: P
 
 def test_a_folder_with_files_is_never_overwritten_and_a_failure_leaves_nothing(run: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="exists already and is never overwritten"):
+    with pytest.raises(UserError, match="already exists and is never overwritten"):
         commands.publish(run, to=tmp_path)
     with pytest.raises(UserError, match=r"missing\.ckpt"):
         commands.publish(run, to=tmp_path / "new", checkpoint=tmp_path / "missing.ckpt")
@@ -126,6 +141,7 @@ def test_it_is_uploaded_downloaded_and_used(hub: HubStub, run: RunFolder, pictur
     assert hub.tokens - {None} == {hub.token}  # the check of the header of the card needs none
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_private_repository_needs_the_token(
     hub: HubStub, run: RunFolder, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,13 +149,14 @@ def test_a_private_repository_needs_the_token(
     assert hub.repositories["ada/secret"].private
     assert commands.predict("hf:ada/secret", [picture])
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match=r"is not on http.*, or it is private and not yours; check the name, or log in"):
+    with pytest.raises(UserError, match=r"is not on http.*, or you have no access to it; check the name, or log in"):
         commands.predict("hf:ada/secret", [picture])
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_private_is_never_given_up_silently(hub: HubStub, run: RunFolder) -> None:
     hub.repositories["ada/open"] = Repository()
-    with pytest.raises(UserError, match="exists already and is public"):
+    with pytest.raises(UserError, match="already exists and is public"):
         commands.publish(run, to="hf:ada/open", private=True)
     assert hub.repositories["ada/open"].files == {}
 
@@ -151,6 +168,7 @@ def test_without_a_token_nothing_is_exported(hub: HubStub, run: RunFolder, monke
         commands.publish(run, to="hf:ada/net")
 
 
+@pytest.mark.usefixtures("exported_before")
 def test_a_refused_token_is_one_line(hub: HubStub, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_of_another")
     with pytest.raises(UserError, match=r"cannot be uploaded to http.*check the name and your rights"):
@@ -161,7 +179,7 @@ def test_what_the_hub_lacks_is_one_line(hub: HubStub, picture: Path) -> None:
     with pytest.raises(UserError, match="is not on http"):
         commands.predict("hf:ada/missing", [picture])
     hub.repositories["ada/pickles"] = Repository(files={"pytorch_model.bin": b"cposix\nsystem\n"})
-    with pytest.raises(UserError, match=r"^hf:ada/pickles has no model\.onnx; only networks that cifar100 publish"):
+    with pytest.raises(UserError, match=r"^hf:ada/pickles has no model\.onnx; only networks uploaded by cifar100"):
         commands.predict("hf:ada/pickles", [picture])
     with pytest.raises(UserError, match="has no such branch, tag or commit"):
         commands.predict("hf:ada/pickles@v9", [picture])
@@ -171,7 +189,7 @@ def test_a_large_file_is_not_downloaded(hub: HubStub, picture: Path, tmp_path: P
     hub.repositories["ada/big"] = Repository(
         files={"model.onnx": b"x"}, claimed_sizes={"model.onnx": MAX_FILE_BYTES + 1}
     )
-    with pytest.raises(UserError, match=r"has 1,073,741,825 bytes, expected at most 1,073,741,824; it is not loaded"):
+    with pytest.raises(UserError, match=r"has 1,073,741,825 bytes, expected at most 1,073,741,824; it was not loaded"):
         commands.predict("hf:ada/big", [picture])
     assert not (tmp_path / "cache").exists()
 
@@ -183,15 +201,21 @@ def test_a_hostile_file_is_not_run(hub: HubStub, picture: Path) -> None:
     output = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, None)
     model = helper.make_model(helper.make_graph([loop], "graph", [], [output]))
     hub.repositories["eve/loop"] = Repository(files={"model.onnx": model.SerializeToString()})
-    with pytest.raises(UserError, match=r"contains control flow \(Loop\).*it is not run"):
+    with pytest.raises(UserError, match=r"contains control flow \(Loop\).*it was not run"):
         commands.predict("hf:eve/loop", [picture])
     hub.repositories["eve/text"] = Repository(files={"model.onnx": b"no network"})
-    with pytest.raises(UserError, match="is no ONNX file, or is damaged"):
+    with pytest.raises(UserError, match="is not an ONNX file, or is damaged"):
         commands.predict("hf:eve/text", [picture])
 
 
-def test_without_a_connection_the_copy_of_the_cache_is_used(
-    hub: HubStub, run: RunFolder, picture: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("exported_before")
+def test_without_a_connection_the_copy_of_the_cache_is_used_or_one_line_comes_at_once(
+    hub: HubStub,
+    run: RunFolder,
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from huggingface_hub import constants
 
@@ -200,9 +224,13 @@ def test_without_a_connection_the_copy_of_the_cache_is_used(
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     capsys.readouterr()
     assert commands.predict("hf:ada/net@main", [picture]) == online
-    assert "the copy of the last download is used" in capsys.readouterr().err
+    assert "using the copy of the last download" in capsys.readouterr().err
+    started = time.monotonic()
     with pytest.raises(UserError, match=r"cannot be downloaded from http://127\.0\.0\.1:9 .*check the connection"):
         commands.predict("hf:ada/other", [picture])
+    with pytest.raises(UserError, match=r"cannot be uploaded to http://127\.0\.0\.1:9"):
+        hub_module.upload(tmp_path, HubName("ada/net", None), private=False)
+    assert time.monotonic() - started < 8
 
 
 def test_private_is_for_the_hub(run: RunFolder, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def text_of(matrix: Matrix, row: int, column: int) -> str:
     """What the page should say about a cell."""
     count, total = int(matrix.counts[row, column]), int(matrix.counts[row].sum())
     names = matrix.names[row], matrix.names[column]
-    what = f"{names[0]}, recognised" if row == column else f"{names[0]} → {names[1]}"
+    what = f"{names[0]}, correct" if row == column else f"{names[0]} → {names[1]}"
     return f"{what}: {count} of {total}, {100 * count / total:.1f} %"
 
 

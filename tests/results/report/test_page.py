@@ -334,10 +334,10 @@ def test_a_report_that_cannot_be_written_names_the_option(tmp_path: Path) -> Non
 def test_only_an_earlier_report_is_replaced(trained_run: RunFolder, tmp_path: Path) -> None:
     labels = tmp_path / "train.csv"
     labels.write_text("file,label\n")
-    with pytest.raises(UserError, match=r"train.csv exists already and is no report; choose another --output"):
+    with pytest.raises(UserError, match=r"train.csv already exists and is not a report; choose another --output"):
         commands.report(trained_run, output=labels)
     assert labels.read_text() == "file,label\n"
-    with pytest.raises(UserError, match="is no report"):
+    with pytest.raises(UserError, match="is not a report"):
         commands.report(trained_run, output=trained_run.config)
     written = commands.report(trained_run, output=tmp_path / "x.html")
     assert commands.report(trained_run, output=written) == written
@@ -361,3 +361,10 @@ def test_a_run_without_images_to_measure_names_no_command(tmp_path: Path) -> Non
     text = commands.report(run, output=tmp_path / "x.html").read_text()
     assert "neither validation nor test images" in text
     assert "cifar100 evaluate" not in text
+
+
+def test_the_limits_name_the_side_of_the_training_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = measured_run(tmp_path / "logs" / "large", info_of(("cat", "dog"), image_size=64))
+    text = page.write_report([run]).read_text(encoding="utf-8")
+    assert "It was trained on images of 64 x 64 pixels" in text

@@ -125,7 +125,7 @@ def test_other_labels_are_refused(labels: np.ndarray, found: str, folder: Path) 
 def test_the_folder_itself(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fog\.npy|gaussian_noise\.npy") as caught:
         CorruptionFiles(tmp_path, LABELS)  # the folder above
-    assert str(caught.value).endswith(f"; give {folder}.")
+    assert str(caught.value).endswith(f"; use {folder}.")
     with pytest.raises(UserError, match=r"nothing does not exist; expected the files .*, or `generated`\."):
         CorruptionFiles(tmp_path / "nothing", LABELS)
     with pytest.raises(UserError, match=r"is a file, expected a folder"):

@@ -15,8 +15,9 @@ from small_folder import make_folder
 from trained_networks import ColourNetwork, write_run
 
 from cifar100 import commands
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.description import OFFICIAL_SHA256
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.sources import published_lists
 from cifar100.errors import UserError
 from cifar100.results.measures import fraction
@@ -170,6 +171,6 @@ def test_the_training_images_must_be_those_of_the_list(tmp_path: Path, monkeypat
     ],
 )
 def test_the_lists_and_files_are_about_test_images(asked: Parts, option: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=re.escape(f"{option} is about the test images, but --split is validation")):
+    with pytest.raises(UserError, match=re.escape(f"{option} needs the test images, but --split is validation")):
         PreparedParts(asked, measured(tmp_path, split="validation"))
     PreparedParts(Parts(corruptions=GENERATED), measured(tmp_path, split="validation"))

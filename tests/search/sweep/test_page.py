@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cifar100.search.sweep.figures import history, importances, slices
+from cifar100.search.sweep.figures import are_crowded, history, importances, slices
 from cifar100.search.sweep.page import render
 from cifar100.search.sweep.results import Entry, SweepResult
 
@@ -70,7 +71,73 @@ def test_the_history_says_the_best(five: SweepResult) -> None:
     drawing = history(five.trials)
     assert drawing is not None
     assert "Validation accuracy of 3 trials; the best has 42.00%" in drawing.svg
-    assert drawing.legend == ("finished", "stopped early", "best so far")
+    assert drawing.keys() == [("finished", 0, "disc"), ("pruned", 1, "ring"), ("best so far", 2, "line")]
+
+
+@pytest.mark.parametrize(
+    ("trials", "names"),
+    [
+        ([entry(0, "finished", 0.4)], ["finished"]),
+        ([entry(0, "finished", 0.4), entry(1, "finished", 0.3)], ["finished", "best so far"]),
+        ([entry(0, "pruned", 0.1)], ["pruned"]),
+        ([entry(0, "running", 0.1), entry(1, "pruned", 0.1)], ["not finished"]),
+    ],
+)
+def test_the_legend_has_what_is_drawn(trials: list[Entry], names: list[str]) -> None:
+    drawing = history(trials)
+    assert drawing is not None
+    assert list(drawing.legend) == names
+    marks = render(result(*trials)).partition('<section id="history">')[2].partition("</ul>")[0]
+    assert marks.count("<circle") == len(names) - ("best so far" in names)
+    assert marks.count("<line") == ("best so far" in names)
+
+
+def tick_labels(svg: str) -> list[str]:
+    """The labels of the horizontal axis: matplotlib groups each tick as `xtick_N`."""
+    return re.findall(r"<g id=\"[^\"]*-xtick_\d+\".*?<text[^>]*>([^<]*)</text>", svg, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([128, 256, 512, 1024], "128 to 1024"),
+        ([0.11, 0.13, 0.18], "0.1 to 0.2, logarithmic"),
+        ([0.0001, 0.003, 0.07], "0.0001 to 0.1, logarithmic"),
+        ([0.011, 0.02, 0.3], "0.01 to 0.5, logarithmic"),
+        ([0.00021, 0.00034, 0.00067], "0 to 0.001"),
+    ],
+)
+def test_an_axis_of_numbers_has_a_few_labels(values: list[float], words: str) -> None:
+    trials = [entry(number, "finished", 0.4, values={RATE: value}) for number, value in enumerate(values)]
+    (drawing,) = slices(result(*trials, space={RATE: words}))
+    labels = tick_labels(drawing.svg)
+    assert 2 <= len(labels) <= 7, labels
+    assert len("".join(labels)) * 6 < 0.8 * 360
+    assert all("." not in label for label in labels) or not all(isinstance(value, int) for value in values)
+
+
+def test_labels_that_would_overlap_are_slanted_and_shortened() -> None:
+    lists = [tuple([64] * count) for count in range(4, 9)]
+    trials = [entry(number, "finished", 0.4, values={WIDTHS: value}) for number, value in enumerate(lists)]
+    assert are_crowded([str(list(value)) for value in lists])
+    (crowded,) = slices(result(*trials, space={WIDTHS: "lists"}))
+    assert "rotate(-35" in crowded.svg
+    labels = tick_labels(crowded.svg)
+    assert len(labels) == 5
+    assert max(map(len, labels)) <= 24
+    assert not are_crowded(["sgd", "adamw", "muon"])
+    few = [entry(number, "finished", 0.4, values={WIDTHS: (8, number)}) for number in range(2)]
+    (roomy,) = slices(result(*few, space={WIDTHS: "lists"}))
+    assert "rotate(-35" not in roomy.svg
+
+
+def test_a_long_name_may_break_after_an_underscore_or_its_section() -> None:
+    name = "augmentation.random_erasing_probability"
+    best = entry(0, "finished", 0.4, values={name: 0.25})
+    page = render(result(best, space={name: "0 to 0.5"}, fixed={"training.limit_train_batches": 3}))
+    assert "<dt>augmentation.<wbr>random_<wbr>erasing_<wbr>probability</dt>" in page
+    assert "<dt>training.<wbr>limit_<wbr>train_<wbr>batches</dt>" in page
+    assert '<div class="name">random_<wbr>erasing_<wbr>probability</div>' in page
 
 
 def test_importances_are_named(five: SweepResult) -> None:

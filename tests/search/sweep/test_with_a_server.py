@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from cifar100.search.sweep.sweep import run_sweep
 if __name__ == "__main__":
-    run_sweep(Path(sys.argv[1]), storage=sys.argv[2], heartbeat_seconds=1)
+    run_sweep(Path(sys.argv[1]), storage=sys.argv[2], heartbeat_seconds=3)
 """
 
 
@@ -39,7 +39,8 @@ def server() -> Iterator[str]:
 def test_two_machines_share_a_sweep_and_one_is_killed(
     server: str, write_space: Callable[..., Path], tmp_path: Path
 ) -> None:
-    space = write_space(trials=4, pruner="none").resolve()
+    epochs = 30  # so that the first machine is in the middle of a trial when the second has begun one
+    space = write_space(trials=4, pruner="none", fixed={"training.max_epochs": epochs}).resolve()
     (tmp_path / "machine.py").write_text(PROGRAM)
     machines = []
     for name in ("first", "second"):  # each in a folder of its own, as on two machines
@@ -49,7 +50,8 @@ def test_two_machines_share_a_sweep_and_one_is_killed(
             command = [sys.executable, str(tmp_path / "machine.py"), str(space), server]
             machines.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
     deadline = time.monotonic() + 240
-    while not list((tmp_path / "first/logs/sweeps/small").glob("trial*/metrics.json")):  # in the middle of a trial
+    trials = [tmp_path / name / "logs/sweeps/small" for name in ("first", "second")]
+    while not all(any(folder.glob("trial*/metrics.json")) for folder in trials):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     machines[0].send_signal(signal.SIGKILL)
@@ -59,7 +61,7 @@ def test_two_machines_share_a_sweep_and_one_is_killed(
     result = read_sweep("small", storage=server)
     assert sorted(trial.number for trial in result.trials)[:2] == [0, 1]
     assert [trial.state for trial in result.trials] == ["finished"] * 4
-    assert all(trial.epochs == 2 for trial in result.trials)
+    assert all(trial.epochs == epochs for trial in result.trials)
     of_second = {path.name for path in (tmp_path / "second/logs/sweeps/small").glob("trial*")}
     of_first = {path.name for path in (tmp_path / "first/logs/sweeps/small").glob("trial*")}
     assert of_first | of_second == {trial.run.name for trial in result.trials}

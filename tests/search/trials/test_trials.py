@@ -31,16 +31,24 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings in this process: to load torch in a new one takes several times as long as these trainings."""
+    monkeypatch.setattr(module, "_train_apart", module._train_here)
+
+
 def accuracies(result: TrialsResult, split: str = "test") -> list[float]:
     return [line[f"{split}_accuracy"] for line in result.lines]
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_seeds_are_trained_once_and_measured_once(tiny_data: Path) -> None:
     first = commands.trials(config(tiny_data), seeds=1)
     lines = first.file.read_text()
     result = commands.trials(config(tiny_data), seeds=2)
     assert result.file.read_text().startswith(lines)
     assert [line["trial"] for line in result.lines] == ["seed0", "seed1"]
+    assert [run.path for run in result.runs] == [first.file.parent / name for name in ("seed0", "seed1")]
     assert result.lines[0] == first.lines[0] == json.loads(lines)
     for line, run in zip(result.lines, result.runs, strict=True):
         evaluation = json.loads(run.evaluation("test").read_text())
@@ -66,11 +74,12 @@ def test_an_interrupted_trial_is_resumed_and_its_time_is_unknown(
     Path("logs/seed0").rename("logs/trials/mine/seed0")
     result = commands.trials(config(tiny_data), seeds=1, split="validation", name="mine")
     assert result.lines[0]["seconds"] is None
+    assert result.runs[0].path == RunFolder(Path("logs/trials/mine/seed0")).path
     assert "resumed  after step 3" in result.runs[0].training_log.read_text()
     assert not result.runs[0].evaluation("test").exists()
-    assert "The test images stayed closed." in result.rule
+    assert "The test images were not used." in result.rule
     result.file.unlink()
-    with pytest.raises(UserError, match=r"seed0 was trained with --training.max_epochs 1.0, but 2.0 is asked for"):
+    with pytest.raises(UserError, match=r"seed0 was trained with --training.max_epochs 1.0, but 2.0 is requested"):
         commands.trials(config(tiny_data, **{"training.max_epochs": 2}), seeds=1, split="validation", name="mine")
 
 
@@ -82,6 +91,7 @@ def test_a_seed_that_diverges_is_counted_but_not_in_the_mean(tiny_data: Path) ->
     assert "1 diverged and is not in the mean." in result.rule
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_data: Path) -> None:
     result = commands.trials(config(tiny_data, **{"data.group_duplicates": True}), folds=2)
     assert [line["trial"] for line in result.lines] == ["fold0", "fold1"]
@@ -104,7 +114,7 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 7}, r"--folds is 7, but class .* has only 6 training images, .*give at most 6"),
+        ({"folds": 7}, r"--folds is 7, but class .* has only 6 training images, .*use at most 6"),
         ({"folds": 1}, "--folds is 1, but it must be a whole number from 2 to 100"),
         ({"folds": 2, "seeds": 2}, "--seeds and --folds exclude each other"),
         ({"folds": 2, "split": "validation"}, "have no effect with --folds"),
@@ -148,11 +158,7 @@ def test_a_single_value_has_no_interval() -> None:
     assert mean_interval([0.5]) is None
 
 
-def test_runs_lie_below_the_folder_of_the_trials(tiny_data: Path) -> None:
-    result = commands.trials(config(tiny_data), seeds=1, split="validation", name="mine")
-    assert result.runs[0].path == RunFolder(Path("logs/trials/mine/seed0")).path
-
-
+@pytest.mark.usefixtures("in_this_process")
 def test_an_audit_reads_the_probabilities_of_the_folds(tiny_data: Path) -> None:
     file = commands.trials(config(tiny_data), folds=2).probabilities
     assert file is not None
@@ -162,7 +168,7 @@ def test_an_audit_reads_the_probabilities_of_the_folds(tiny_data: Path) -> None:
     arrays = dict(np.load(file))
     for name, wrong, message in [
         ("labels", arrays["labels"][::-1].copy(), "its labels are not those of the images"),
-        ("probabilities", arrays["probabilities"] * 2, "its rows are no probabilities"),
+        ("probabilities", arrays["probabilities"] * 2, "its rows are not probabilities"),
         ("probabilities", arrays["probabilities"][:-1], r"\(599, 100\), expected float32 with 600 rows"),
         ("probabilities", arrays["probabilities"][:, :7], "7 classes, expected 100"),
     ]:

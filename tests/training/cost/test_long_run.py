@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,8 +38,8 @@ def test_the_time_of_the_default_recipe_is_said(tiny_data: Path, capsys: pytest.
     announce_long_run(original)
     out = capsys.readouterr().out
     assert out == (
-        "original will take about 40 minutes on this CPU, as its first steps say; a run of ten minutes: cifar100 train "
-        "--recipe laptop\n"
+        "original will take about 40 minutes on this CPU (estimated from its first steps); for a run of ten minutes: "
+        "cifar100 train --recipe laptop\n"
     )
 
 
@@ -69,3 +70,35 @@ def test_it_is_said_before_the_run_begins(
     commands.train(original)
     out = capsys.readouterr().out
     assert out.index("original will take about") < out.index("recipe   original")
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(0.01, 1 + long_run.STEPS), (0.4, 3), (0.6, 2), (5.0, 1)])
+def test_the_estimate_takes_a_second_and_one_step_at_most(
+    seconds: float, steps: int, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, taken = [100.0], []
+
+    def step(trial: Trial) -> Seconds:
+        now[0] += seconds
+        taken.append(seconds)
+        return Seconds(batch=0.0, compute=seconds)
+
+    monkeypatch.setattr(Trial, "step", step)
+    monkeypatch.setattr(long_run, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    estimated_seconds(subject(tiny_data))
+    assert len(taken) == steps
+    assert now[0] - 100.0 <= long_run.MAX_SECONDS + seconds
+
+
+def test_the_estimate_reads_few_images(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    original = Trial.step
+
+    def step(trial: Trial) -> Seconds:
+        read.append(64)
+        return original(trial)
+
+    monkeypatch.setattr(Trial, "step", step)
+    monkeypatch.setattr(long_run, "MAX_SECONDS", 1000.0)  # however slow this machine is now
+    assert estimated_seconds(subject(tiny_data)) > 0
+    assert sum(read) == 64 * (1 + long_run.STEPS)

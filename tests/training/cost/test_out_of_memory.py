@@ -59,13 +59,14 @@ def test_memory_that_runs_out_gets_one_line_with_the_batch_that_fits(error: Exce
 def test_the_printed_command_begins_the_run_again_with_the_smaller_batch(
     tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    short = {"training.max_epochs": 1}
     with pytest.raises(UserError, match=r"--data.batch_size 16"):
-        commands.train(small_config(tiny_data), callbacks=[fail_with(ERRORS[0], 1)])
+        commands.train(small_config(tiny_data, **short), callbacks=[fail_with(ERRORS[0], 1)])
     run = commands.train(resume="experiment1", changes={"data.batch_size": "16"})
     assert "--data.batch_size: 32 -> 16 (the run begins again)" in capsys.readouterr().out
-    assert len(epochs(run)) == 3
+    assert len(epochs(run)) == 1
     assert get(load_config(files=[run.config]), "data.batch_size") == 16
-    fresh = commands.train(small_config(tiny_data, **{"data.batch_size": 16}), experiment="fresh")
+    fresh = commands.train(small_config(tiny_data, **short, **{"data.batch_size": 16}), experiment="fresh")
     assert epochs(run) == epochs(fresh)
 
 
@@ -74,8 +75,8 @@ def test_a_trained_run_keeps_its_steps(tiny_data: Path) -> None:
     with pytest.raises(UserError) as caught:
         commands.train(saved_before, callbacks=[fail_with(ERRORS[0], 20)])
     assert str(caught.value).endswith(
-        "a trained run keeps its steps: end other programs and resume (cifar100 train --resume experiment1), or start "
-        "another run (cifar100 train --config logs/experiment1/config.yaml --data.batch_size 16)"
+        "a trained run keeps its steps: close other programs and resume (cifar100 train --resume experiment1), or "
+        "start another run (cifar100 train --config logs/experiment1/config.yaml --data.batch_size 16)"
     )
     with pytest.raises(UserError, match=r"--data.batch_size cannot change mid-run"):
         commands.train(resume="experiment1", changes={"data.batch_size": 16})

@@ -43,38 +43,46 @@ def probe(root: Path, weights: Path, **changes: Any) -> Config:
     return small_config(root, **{**PLAIN, **NETWORK, **settings, **changes})
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_data: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A finished run on features; not to be trained further."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run = commands.train(probe(tiny_data, weights), experiment="whole")
+    return RunFolder(folder / run.path)
+
+
 def build(config: Config) -> Experiment:
     return assemble(config, DataFolder(config.data.root).info(), make_split(config))
 
 
-def test_the_classifier_learns_what_it_would_learn_from_the_images(tiny_data: Path, weights: Path) -> None:
-    cached = commands.train(probe(tiny_data, weights), experiment="cached")
+def test_the_classifier_learns_what_it_would_learn_from_the_images(
+    tiny_data: Path, weights: Path, whole: RunFolder
+) -> None:
     plain = commands.train(probe(tiny_data, weights, **{"model.cache_features": False}), experiment="plain")
-    for one, other in zip(History(cached.metrics, {}).epochs, History(plain.metrics, {}).epochs, strict=True):
+    for one, other in zip(History(whole.metrics, {}).epochs, History(plain.metrics, {}).epochs, strict=True):
         for name in ("train/loss", "val/loss"):
             assert one[name] == pytest.approx(other[name], rel=2e-3), name  # features are kept in half precision
 
 
-def test_the_network_as_a_whole_has_the_accuracy_of_the_run(tiny_data: Path, weights: Path) -> None:
-    run = commands.train(probe(tiny_data, weights), experiment="a")
-    best = History(run.metrics, {}).best()
+def test_the_network_as_a_whole_has_the_accuracy_of_the_run(whole: RunFolder) -> None:
+    best = History(whole.metrics, {}).best()
     assert best is not None
-    measured = commands.evaluate(run, split="validation").metrics["accuracy"].value
+    measured = commands.evaluate(whole, split="validation").metrics["accuracy"].value
     assert measured == pytest.approx(best["val/accuracy"], abs=0.02)
-    assert not list(run.path.glob("features_*"))
-    assert not run.train_batch.exists()
+    assert not list(whole.path.glob("features_*"))
+    assert not whole.train_batch.exists()
 
 
-def test_a_run_that_was_stopped_resumes_exactly(tiny_data: Path, weights: Path) -> None:
-    whole = commands.train(probe(tiny_data, weights), experiment="whole")
+def test_a_run_that_was_stopped_resumes_exactly(tiny_data: Path, weights: Path, whole: RunFolder) -> None:
     stopped = stop_at(20, probe(tiny_data, weights), name="stopped")
     assert len(list(stopped.path.glob("features_*.npy"))) == 1
     commands.train(resume=stopped)
     assert_same_run(whole, stopped)
 
 
-def test_features_that_are_gone_are_computed_again(tiny_data: Path, weights: Path) -> None:
-    whole = commands.train(probe(tiny_data, weights), experiment="whole")
+def test_features_that_are_gone_are_computed_again(tiny_data: Path, weights: Path, whole: RunFolder) -> None:
     stopped = stop_at(20, probe(tiny_data, weights), name="stopped")
     for path in stopped.path.glob("features_*.npy"):
         path.unlink()

@@ -141,7 +141,7 @@ def test_a_run_is_refused_before_its_folder_exists(
     published: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="are those of another network"):
+    with pytest.raises(UserError, match="belong to another network"):
         commands.train(small_config(tiny_data, **{"model.weights": published}))
     assert not (tmp_path / "logs").exists()
 
@@ -249,7 +249,7 @@ def test_a_network_that_does_not_take_small_images_is_one_line(tiny_data: Path) 
 
 
 def test_weights_and_pretrained_contradict_each_other(tiny_data: Path) -> None:
-    with pytest.raises(UserError, match=r"--model.weights and --model.pretrained both say"):
+    with pytest.raises(UserError, match=r"--model.weights and --model.pretrained both set"):
         timm_config(tiny_data, **{"model.weights": "file.pt"})
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from small_runs import SMALL_BATCHES
 
 from cifar100 import commands
 from cifar100.config import Config
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.data.image_batches import normalize
 from cifar100.errors import UserError
@@ -42,8 +43,8 @@ def settings(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     given: dict[str, Any] = {
         "data.root": tiny_data,
-        "data.batch_size": 32,
         "model.widths": [8, 8, 8],
+        **SMALL_BATCHES,
         "training.max_epochs": 2,
         "training.accelerator": "cpu",
     }
@@ -90,7 +91,7 @@ def test_other_weights_under_the_teachers_name_are_refused(settings: Callable[..
     best, last = (teacher.checkpoints / name for name in ("best.ckpt", "last.ckpt"))
     last.replace(best)
     best.with_name("best.ckpt.sha256").unlink()
-    with pytest.raises(UserError, match="the teacher is not the one that this run began with"):
+    with pytest.raises(UserError, match="the teacher has changed since this run started"):
         commands.train(resume="student", changes={"training.max_epochs": 3})
 
 
@@ -106,7 +107,7 @@ def test_a_teacher_that_knows_the_validation_images_is_refused(
 def test_a_teacher_of_other_data_is_refused(
     settings: Callable[..., Config], teacher: RunFolder, tmp_path: Path
 ) -> None:
-    from cifar100.data.prepare import prepare_release
+    from cifar100.data.folder.release_images import prepare_release
     from cifar100.data.sources.shapes100 import draw
 
     prepare_release(draw(train_per_class=3, test_per_class=2), tmp_path / "other")

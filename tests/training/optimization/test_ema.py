@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import SMALL_BATCHES
 from torch import nn
 
 from cifar100 import commands
@@ -76,8 +77,8 @@ def test_validation_and_evaluation_use_the_average_and_training_does_not(
     monkeypatch.chdir(tmp_path)
     given = {
         "data.root": tiny_data,
-        "data.batch_size": 32,
         "model.widths": [8, 8, 8],
+        **SMALL_BATCHES,
         "training.max_epochs": 4,
         "training.accelerator": "cpu",
     }

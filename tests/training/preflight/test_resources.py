@@ -29,7 +29,7 @@ def test_a_network_beyond_the_memory_is_refused_before_it_is_allocated(monkeypat
 def test_a_batch_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "device_memory", lambda accelerator: 16 * 10**9)
     large = load_config("original", overrides={"data.batch_size": 100_000, "model.stem": "cifar"})
-    with pytest.raises(UserError, match=r"^--data.batch_size 45000 needs at least [\d.]+ GB .*; give a smaller one"):
+    with pytest.raises(UserError, match=r"^--data.batch_size 45000 needs at least [\d.]+ GB .*; use a smaller one"):
         check_memory(large, 100, num_train=45_000, accelerator="cpu")
     check_memory(large, 100, num_train=100, accelerator="cpu")  # the batch is the whole data set
 

@@ -20,9 +20,9 @@ def test_a_profiled_run_has_a_trace_a_table_and_the_same_weights(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    profiled = commands.train(small_config(tiny_data, **{"training.profile": True}))
+    profiled = commands.train(small_config(tiny_data, **{"training.profile": True, "training.max_epochs": 2}))
     out = capfd.readouterr().out
-    plain = commands.train(small_config(tiny_data))
+    plain = commands.train(small_config(tiny_data, **{"training.max_epochs": 2}))
     assert_equal(state(profiled)["state_dict"], state(plain)["state_dict"])
     assert not plain.profile.exists()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import AtStep, assert_same_run, epochs, send, small_config
+from small_runs import SMALL_BATCHES, AtStep, assert_same_run, epochs, send, small_config
 
 from cifar100 import commands
 from cifar100.config import Config
@@ -72,9 +72,9 @@ def test_rank_zero_requeues_the_job_at_slurms_signal(asked: Path) -> None:
     assert stopped_by(signal.SIGTERM, run, "Saved.") == "Saved. Resume with: cifar100 train --resume x"
     assert stopped_by(signal.SIGTERM) == ""
     assert not asked.exists()
-    assert stopped_by(signal.SIGUSR1, run, "Saved.").startswith("Saved. SLURM has requeued job 77. SLURM then resumes")
+    assert stopped_by(signal.SIGUSR1, run, "Saved.").startswith("Saved. SLURM requeued job 77. SLURM will resume")
     assert asked.read_text() == "requeue 77\n"
-    assert stopped_by(signal.SIGUSR1) == "SLURM has requeued job 77."  # while the data are prepared
+    assert stopped_by(signal.SIGUSR1) == "SLURM requeued job 77."  # while the data are prepared
     assert asked.read_text() == "requeue 77\n" * 2
 
 
@@ -88,7 +88,7 @@ def test_other_ranks_do_not_requeue_the_job(asked: Path, monkeypatch: pytest.Mon
 def test_a_task_of_an_array_is_requeued_by_its_own_number(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "70")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
-    assert requeue() == "SLURM has requeued job 70_7."
+    assert requeue() == "SLURM requeued job 70_7."
     assert asked.read_text() == "requeue 70_7\n"
 
 
@@ -164,18 +164,18 @@ def test_a_damaged_record_is_no_run_of_the_job(content: str, monkeypatch: pytest
 def test_a_job_of_two_trainings_is_requeued(
     tiny_data: Path, asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = {"training.max_epochs": 1}
+    short = {**SMALL_BATCHES, "training.max_epochs": 1}
     configs = [small_config(tiny_data, **short), small_config(tiny_data, **short, **{"training.seed": 7})]
     whole = commands.train(configs[1], experiment="whole")
     first = commands.train(configs[0])
-    with pytest.raises(Stopped, match="SLURM has requeued job 77"):
+    with pytest.raises(Stopped, match="SLURM requeued job 77"):
         commands.train(configs[1], callbacks=[AtStep(5, send(signal.SIGUSR1))])
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     before = first.metrics.read_bytes()
     capsys.readouterr()
     again = [commands.train(config) for config in configs]
     assert [run.name for run in again] == ["experiment1", "experiment2"]
-    assert "logs/experiment1 was finished before SLURM requeued the job; it is skipped." in capsys.readouterr().out
+    assert "logs/experiment1 finished before SLURM requeued the job; skipping it." in capsys.readouterr().out
     assert first.metrics.read_bytes() == before
     assert_same_run(whole, again[1])
     third: Callable[..., RunFolder] = commands.train
@@ -185,11 +185,12 @@ def test_a_job_of_two_trainings_is_requeued(
     )
 
 
+@pytest.mark.usefixtures("short_range_tests")
 def test_the_range_test_of_a_requeued_job_is_not_repeated(
     tiny_data: Path, asked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config(tiny_data)
-    with pytest.raises(Stopped, match="SLURM has requeued job 77"), monkeypatch.context() as patch:
+    with pytest.raises(Stopped, match="SLURM requeued job 77"), monkeypatch.context() as patch:
         patch.setattr("cifar100.training.lr_finder.range_test.suggest", lambda *_: send(signal.SIGUSR1)())
         commands.find_lr(config)
     assert asked.read_text() == "requeue 77\n"
@@ -213,7 +214,7 @@ def test_a_finished_resumption_of_a_requeued_job_is_skipped(
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     capsys.readouterr()
     assert commands.train(resume="mine", changes=longer).path == run.path
-    assert capsys.readouterr().out == "logs/mine was finished before SLURM requeued the job; it is skipped.\n"
+    assert capsys.readouterr().out == "logs/mine finished before SLURM requeued the job; skipping it.\n"
     assert len(epochs(commands.train(resume="mine", changes={"training.max_epochs": 3}))) == 3
 
 

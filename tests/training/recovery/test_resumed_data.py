@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from custom_folder import make_custom, paint, write_csv
-from small_runs import assert_same_run, epochs, small_config, stop_at
+from small_runs import SMALL_BATCHES, assert_same_run, epochs, small_config, stop_at
 
 from cifar100 import commands
 from cifar100.data.audit.images import image_files
 from cifar100.data.audit.table import COLUMNS
-from cifar100.data.folder.layout import DataFolder, read_info
+from cifar100.data.dataset_info import read_info
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
@@ -68,7 +69,7 @@ def test_a_run_whose_custom_data_have_moved_prepares_nothing_in_their_place(data
     run = stop_at(2, small_config(data, **{"data.batch_size": 8}), name="run")  # source `generated`, of the recipe
     moved = data.rename(data.parent / "zoo")
     before = sorted(path.name for path in data.parent.iterdir())
-    message = rf"{data} holds no prepared data; the run was trained on pets, custom data, 2 classes; give the folder"
+    message = rf"{data} holds no prepared data; the run was trained on pets, custom data, 2 classes; set --data.root to"
     with pytest.raises(UserError, match=message):
         commands.train(resume=run)
     assert sorted(path.name for path in data.parent.iterdir()) == before
@@ -85,7 +86,7 @@ def test_a_run_keeps_its_excluded_images_whatever_happens_to_the_table(
     label = folder.info().class_names[folder.load("train")[1][7]]
     table = tmp_path / "audit.csv"
     table.write_text(",".join(COLUMNS) + f"\nlabel,train,7,{files[7]},{label},,,,,0.9,reject\n")
-    config = small_config(tiny_data, **{"data.exclude": table})
+    config = small_config(tiny_data, **SMALL_BATCHES, **{"data.exclude": table})
     straight = commands.train(config, experiment="straight")
     assert load_split(straight.split).excluded.tolist() == [7]
     assert "images   500 for training, 99 for validation, 1 left out" in straight.training_log.read_text()

@@ -56,7 +56,7 @@ def test_another_experiment_is_refused(run: RunFolder) -> None:
 def test_a_run_without_a_saved_state_may_begin_again_with_another_batch(run: RunFolder) -> None:
     changed = changed_config(run, {"data.batch_size": 64, "optimization.learning_rate": 0.1})
     assert (changed.data.batch_size, changed.optimization.learning_rate) == (64, 0.1)
-    with pytest.raises(UserError, match=r"--data.batch_size auto is for the start of a run; give a number to resume"):
+    with pytest.raises(UserError, match=r"--data.batch_size auto works only at the start of a run; set a number"):
         changed_config(run, {"data.batch_size": "auto"})
 
 
@@ -132,5 +132,5 @@ def test_a_run_by_minutes_can_go_on_by_epochs(run: RunFolder) -> None:
 
 def test_the_number_of_processes_is_decided_at_the_start_of_a_run(run: RunFolder) -> None:
     write_config(load_config(overrides={"training.devices": 2}), run.config, comment="a run")
-    with pytest.raises(UserError, match="devices auto is for the start of a run; give a number to resume it"):
+    with pytest.raises(UserError, match="devices auto works only at the start of a run; set a number to resume it"):
         changed_config(run, {"training.devices": "auto"})

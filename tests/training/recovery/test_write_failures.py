@@ -27,7 +27,7 @@ def test_a_disk_error_names_the_folder_and_the_command_to_resume(number: int) ->
     with (
         pytest.raises(
             UserError,
-            match=r"logs/student cannot be written .*; make room .*, then: .* --resume student$",
+            match=r"logs/student cannot be written .*; free some space .*, then: .* --resume student$",
         ),
         write_failures_as_user_errors(RUN),
     ):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image
-from small_runs import small_config, stop_at, without
+from small_runs import SMALL_BATCHES, small_config, stop_at, without
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -25,6 +25,11 @@ from cifar100.training.reporting import pictures
 from cifar100.training.reporting.pictures import displayable, label_text
 
 NAMES = ("cat", "dog", "aquarium_fish", "pickup_truck")
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures() -> None:
+    """The pictures of these tests are drawn."""
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +137,7 @@ def test_the_picture_shows_the_first_batch_enlarged(
 
 
 def test_a_run_stopped_by_a_signal_leaves_pictures_and_a_resumed_one_keeps_the_batch(tiny_data: Path) -> None:
-    run = stop_at(20, small_config(tiny_data), name="run")
+    run = stop_at(20, small_config(tiny_data, **SMALL_BATCHES), name="run")
     assert read(run.learning_curves).std() > 0
     before, curves = run.train_batch.read_bytes(), run.learning_curves.read_bytes()
     commands.train(resume="run")
@@ -149,7 +154,7 @@ def test_a_resumed_run_without_a_picture_shows_its_own_first_batch(
         titles.append(title)
         return grid.image_grid(images, labels, title=title, subtitle=subtitle)
 
-    run = stop_at(20, small_config(tiny_data), name="run")
+    run = stop_at(20, small_config(tiny_data, **SMALL_BATCHES), name="run")
     run.train_batch.unlink()
     monkeypatch.setattr(pictures, "image_grid", keep)
     commands.train(resume="run")
@@ -172,7 +177,7 @@ class Breaks(Callback):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_a_diverged_run_leaves_what_there_is(epoch: int, tiny_data: Path) -> None:
     with pytest.raises(Diverged):
-        commands.train(small_config(tiny_data), experiment="run", callbacks=[Breaks(epoch)])
+        commands.train(small_config(tiny_data, **SMALL_BATCHES), experiment="run", callbacks=[Breaks(epoch)])
     run = RunFolder(Path("logs/run"))
     assert run.train_batch.is_file()
     assert run.learning_curves.is_file() == run.metrics_table.is_file() == (epoch == 1)
@@ -183,7 +188,7 @@ def test_a_second_signal_draws_nothing(tiny_data: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pictures, "learning_curves", interrupted)
-    stop_at(20, small_config(tiny_data), name="run", signum=signal.SIGINT)
+    stop_at(20, small_config(tiny_data, **SMALL_BATCHES), name="run", signum=signal.SIGINT)
     assert not RunFolder(Path("logs/run")).train_batch.exists()
     assert not list(Path("logs/run").glob(".*.partial"))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger
-from small_runs import small_config, stop_at
+from small_runs import SMALL_BATCHES, small_config, stop_at
 
 from cifar100 import commands
 from cifar100.training.reporting import step_losses
@@ -125,7 +125,7 @@ def test_custom_loggers_get_the_loss_of_every_twentieth_step(
     monkeypatch.chdir(tmp_path)
     losses = Losses()
     logger = CSVLogger(tmp_path, name="mine")
-    commands.train(small_config(tiny_data), loggers=[logger], callbacks=[losses])
+    commands.train(small_config(tiny_data, **SMALL_BATCHES), loggers=[logger], callbacks=[losses])
     assert len(losses.losses) == 45
     assert logged(Path(logger.log_dir)) == [(step, pytest.approx(losses.losses[step])) for step in (19, 39)]
 
@@ -134,7 +134,7 @@ def test_a_stopped_run_has_logged_every_loss_up_to_its_last_step(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = stop_at(20, small_config(tiny_data, **{"training.loggers": "csv"}), name="stopped")
+    run = stop_at(20, small_config(tiny_data, **SMALL_BATCHES, **{"training.loggers": "csv"}), name="stopped")
     assert [step for step, _ in logged(run.path / "csv_logs" / "version_0")] == [19]
 
 

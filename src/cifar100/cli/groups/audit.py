@@ -31,32 +31,40 @@ def _add_options(parser: ArgumentParser) -> None:
         "root", nargs="?", metavar="ROOT", help="data folder (default: that of --run, else --data.root, `dataset`)"
     )
     parser.add_argument(
-        "--run", help="a run on these data: its network finds more, and label errors of the images it has not seen"
+        "--run",
+        help="a run trained on these data; its network finds more, and label errors among the images it has not seen",
     )
     parser.add_argument(
-        "--folds", type=int, metavar="K", help="train K networks, each without one fold: label errors of all images"
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K networks, each without one fold, to find label errors in all images",
     )
     parser.add_argument(
         "--probabilities",
         metavar="FILE",
-        help="those of `cifar100 trials --folds K`: label errors of all training images without training",
+        help="out-of-fold probabilities of `cifar100 trials --folds K`, to find label errors in all training images",
     )
     parser.add_argument(
         "--out", metavar="DIR", help="folder to write to (default: audit-NAME, with the name of the data folder)"
     )
     parser.add_argument(
-        "--apply", metavar="FILE", help="check an edited audit.csv, and show how to train without what it rejects"
+        "--apply", metavar="FILE", help="check an edited audit.csv, and show how to train without the images it rejects"
     )
     parser.add_argument("--recipe", help=f"with --folds: {', '.join(recipe_names())} (default: {RECIPE})")
     parser.add_argument(
-        "--config", action="append", default=None, metavar="FILE", help="with --folds: YAML file with settings"
+        "--config",
+        action="append",
+        default=None,
+        metavar="FILE",
+        help="with --folds: YAML file with settings; may be repeated",
     )
 
 
 def _audit(options: Namespace) -> None:
     settings = given_settings(options)
     if options.root is not None and "data.root" in settings:
-        raise UserError("ROOT and --data.root both name the data folder; give one.")
+        raise UserError("ROOT and --data.root both set the data folder; use only one.")
     root = settings.get("data.root", options.root)
     if options.apply is not None:
         _refuse(options, settings, "--apply", "run", "folds", "probabilities", "recipe", "config")
@@ -68,7 +76,7 @@ def _audit(options: Namespace) -> None:
         return
     for other in ("run", "probabilities"):
         if getattr(options, other) is not None:
-            raise UserError(f"--{other} and --folds exclude each other; give one.")
+            raise UserError(f"--{other} and --folds exclude each other; use only one.")
     config = load_config(options.recipe or RECIPE, files=options.config or [], overrides=settings)
     show_report(commands.audit(options.root, folds=options.folds, config=config, out=options.out))
 
@@ -88,7 +96,7 @@ def show_report(report: AuditReport) -> None:
         say(f"  {_TITLES[kind]:<{width}}  {count:>7,}")
     say(f"label errors: {report.labels}")
     say()
-    say(f"look:   {report.page}")
+    say(f"review: {report.page}")
     say(f"judge:  write reject or keep into the column verdict of {report.table}")
     say(f"apply:  cifar100 audit {quote(str(report.root))} --apply {quote(str(report.table))}")
 
@@ -98,10 +106,14 @@ def show_exclusion(exclusion: Exclusion) -> None:
     count = len(exclusion.train)
     say(f"{exclusion.table} fits the data and rejects {count:,} of {exclusion.num_train:,} training images")
     if len(exclusion.test):
-        say(f"it also rejects {len(exclusion.test):,} test images; evaluate measures on all test images nevertheless")
+        say(f"it also rejects {_test_images(len(exclusion.test))}, but evaluate always measures on all test images")
     if count:
         root, table = quote(str(exclusion.root)), quote(str(exclusion.table))
         say(f"train without them: cifar100 train --data.root {root} --data.exclude {table}")
+
+
+def _test_images(count: int) -> str:
+    return f"{count:,} test image{'s' * (count != 1)}"
 
 
 COMMANDS = {
@@ -112,8 +124,10 @@ COMMANDS = {
         has_settings=True,
         recipe=RECIPE,
         usage=(
-            "cifar100 audit [ROOT] [--run RUN | --probabilities FILE | --folds K [--recipe NAME] [--config FILE]...\n"
-            "                      [--SECTION.KEY VALUE]...] [--out DIR]\n       cifar100 audit [ROOT] --apply FILE"
+            "cifar100 audit [ROOT] [--run RUN | --probabilities FILE] [--out DIR]\n"
+            "       cifar100 audit [ROOT] --folds K [--recipe NAME] [--config FILE]...\n"
+            "                      [--SECTION.KEY VALUE]... [--out DIR]\n"
+            "       cifar100 audit [ROOT] --apply FILE"
         ),
     ),
 }

@@ -16,9 +16,11 @@ def _add_options(parser: ArgumentParser) -> None:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="run folders, names of experiments or .ckpt files in run folders, at least two",
+        help="run folders, experiment names or .ckpt files in run folders, at least two",
     )
-    parser.add_argument("--experiment", metavar="NAME", help="folder below logs/ (default: the next experiment<N>)")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="name of the run folder below logs/ (default: the next experiment<N>)"
+    )
     parser.add_argument(
         "--checkpoint", choices=["best", "last"], default="best", help="weights of each run (default: best)"
     )
@@ -43,7 +45,7 @@ def _average(options: Namespace) -> None:
         show(members_table(found.members, found.member_accuracies, found.against_members))
         say("The epoch of each member was chosen on these images, which makes its accuracy slightly too optimistic.")
     say()
-    say("Look further:")
+    say("Next:")
     say(f"  {this_program()} evaluate {quote(found.run.name)}")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cifar100 import commands
@@ -30,13 +31,13 @@ def _add_options(parser: ArgumentParser) -> None:
         "runs",
         nargs="+",
         metavar="RUN",
-        help="run folders or names of experiments, at least two; the first is the reference of the others",
+        help="run folders or experiment names, at least two; the first is the reference of the others",
     )
     parser.add_argument(
         "--split",
         choices=["test", "validation"],
         default="test",
-        help="images of the comparison (default: test); choose between runs on validation images",
+        help="images to compare on (default: test); to choose between runs, use validation",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 
@@ -48,6 +49,8 @@ def _compare(options: Namespace) -> None:
             say(line)
     else:
         show_comparison(comparison)
+        say()
+        say(f"Next: cifar100 report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -86,7 +89,7 @@ def _show_settings(comparison: Comparison) -> None:
     """Print each setting in which groups differ, with the groups that have each value."""
     say()
     if not comparison.differing_settings:
-        say("The settings differ in nothing but the seed.")
+        say("The settings differ only in the seed.")
         return
     table = _table("what differs", "", text_columns=("what differs", ""))
     for setting, values in comparison.differing_settings.items():
@@ -126,7 +129,7 @@ def _show_groups(comparison: Comparison) -> None:
         show(_groups_table(repeated, comparison.group_pairs))
         _say_level(len(comparison.group_pairs))
     if len(repeated) < 2 <= len(comparison.groups):
-        say("This does not cover the seed. To compare settings, train each with several seeds.")
+        say("This ignores the variation between seeds. To compare settings, train each with several seeds.")
 
 
 def _groups_table(groups: Sequence[Group], pairs: Sequence[GroupComparison]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
+from shlex import quote
 
 from cifar100 import commands
 from cifar100.cli.command import Command
@@ -37,12 +38,26 @@ def _add_prepare_options(parser: ArgumentParser) -> None:
 
 
 def _prepare(options: Namespace) -> None:
-    commands.prepare(options.source, options.root, image_size=options.image_size, skip_damaged=options.skip_damaged)
+    info = commands.prepare(
+        options.source, options.root, image_size=options.image_size, skip_damaged=options.skip_damaged
+    )
+    say()
+    say(f"Next: {_how_to_train(options, is_generated=info.origin == 'generated')}")
+
+
+def _how_to_train(options: Namespace, *, is_generated: bool) -> str:
+    """Return the command that trains on the data that were prepared."""
+    from cifar100.environment import this_program  # imports numpy
+
+    root = "" if options.root == "dataset" else f" --data.root {quote(options.root)}"
+    source = " --data.source generated" if is_generated else ""
+    side = "" if options.image_size == 32 else f" --data.image_size {options.image_size}"
+    return f"{this_program()} train{root}{source}{side}"
 
 
 def _add_info_options(parser: ArgumentParser) -> None:
     parser.add_argument("--root", default="dataset", help="data folder to describe (default: dataset)")
-    parser.add_argument("--markdown", action="store_true", help="print tables in Markdown, for a bug report")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown tables, to paste into a bug report")
 
 
 def _info(options: Namespace) -> None:

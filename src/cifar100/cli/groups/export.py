@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.shown_evaluation import plain_table
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
 
@@ -16,30 +18,31 @@ if TYPE_CHECKING:
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("run", metavar="RUN", help="a run folder or experiment name")
     parser.add_argument(
         "--format",
         choices=["onnx", "torch", "torchscript", "safetensors"],
         default="onnx",
-        help="torch: torch.export, .pt2; torchscript: for programs that load it already, PyTorch has deprecated it; "
-        "safetensors: the weights alone (default: onnx)",
+        help="torch: a .pt2 file of torch.export; torchscript: deprecated by PyTorch, for programs that still load it; "
+        "safetensors: only the weights (default: onnx)",
     )
     parser.add_argument("--output", metavar="FILE", help="a new file (default: export/model.SUFFIX in the run folder)")
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    add_checkpoint_option(parser)
     parser.add_argument(
-        "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
+        "--calibrated", action="store_true", help="apply the temperature that `evaluate --calibrate` fitted"
     )
     parser.add_argument(
         "--int8",
         action="store_true",
-        help="quantize an ONNX file; calibrated on training images, measured on validation",
+        help="quantize the ONNX file to int8, calibrated on training images and measured on validation images",
     )
     parser.add_argument(
         "--int8-limit",
         type=float,
         default=1.0,
         metavar="POINTS",
-        help="accuracy that int8 may lose on validation images, in percentage points; else no file (default: 1)",
+        help="maximum loss of validation accuracy by int8, in percentage points; beyond it, no file is written "
+        "(default: 1)",
     )
     parser.add_argument(
         "--data.root", dest="data_root", metavar="DIR", help="another folder with the run's data, for the check"
@@ -63,9 +66,7 @@ def _export(options: Namespace) -> None:
 
 def show_export(export: Export) -> None:
     """Print the file, its difference from the network and its speed, then what to do with it."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     table.add_row("file", printable(export.path))
     table.add_row("size", f"{export.num_bytes / 1e6:.2f} MB, {export.precision}")
     table.add_row("largest difference", f"{export.largest_difference:.2g} in a probability, on {export.compared_on}")

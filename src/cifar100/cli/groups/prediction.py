@@ -19,7 +19,7 @@ from cifar100.files.atomic import replacing, what_to_do
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 from cifar100.long_steps import progress
-from cifar100.terminal import is_terminal, say, show, write_data
+from cifar100.terminal import drawable, is_terminal, say, show, write_data
 
 if TYPE_CHECKING:
     from cifar100.results.prediction.stream import Prediction
@@ -33,7 +33,9 @@ NOBODY_READS = 141
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file")
+    parser.add_argument(
+        "run", metavar="RUN", help="a run folder or experiment name, or an exported .onnx or .safetensors file"
+    )
     add_checkpoint_option(parser)
     parser.add_argument(
         "images",
@@ -46,20 +48,22 @@ def _add_options(parser: ArgumentParser) -> None:
         "--top", type=int, default=5, metavar="K", help="number of classes to show for each image (default: 5)"
     )
     parser.add_argument(
-        "--calibrated", action="store_true", help="probabilities with the temperature of `evaluate --calibrate`"
+        "--calibrated", action="store_true", help="apply the temperature that `evaluate --calibrate` fitted"
     )
     formats = parser.add_mutually_exclusive_group()
-    formats.add_argument("--csv", action="store_true", help="print CSV, a row for each image, instead of tables")
-    formats.add_argument("--json", action="store_true", help="print JSON, an object for each image, instead of tables")
+    formats.add_argument("--csv", action="store_true", help="print CSV, one row per image, instead of tables")
+    formats.add_argument("--json", action="store_true", help="print JSON, one object per image, instead of tables")
     parser.add_argument(
-        "--output", metavar="FILE", help="write to FILE, once all images are done; a .csv or .json file needs no --csv"
+        "--output",
+        metavar="FILE",
+        help="write to FILE when all images are done; its suffix, .csv or .json, sets the format",
     )
     parser.add_argument(
-        "--probabilities", action="store_true", help="also the probability of every class, with CSV and JSON"
+        "--probabilities", action="store_true", help="include the probability of every class; needs CSV or JSON"
     )
     parser.epilog = (
-        "An image that cannot be read is one line that says why, and the others follow. Exit status: 0 all images "
-        "were classified, 4 some could not be read, 2 a mistake in the command."
+        "If an image cannot be read, a line says why, and the others follow. Exit status: 0 if all images were "
+        "classified, 4 if some could not be read, 2 for a mistake in the command."
     )
 
 
@@ -94,7 +98,7 @@ def _predict(options: Namespace) -> None:
                     write(encoded(line))
     if counts["failed"]:
         count = f"{counts['failed']:,} of {total:,} image{'s' * (total > 1)}"
-        raise Incomplete(f"{count} could not be read; the output says why, each in its line.")
+        raise Incomplete(f"{count} could not be read; the output says why for each.")
 
 
 def _format(options: Namespace, output: Path | None) -> Format | None:
@@ -115,7 +119,7 @@ def _format(options: Namespace, output: Path | None) -> Format | None:
         elif suffix in ("csv", "json") and suffix != chosen:
             raise UserError(f"--output is {output}, but --{chosen} is given; leave one of them out.")
     if options.probabilities and chosen is None:
-        raise UserError("--probabilities needs --csv or --json; for all classes in tables give a large --top.")
+        raise UserError("--probabilities needs --csv or --json; to see all classes in tables, use a large --top.")
     return chosen
 
 
@@ -155,7 +159,7 @@ def show_predictions(predictions: Iterable[Prediction]) -> None:
             continue
         table = plain_table()
         for entry in prediction.classes:
-            bar = "█" * max(1, round(30 * entry.probability))
+            bar = drawable("█", instead="#") * max(1, round(30 * entry.probability))
             superclass = Text(printable(entry.superclass or ""), style="dim")
             table.add_row(f"  {entry.probability:7.2%}", printable(entry.name, max_length=60), superclass, bar)
         show(Text(printable(prediction.image), style="bold"))

@@ -20,7 +20,7 @@ def add_checkpoint_option(parser: ArgumentParser) -> None:
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file"
+        "runs", nargs="+", metavar="RUN", help="a run folder or experiment name, or an exported .onnx file"
     )
     add_checkpoint_option(parser)
     parser.add_argument("--ensemble", action="store_true", help="measure the mean of the probabilities of several runs")
@@ -31,16 +31,18 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
     )
     parser.add_argument(
-        "--flip-tta", action="store_true", help="also average each image with its mirror image; reported separately"
+        "--flip-tta",
+        action="store_true",
+        help="also measure with flip test-time augmentation: the mean over each image and its mirror image",
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="fit a temperature on the validation images and save it, for `predict --calibrated`",
+        help="fit a temperature on the validation images and save it for `predict --calibrated`",
     )
     _add_robustness_options(parser)
     parser.add_argument(
-        "--data.root", dest="data_root", metavar="DIR", help="another data folder with the same classes, as it is now"
+        "--data.root", dest="data_root", metavar="DIR", help="another data folder with the same classes"
     )
 
 
@@ -48,25 +50,25 @@ def _add_robustness_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--fair",
         action="store_true",
-        help="also without the test images that have a near-duplicate among the training images (ciFAIR's list)",
+        help="also measure without the test images that have a near-duplicate in the training images (ciFAIR's list)",
     )
     parser.add_argument(
-        "--duplicates", metavar="FILE", help="as --fair, with a list in the form of ciFAIR's duplicates_cifar100.csv"
+        "--duplicates", metavar="FILE", help="like --fair, with another list in the format of duplicates_cifar100.csv"
     )
     parser.add_argument(
         "--corrected",
         action="store_true",
-        help="also without the test images whose label is wrong, and with corrected labels (cleanlab's list)",
+        help="also measure without the test images whose label is wrong, and with corrected labels (cleanlab's list)",
     )
     parser.add_argument(
         "--label-errors",
         metavar="FILE",
-        help="as --corrected, with a list in the form of cleanlab's cifar100_mturk.json",
+        help="like --corrected, with another list in the format of cifar100_mturk.json",
     )
     parser.add_argument(
         "--corruptions",
         metavar="DIR|generated",
-        help="also on corrupted images: the folder of CIFAR-100-C, or similar ones that are generated",
+        help="also measure on corrupted images: the folder of CIFAR-100-C, or `generated` for similar corruptions",
     )
 
 
@@ -77,7 +79,7 @@ def _evaluate(options: Namespace) -> None:
     if len(options.runs) > 1:
         runs = " ".join(map(quote, options.runs))
         raise UserError(
-            f"evaluate measures one run, but {len(options.runs)} are given; measure them one by one, and compare them: "
+            f"{len(options.runs)} runs are given, but evaluate measures one; measure each, then compare them: "
             f"cifar100 compare {runs}; or measure their ensemble: cifar100 evaluate {runs} --ensemble"
         )
     if options.experiment is not None:
@@ -124,12 +126,12 @@ def _say_how_to_report(run: str) -> None:
     from cifar100.environment import this_program  # imports numpy
 
     say()
-    say("All of it, with pictures, as one HTML file:")
+    say("Next, a report with pictures, as one HTML file:")
     say(f"  {this_program()} report {quote(run)}")
 
 
 def _add_report_options(parser: ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders or experiments' names")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folders or experiment names")
     parser.add_argument(
         "--output",
         metavar="FILE",

@@ -20,20 +20,23 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 40
 
+MAX_REPORTED = 8
+"""Runs in the command that compares the trials."""
+
 
 def _add_sweep_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "space", metavar="SPACE.yaml|NAME", help="the file of a sweep, to search; or the name of one, to look at it"
+        "space", metavar="SPACE.yaml|NAME", help="file of a sweep, to run it; or name of a sweep, to show its results"
     )
-    parser.add_argument("--name", help="of the sweep, below logs/sweeps/ (default: the name of the file)")
+    parser.add_argument("--name", help="name of the sweep, a folder below logs/sweeps/ (default: the name of the file)")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="trials at a time on this machine (default: 1)"
+        "--workers", type=int, default=1, metavar="N", help="number of trials at a time on this machine (default: 1)"
     )
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="postgresql://USER@HOST/DATABASE, for several machines: the same command on each works on one sweep; the "
-        "password belongs into ~/.pgpass or PGPASSWORD (default: an SQLite file in the sweep's folder)",
+        help="postgresql://USER@HOST/DATABASE, for several machines: run the same command on each; put the password "
+        "into ~/.pgpass or PGPASSWORD (default: an SQLite file in the folder of the sweep)",
     )
 
 
@@ -65,7 +68,7 @@ def show_sweep(result: SweepResult) -> None:
     for trial in result.trials:
         if trial.failure:
             say(f"trial {trial.number} failed: {printable(trial.failure, max_length=200)}")
-    say("accuracy: validation images, of the best epoch; the test images stay closed")
+    say("accuracy: on validation images, best epoch of each trial; test images are not used")
     say(f"page: {result.page}")
     if result.best is not None:
         say(f"best: trial {result.best.number}, {result.best.run}")
@@ -83,9 +86,9 @@ def _add_trials_options(parser: ArgumentParser) -> None:
         "--config", action="append", default=None, metavar="FILE", help="YAML file with settings; may be repeated"
     )
     parser.add_argument("--seeds", type=int, metavar="N", help="number of seeds (default: 3)")
-    parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="seed of the first trial (default: 0)")
     parser.add_argument(
-        "--folds", type=int, metavar="K", help="K stratified folds in place of seeds; saves out-of-fold probabilities"
+        "--folds", type=int, metavar="K", help="K stratified folds instead of seeds; saves out-of-fold probabilities"
     )
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"
@@ -93,7 +96,7 @@ def _add_trials_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", choices=["last", "best"], default="last", help="weights to measure (default: last)"
     )
-    parser.add_argument("--name", help="of the folder below logs/trials/ (default: the recipe or the name of the file)")
+    parser.add_argument("--name", help="name of the folder below logs/trials/ (default: that of the recipe or file)")
 
 
 def _trials(options: Namespace) -> None:
@@ -130,10 +133,14 @@ def show_trials(result: TrialsResult) -> None:
         table.add_row(figure.name, str(figure.num_trials), text(figure.mean), deviation, low_high)
     show(table)
     say()
-    say(f"rule:  {result.rule}")
-    say(f"lines: {result.file}")
+    say(f"rule:   {result.rule}")
+    say(f"trials: {result.file}")
     if result.probabilities is not None:
-        say(f"probabilities of the held out images: {result.probabilities}")
+        say(f"probabilities of the held-out images: {result.probabilities}")
+    runs = [quote(line["run"]) for line in result.lines if not line["diverged"]]
+    if runs:
+        say()
+        say(f"Next: cifar100 report {' '.join(runs[:MAX_REPORTED])}")
 
 
 COMMANDS = {
@@ -144,8 +151,10 @@ COMMANDS = {
         _add_trials_options,
         has_settings=True,
         usage=(
-            "cifar100 trials [RECIPE] [--config FILE]... [--seeds N [--first-seed S] | --folds K] "
-            "[--split test|validation]\n       [--checkpoint last|best] [--name NAME] [--SECTION.KEY VALUE]..."
+            "cifar100 trials [RECIPE] [--config FILE]...\n"
+            "                       [--seeds N [--first-seed S] | --folds K]\n"
+            "                       [--split test|validation] [--checkpoint last|best]\n"
+            "                       [--name NAME] [--SECTION.KEY VALUE]..."
         ),
     ),
 }

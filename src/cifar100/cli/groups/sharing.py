@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
@@ -20,24 +22,24 @@ DEFAULT_PORT = 7860
 
 def _add_demo_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "run", metavar="RUN", help="a run folder or an experiment's name, or an exported .onnx file or hf:USER/NAME"
+        "run", metavar="RUN", help="a run folder or experiment name, or an exported .onnx file or hf:USER/NAME"
     )
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
-    parser.add_argument("--port", type=int, help=f"of the page; 0: any free one (default: {DEFAULT_PORT})")
+    add_checkpoint_option(parser)
+    parser.add_argument("--port", type=int, help=f"port of the page; 0 selects a free one (default: {DEFAULT_PORT})")
     parser.add_argument(
-        "--space", metavar="DIR", help="instead write the folder of a Hugging Face Space that shows such a page"
+        "--space", metavar="DIR", help="write the folder of a Hugging Face Space with such a page instead"
     )
     _add_license(parser)
 
 
 def _add_license(parser: ArgumentParser) -> None:
-    parser.add_argument("--license", metavar="NAME", help="of the weights, as the Hub names it: mit, cc-by-4.0, ...")
+    parser.add_argument("--license", metavar="NAME", help="license of the weights, by its name on the Hub: mit, ...")
 
 
 def _demo(options: Namespace) -> None:
     if options.space is None:
         if options.license is not None:
-            raise UserError("--license has no effect without --space.")
+            raise UserError("--license has no effect without --space; leave it out.")
         port = DEFAULT_PORT if options.port is None else options.port
         commands.demo(options.run, port=port, checkpoint=options.checkpoint)
         return
@@ -48,24 +50,24 @@ def _demo(options: Namespace) -> None:
         say(str(path))
     say()
     app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
-    say("Next, try it, in an environment of its own, then upload it:")
+    say("Next, try it in a separate environment, then upload it:")
     say(f"  uv run --no-project --with-requirements {requirements} {app}")
     say("  hf repos create USER/NAME --repo-type space --space-sdk gradio")
     say(f"  hf upload USER/NAME {quote(options.space)} --repo-type space")
 
 
 def _add_publish_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder or an experiment's name")
+    parser.add_argument("run", metavar="RUN", help="a run folder or experiment name")
     parser.add_argument(
         "--to", required=True, metavar="FOLDER|hf:USER/NAME", help="a new folder, or the Hugging Face Hub"
     )
     parser.add_argument(
         "--private",
         action="store_true",
-        help="make a new repository private (default: as the account says, else public)",
+        help="make a new repository private (default: the setting of the account, else public)",
     )
     _add_license(parser)
-    parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
+    add_checkpoint_option(parser)
 
 
 def _publish(options: Namespace) -> None:
@@ -82,9 +84,7 @@ def _publish(options: Namespace) -> None:
 
 def show_published(published: Published) -> None:
     """Print the files and where they are, then how to use them."""
-    from rich.table import Table
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = plain_table()
     for name, num_bytes in published.files.items():
         table.add_row(printable(name), f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 10_000 else f"{num_bytes:,} bytes")
     show(table)

@@ -26,7 +26,9 @@ def _add_training_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--config", action="append", default=None, metavar="FILE", help="YAML file with settings; may be repeated"
     )
-    parser.add_argument("--experiment", metavar="NAME", help="folder below logs/ (default: the next experiment<N>)")
+    parser.add_argument(
+        "--experiment", metavar="NAME", help="name of the run folder below logs/ (default: the next experiment<N>)"
+    )
 
 
 def _add_train_options(parser: ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def _add_train_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check and build everything, measure some steps, estimate time, memory and disk; write nothing",
+        help="check everything, measure some steps, and estimate time, memory and disk; write nothing",
     )
 
 
@@ -66,7 +68,7 @@ def _train(options: Namespace) -> None:
         return
     if any(getattr(options, name) for name in ("recipe", "config", "experiment")):
         raise UserError(
-            "--resume continues in the run's own folder with its own settings; remove --recipe, --config and "
+            "--resume continues in the run's own folder with its own settings; leave out --recipe, --config and "
             "--experiment."
         )
     commands.train(resume=resume, changes=given_settings(options))
@@ -77,7 +79,7 @@ def _runs(options: Namespace) -> None:
 
     runs = commands.list_runs()
     if not runs:
-        say(f"no runs below {LOGS.absolute()}; make one: cifar100 train --recipe quickstart")
+        say(f"no runs below {LOGS.absolute()}; start one: cifar100 train --recipe quickstart")
         return
     table = Table("run", "recipe", "data", box=None, header_style="bold", pad_edge=False)
     table.add_column("epochs", justify="right")
@@ -98,6 +100,8 @@ def _runs(options: Namespace) -> None:
         )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
+    say()
+    say("Next: cifar100 evaluate RUN, cifar100 report RUN, or cifar100 compare RUN RUN")
 
 
 def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
@@ -124,7 +128,7 @@ def _recipes(options: Namespace) -> None:
 
 def _add_models_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "pattern", nargs="?", metavar="PATTERN", help="networks of timm that match, such as 'timm/*lite*'"
+        "pattern", nargs="?", metavar="PATTERN", help="list the networks of timm that match, such as 'timm/*lite*'"
     )
 
 
@@ -147,11 +151,11 @@ def _models(options: Namespace) -> None:
     show(table)
     say()
     say("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its --data.image_size.")
-    say("Published accuracy: CIFAR-100 test images, in a table of the network's paper if no other source is named.")
+    say("published accuracy: on the CIFAR-100 test images, from the paper unless another source is named.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
         say(f"images/s: training steps, {measured_on}.")
     say("Use one: cifar100 train --model.name NAME")
-    say("More than a thousand others, with weights, are timm's: cifar100 models 'timm/*lite*'")
+    say("timm has more than a thousand others, with weights: cifar100 models 'timm/*lite*'")
 
 
 def _show_timm(models: list[ModelFacts]) -> None:
@@ -166,7 +170,7 @@ def _show_timm(models: list[ModelFacts]) -> None:
         table.add_row(model.name, *sizes, "published" if model.is_pretrained else "none")
     show(table)
     say()
-    say("parameters: with 100 classes. mult-adds: of a forward pass of one image of the side given in pixels.")
+    say("parameters: with 100 classes. mult-adds: for a forward pass of one image. image: its side in pixels.")
     say("Use one: cifar100 train --recipe finetune --model.name NAME")
 
 
@@ -180,13 +184,28 @@ def format_size(number: int | None) -> str:
     return f"{number:,}"
 
 
-_OPTIONS = "[--recipe NAME] [--config FILE]... [--experiment NAME] [--SECTION.KEY VALUE]..."
-
 COMMANDS = {
     "find-lr": Command(
-        commands.find_lr, _find_lr, _add_training_options, has_settings=True, usage=f"cifar100 find-lr {_OPTIONS}"
+        commands.find_lr,
+        _find_lr,
+        _add_training_options,
+        has_settings=True,
+        usage=(
+            "cifar100 find-lr [--recipe NAME] [--config FILE]... [--experiment NAME]\n"
+            "                        [--SECTION.KEY VALUE]..."
+        ),
     ),
-    "train": Command(commands.train, _train, _add_train_options, has_settings=True, usage=f"cifar100 train {_OPTIONS}"),
+    "train": Command(
+        commands.train,
+        _train,
+        _add_train_options,
+        has_settings=True,
+        usage=(
+            "cifar100 train [--recipe NAME] [--config FILE]... [--experiment NAME]\n"
+            "                      [--SECTION.KEY VALUE]... [--dry-run]\n"
+            "       cifar100 train --resume RUN [--SECTION.KEY VALUE]..."
+        ),
+    ),
     "runs": Command(commands.list_runs, _runs),
     "recipes": Command(commands.list_recipes, _recipes),
     "models": Command(commands.list_models, _models, _add_models_options),

@@ -24,34 +24,34 @@ class DataConfig(Section):
     official folder or archive."""
 
     skip_damaged: bool = False
-    """Leave out custom images that cannot be read, instead of refusing the data. `skipped_images.csv` in `root` lists
-    them."""
+    """Leave out custom images that cannot be read, instead of stopping with an error. `skipped_images.csv` in `root`
+    lists them."""
 
     pipeline: Literal["images", "packed"] = "packed"
     """`packed`: uint8 arrays held and augmented on the device, whole batches at a time. `images`: PNG files augmented
     one by one with Albumentations in worker processes."""
 
     image_size: Annotated[int | None, Range(16, 256, multiple_of=8)] = None
-    """Side in pixels of the images that the network gets. Custom images are scaled to it once, at preparation. Those of
+    """Side in pixels of the input images of the network. Custom images are scaled to it once, at preparation. Those of
     CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation. null is 32, or the
     size that the weights were trained with if the run starts from those of a timm network (`model.pretrained`,
     `model.weights`)."""
 
     batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not
-    scaled. `auto`: the largest power of two that fits into the memory and leaves at least 20 steps in an epoch; the
-    learning rate of the recipe is scaled to it, one given by hand is not. The run keeps both numbers."""
+    scaled. `auto`: the largest power of two that fits into memory and leaves at least 20 steps per epoch; it scales the
+    learning rate of the recipe, but not one that you set. The run keeps both numbers."""
 
     sampler: Literal["shuffled", "balanced"] = "shuffled"
-    """Choice of the training images of an epoch. `shuffled`: each once. `balanced`: as many as that, but each class
-    equally often, so that images of rare classes come several times and some of frequent ones not at all."""
+    """Training images of an epoch. `shuffled`: each image once. `balanced`: the same number of images, each class
+    equally often, so images of rare classes are repeated and some of frequent classes are left out."""
 
     validation_fraction: Annotated[float, Range(0, 0.9)] = 0.1
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
 
     num_folds: Annotated[int | None, Range(2, 100)] = None
     """Divide the training images into this many stratified folds, one of which is held out for validation, in place of
-    `validation_fraction` or a `val.csv`; null is no folds."""
+    `validation_fraction` or a `val.csv`; null uses no folds."""
 
     fold: Annotated[int, Range(0, 99), Needs("data.num_folds")] = 0
     """Fold that is held out, from 0."""
@@ -60,16 +60,16 @@ class DataConfig(Section):
     """Seed of the stratified train/validation split, and of the folds."""
 
     group_duplicates: Annotated[bool, NeedsAny("data.validation_fraction", "data.num_folds")] = False
-    """Keep duplicates and near-duplicates on one side of the train/validation split, so that they do not flatter the
+    """Keep duplicates and near-duplicates on one side of the train/validation split, so that they do not inflate the
     validation accuracy. They are found by a perceptual hash, as `cifar100 audit` does."""
 
     exclude: Path | None = None
-    """An `audit.csv` of `cifar100 audit`, edited: training images whose `verdict` is `reject` are left out of training
-    and validation. The run keeps its list. null leaves out none."""
+    """An edited `audit.csv` of `cifar100 audit`: training images whose `verdict` is `reject` are left out of training
+    and validation. The run keeps a copy of the list. null leaves out none."""
 
     num_workers: Annotated[int | Literal["auto"], Range(0, 256), Needs("data.pipeline", "images")] = "auto"
-    """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. The results do not
-    depend on it."""
+    """Worker processes of the `images` pipeline; `auto` is one per processor, at most 8. It does not change the
+    results."""
 
     mean: Annotated[tuple[float, float, float] | None, Range(0, 1)] = None
     """Channel means (R, G, B; pixels in 0..1) to normalise with; null uses those measured at preparation."""

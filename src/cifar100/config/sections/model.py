@@ -28,7 +28,7 @@ class ModelConfig(Section):
     """The network and the weights it starts from. A network's own settings are declared in its file in `models/`."""
 
     name: str = "resnet18"
-    """Network. `null` for one of its settings selects the default of the network."""
+    """Network. `null` for one of its settings selects the default of that network."""
 
     weights: Path | None = None
     """File of weights to start from: `.safetensors`, `.pt`, `.pth` or `.ckpt` of this program, torchvision, timm or
@@ -36,7 +36,7 @@ class ModelConfig(Section):
 
     freeze: Annotated[Literal["none", "stages", "backbone"], NeedsAny("model.pretrained", "model.weights")] = "none"
     """Weights that are not trained. `backbone`: all but the classifier. `stages`: the earlier half of the network's
-    stages. What is frozen computes as in evaluation: its batch normalisations keep their statistics."""
+    stages. Frozen layers run in evaluation mode: their batch normalisations keep their statistics."""
 
     cache_features: Annotated[bool, Needs("model.freeze", "backbone")] = False
     """With `freeze backbone`: compute the input of the classifier once for each image and train on it. Every epoch then

@@ -16,11 +16,11 @@ class OptimizationConfig(Section):
     """Loss, optimizer and learning-rate schedule."""
 
     loss: str = "cross_entropy"
-    """Loss function. `null` for one of its settings selects the default of the loss."""
+    """Loss function. `null` for one of its settings selects the default of that loss."""
 
     class_weights: Literal["none", "balanced"] = "none"
     """Weight of each class in the loss on the labels. `balanced`: N / (K n_c) for a class with n_c of the N training
-    images of K classes, so that every class has the same total weight."""
+    images of K classes, so every class has the same total weight."""
 
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     """`sgd`: stochastic gradient descent with momentum. `adamw`: AdamW. `muon`: Muon for the convolutions, which must
@@ -43,7 +43,7 @@ class OptimizationConfig(Section):
 
     layer_decay: Annotated[float, Range(0.01, 1), Needs("optimization.optimizer", "sgd", "adamw")] = 1.0
     """Layer-wise decay of the learning rate, for fine-tuning: the classifier has `learning_rate`, and each block of
-    layers this factor times that of the block after it, such as 0.75. 1 is the same rate for all."""
+    layers has the rate of the block after it times this factor, such as 0.75. 1 is the same rate for all."""
 
     weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
     """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
@@ -67,7 +67,7 @@ class OptimizationConfig(Section):
     """Decay at the end of the run, to which it rises from `ema_decay`, such as 0.9998; null keeps it constant."""
 
     ema_start: Annotated[float, Range(0, 0.99), Needs("optimization.ema_decay")] = 0.0
-    """Fraction of the run after which the average begins."""
+    """Fraction of the run after which averaging starts."""
 
     sam: Literal["none", "sam", "friendly"] = "none"
     """Sharpness-aware minimization: SAM (Foret et al., 2021) or Friendly SAM (Li et al., 2024). Usually more accurate,
@@ -87,7 +87,7 @@ class OptimizationConfig(Section):
     `logs/`. Its best weights are used. null is none."""
 
     teacher_weight: Annotated[float, Range(0, 1, above=True), Needs("optimization.teacher")] = 0.5
-    """Weight of the distillation loss; the loss on the labels has the rest, to 1."""
+    """Weight of the distillation loss; the loss on the labels has one minus this weight."""
 
     teacher_temperature: Annotated[float, Range(0.01, 1000), Needs("optimization.teacher")] = 4.0
     """Temperature by which the logits of both networks are divided."""

@@ -24,20 +24,20 @@ class TrainingConfig(Section):
     """Passes over the training images; may be fractional. null is no limit if `max_minutes` is given, else 30."""
 
     max_minutes: Annotated[float | None, Range(0, MINUTES_OF_A_YEAR, above=True, why="a year")] = None
-    """End the run this many minutes after the command started; the final validation is not included. With `max_epochs`
-    as well, the run ends with the first of the two. The learning-rate schedule spans the run. null is no limit."""
+    """End the run this many minutes after the command started, not counting the final validation. With both limits, the
+    run ends at the one that it reaches first. The learning-rate schedule spans the run. null is no limit."""
 
     save_every_minutes: Annotated[float, Range(0, MINUTES_OF_A_YEAR, why="a year")] = 2.0
-    """Minutes between two saves of the run's state, also mid-epoch. The end of the run and a signal always save. 0
-    saves after every step."""
+    """Minutes between two saves of the state of the run, also mid-epoch. The state is always saved at the end of the
+    run and at a signal. 0 saves after every step."""
 
     loggers: tuple[str, ...] = ("tensorboard",)
     """Loggers that receive the metrics, such as [tensorboard, csv]; [] is none. `metrics.json`, `metrics.csv` and
     `training.log` are always written."""
 
     profile: bool = False
-    """Record some early steps: a trace for Perfetto and TensorBoard, a table of where a step's time goes, and the
-    fraction of the machine's peak that it reaches. The results do not change."""
+    """Profile some early steps: a trace for Perfetto and TensorBoard, a table of the time of each part of a step, and
+    the fraction of the peak performance of the machine. The results do not change."""
 
     max_nonfinite_losses: Annotated[int, Range(1, 1_000_000)] = 3
     """Number of consecutive losses that are not finite after which the run stops as diverged."""
@@ -62,15 +62,15 @@ class TrainingConfig(Section):
 
     devices: Annotated[int | Literal["auto"], Range(1, 1024)] = 1
     """Devices per machine, one process each; with `cpu`, the number of processes. `auto` is 1, but on a CPU with
-    bfloat16 instructions one process for each processor: they share the images of `data.batch_size` and compute in
+    bfloat16 instructions one process per processor: they share the images of `data.batch_size` and compute in
     bf16-mixed."""
 
     num_nodes: Annotated[int, Range(1, 1024)] = 1
-    """Number of machines; on several, torchrun or SLURM's srun starts the processes."""
+    """Number of machines; with more than one, start the processes with torchrun or SLURM's srun."""
 
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = "auto"
-    """Floating-point precision; `auto` is bf16-mixed on CUDA devices that support it, and where `devices auto` starts
-    several processes on a CPU; 32-true elsewhere."""
+    """Floating-point precision; `auto` is bf16-mixed on CUDA devices that support it and for the processes that
+    `devices auto` starts on a CPU, else 32-true."""
 
     channels_last: bool = False
     """Store images and convolution weights in the (N, H, W, C) memory layout: faster on CUDA and on most CPUs."""

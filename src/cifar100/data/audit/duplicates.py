@@ -15,10 +15,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from cifar100.data.audit.hashes import close_pairs, perceptual_hashes
+from cifar100.data.audit.images import ImageArray
 from cifar100.long_steps import progress
 
 MIN_SIMILARITY = 0.5
-"""Detail similarity from which a pair of candidates counts as near-duplicates; see docs/trust.md for how it was
+"""Detail similarity from which a pair of candidates counts as near-duplicates; see docs/audit.md for how it was
 chosen."""
 
 MIN_COSINE = 0.75
@@ -46,7 +47,7 @@ class Pairs:
     """float32 (P,), 1 for equal pixels."""
 
 
-def exact_duplicates(images: NDArray[np.uint8]) -> Pairs:
+def exact_duplicates(images: ImageArray) -> Pairs:
     """Return each copy of an earlier image, paired with the first image of these pixels.
 
     images: uint8 (N, 3, H, W).
@@ -60,7 +61,7 @@ def exact_duplicates(images: NDArray[np.uint8]) -> Pairs:
     return Pairs(places=np.array(pairs, dtype=np.int64).reshape(-1, 2), similarity=np.ones(len(pairs), np.float32))
 
 
-def hash_candidates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+def hash_candidates(images: ImageArray) -> NDArray[np.int64]:
     """Return the pairs whose perceptual hashes are close, also if one image is mirrored. Shows its progress.
 
     images: uint8 (N, 3, 32, 32). Returns int64 (P, 2).
@@ -68,13 +69,13 @@ def hash_candidates(images: NDArray[np.uint8]) -> NDArray[np.int64]:
     hashes = perceptual_hashes(images)
     with progress("comparing perceptual hashes", total=2 * len(images)) as advance:
         direct = close_pairs(hashes, advance=advance)
-        mirrored = close_pairs(hashes, perceptual_hashes(images[..., ::-1]), advance=advance)
+        mirrored = close_pairs(hashes, perceptual_hashes(images, mirrored=True), advance=advance)
     both: NDArray[np.int64] = np.unique(np.concatenate([direct, mirrored]), axis=0)
     return both
 
 
 def feature_candidates(
-    images: NDArray[np.uint8], cosines: NDArray[np.float32], neighbours: NDArray[np.int64]
+    images: ImageArray, cosines: NDArray[np.float32], neighbours: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the pairs that are close both in the features of a network and, less strictly, by perceptual hash.
 
@@ -85,7 +86,7 @@ def feature_candidates(
     """
     row, column = np.nonzero(cosines >= MIN_COSINE)
     pairs = np.unique(np.sort(np.stack([row, neighbours[row, column]], axis=1), axis=1), axis=0)
-    hashes, mirrored = perceptual_hashes(images), perceptual_hashes(images[..., ::-1])
+    hashes, mirrored = perceptual_hashes(images), perceptual_hashes(images, mirrored=True)
     first, second = pairs[:, 0], pairs[:, 1]
     distance = np.minimum(
         np.bitwise_count(hashes[first] ^ hashes[second]), np.bitwise_count(hashes[first] ^ mirrored[second])
@@ -95,7 +96,7 @@ def feature_candidates(
 
 
 def near_duplicates(
-    images: NDArray[np.uint8],
+    images: ImageArray,
     candidates: NDArray[np.int64],
     *,
     exact: Pairs,
@@ -114,7 +115,7 @@ def near_duplicates(
     return Pairs(places=candidates[kept], similarity=similarity[kept])
 
 
-def detail_similarity(images: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+def detail_similarity(images: ImageArray, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the correlation of the details of each pair, of the image or its mirror image; -1 to 1.
 
     The details of an image are its difference from a moving mean of 5x5 pixels. A uniform image has none; its
@@ -140,7 +141,7 @@ def groups(pairs: NDArray[np.int64], *, num_images: int) -> list[list[int]]:
     return list(members.values())
 
 
-def duplicate_groups(images: NDArray[np.uint8]) -> list[list[int]]:
+def duplicate_groups(images: ImageArray) -> list[list[int]]:
     """Return the groups of exact and near-duplicates, found without a network. Shows its progress.
 
     images: uint8 (N, 3, 32, 32).

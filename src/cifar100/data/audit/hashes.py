@@ -10,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.audit.images import ImageArray
+
 MAX_DISTANCE = 10
 """Bits of 64 in which the hashes of candidates may differ. Of the pairs of CIFAR-100 at a distance of 8 and 10, most
 with similar pixels are near-duplicates; at 12 and 14 the number of pairs rises 5 and 30 times, and few are."""
@@ -22,12 +24,16 @@ _ROWS, _COLUMNS = 32, 8192
 """Distances that are computed at once; they stay in the cache of a processor."""
 
 
-def perceptual_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+def perceptual_hashes(images: ImageArray, *, mirrored: bool = False) -> NDArray[np.uint64]:
     """Return the pHash of each image, 64 bits: which low frequencies of the grey image are above their median.
 
     The bits are those of `imagehash.phash` for images of this size.
 
-    images: uint8 (N, 3, 32, 32). Returns uint64 (N,).
+    Args:
+        images: uint8 (N, 3, 32, 32).
+        mirrored: whether to hash their mirror images.
+
+    Returns uint64 (N,).
     """
     side = images.shape[-1]
     frequencies, places = np.arange(_HASH_SIDE)[:, None], np.arange(side)[None, :]
@@ -35,7 +41,8 @@ def perceptual_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
     hashes = np.empty(len(images), dtype=np.uint64)
     for start in range(0, len(images), 1000):  # in parts, because float64 takes eight times the space
         part = slice(start, start + 1000)
-        low = cosines @ _grey(images[part]) @ cosines.T  # (n, 8, 8)
+        pixels = images[part][..., ::-1] if mirrored else images[part]
+        low = cosines @ _grey(pixels) @ cosines.T  # (n, 8, 8)
         low = low.reshape(len(low), -1)
         bits = low > np.median(low, axis=1, keepdims=True)
         hashes[part] = np.packbits(bits, axis=1).view(">u8")[:, 0]

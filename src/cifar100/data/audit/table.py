@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cifar100.data.audit.findings import KINDS, Finding
 from cifar100.data.audit.images import ImageList, image_files
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.csv_labels import records
-from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
+from cifar100.data.folder.layout import SPLITS, DataFolder, Split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
 from cifar100.foreign_text import csv_cell, printable

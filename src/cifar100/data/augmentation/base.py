@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifar100.data.folder.layout import IMAGE_SIDE
+from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.image_batches import to_device
 from cifar100.data.sampler import EpochSampler
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cifar100.config.types import Needs, Range
 from cifar100.data.augmentation.base import Augmentation, BatchRandom
 from cifar100.data.augmentation.policy_operations import OPERATIONS, apply_operations
-from cifar100.data.folder.layout import IMAGE_SIDE
+from cifar100.data.dataset_info import IMAGE_SIDE
 
 NUM_CHOICES = OPERATIONS.index("invert")
 """RandAugment and TrivialAugment choose among all operations but `invert`, as their papers do."""

@@ -9,7 +9,7 @@ import cv2
 
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.registry import build_augmentations
-from cifar100.data.folder.layout import IMAGE_SIDE
+from cifar100.data.dataset_info import IMAGE_SIDE
 
 # At import, Albumentations asks the network for a newer version unless this is set.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"

@@ -15,10 +15,11 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.description import describe_release
 from cifar100.data.folder.custom_images import recorded_files
 from cifar100.data.folder.image_files import labels_csv, read_image
-from cifar100.data.folder.layout import SPLITS, DataFolder, DatasetInfo, Split
+from cifar100.data.folder.layout import SPLITS, DataFolder, Split
 from cifar100.data.folder.record import Stamp, read_record, stamp_of, stamps_of
 from cifar100.data.folder.release_images import read_originals, release_csv, release_images, release_originals
 from cifar100.data.layouts.reading import read_listing, read_skipped

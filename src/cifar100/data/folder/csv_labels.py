@@ -164,7 +164,7 @@ def _lines(csv_file: Path) -> Iterator[str]:
     try:
         with open_regular(csv_file) as file:
             if os.fstat(file.fileno()).st_size > MAX_CSV_BYTES:
-                raise UserError(f"{csv_file} is larger than {MAX_CSV_BYTES:,} bytes; it is no table of images.")
+                raise UserError(f"{csv_file} is larger than {MAX_CSV_BYTES:,} bytes; it is not a table of images.")
             # Spreadsheets start with a byte order mark.
             text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             for number in itertools.count(1):

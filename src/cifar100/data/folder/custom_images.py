@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import CHANNELS, IMAGE_SIDE, DatasetInfo, write_info
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.folder.layout import CHANNELS, IMAGE_SIDE, DataFolder, DatasetInfo, Split, write_info
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.record import Stamp, begin_record, stamps_of, write_record
 from cifar100.data.layouts.importing import read_origin
 from cifar100.data.layouts.listing import Listing, Row
@@ -32,7 +33,7 @@ from cifar100.terminal import say, warn
 _NUM_NAMED = 10
 """Damaged images that are named, one a line."""
 
-_HOW_TO_SKIP = "To leave out all damaged images, give --data.skip_damaged true (prepare: --skip-damaged)."
+_HOW_TO_SKIP = "To leave out all damaged images, use --data.skip_damaged true (prepare: --skip-damaged)."
 
 _PART_BYTES = 2**26
 """Of the images that are in memory at the same time."""
@@ -64,13 +65,14 @@ def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bo
     try:
         info = _write(folder, listing, stamps, damaged, skip_damaged=skip_damaged)
     except _Damaged:  # the arrays were begun with a place for each image
-        say(f"{root}: reading the images again without {len(damaged):,} that are damaged")
+        say(f"{root}: reading the images again without {len(damaged):,} damaged ones")
         info = _write(folder, listing.without(damaged.keys()), stamps, damaged, skip_damaged=False)
         _warn_of_damaged(root, damaged)
     _warn_of_single_images(root, listing.without(damaged.keys()))
     for channels, found in ((info.constant_channels, "constant"), (info.almost_constant_channels, "almost constant")):
         if channels:
-            say(f"{root}: {' and '.join(channels)} {found} over all training images, so normalised by 1")
+            what = f"{' and '.join(channels)} {found} over all training images"
+            say(f"{root}: {what}; normalised by a standard deviation of 1")
     return info
 
 
@@ -99,7 +101,7 @@ def _write(
             info = _describe(listing, sums, folder)
             if info.constant_channels == CHANNELS:
                 raise UserError(
-                    f"{root}: all training images have one and the same colour, from which nothing can be learned; "
+                    f"{root}: all training images have the same single colour, so nothing can be learned; "
                     "check the training images."
                 )
             begin_record(folder.description_place)
@@ -132,7 +134,7 @@ def _state_size(folder: DataFolder, num_images: int) -> None:
     what = f"{num_images:,} images of {side}x{side} pixels take {bytes_text(needed)}"
     if needed > free:
         raise UserError(
-            f"{what} in {folder.packed}, but its disk has {bytes_text(free)} free; free some space, or give a smaller "
+            f"{what} in {folder.packed}, but its disk has {bytes_text(free)} free; free some space, or use a smaller "
             "--data.image_size."
         )
     if needed >= _LARGE_BYTES:
@@ -220,7 +222,7 @@ def _warn_of_single_images(root: Path, listing: Listing) -> None:
         names += ", ..." if len(single) > _NUM_NAMED else ""
         warn(
             f"{root}: {len(single):,} of {len(listing.class_names):,} classes have a single image, which stays in "
-            f"training, so that it is not validated: {names}"
+            f"training and is not validated: {names}"
         )
 
 

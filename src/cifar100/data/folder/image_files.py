@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
 from cifar100.data.decoding import png
 from cifar100.data.decoding.decode import convert_image, decode_image
 from cifar100.data.decoding.formats import ImageError
 from cifar100.data.decoding.memory import Memory
 from cifar100.data.folder.csv_labels import COLUMNS
-from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo, Split
+from cifar100.data.folder.layout import Split
 from cifar100.data.sources.release import ReleaseSplit
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically

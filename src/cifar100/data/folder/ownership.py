@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 
-from cifar100.data.folder.layout import INFO, SPLITS, DataFolder
+from cifar100.data.dataset_info import INFO
+from cifar100.data.folder.layout import SPLITS, DataFolder
 from cifar100.data.folder.record import RECORD, has_record, read_record
 from cifar100.data.layouts.reading import SKIPPED
 from cifar100.data.layouts.recognition import describe_unknown, held_containers, is_imported
@@ -75,7 +76,7 @@ def check_ours(root: Path) -> None:
 
 
 def check_kinds(root: Path) -> None:
-    """Refuse a link that leads nowhere, a FIFO or a device in the place of a file or folder of a data folder.
+    """Refuse a link that leads nowhere, a FIFO or a device instead of a file or folder of a data folder.
 
     Raises:
         UserError: names the first of them.
@@ -118,8 +119,8 @@ def _check_writable(root: Path) -> None:
         return
     if DataFolder(root).is_custom():
         raise UserError(
-            f"{root} is not writable, but preparing custom data writes packed arrays into their folder; copy the "
-            "folder to a place where you may write."
+            f"{root} is not writable, but preparing custom data writes packed arrays into it; copy the "
+            "folder to a writable place."
         )
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(root))
 
@@ -165,7 +166,7 @@ def _refuse_between_other_things(root: Path, names: set[str]) -> None:
             return
         raise UserError(describe_unknown(root))
     raise UserError(
-        f"{root} holds {originals} among other things ({_first(sorted(others))}), and nothing is written between them; "
+        f"{root} holds {originals} beside other files ({_first(sorted(others))}), and nothing is written among them; "
         f"prepare a new folder: cifar100 prepare --source {quote(str(root / originals))} --root NEW"
     )
 
@@ -185,7 +186,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
             found.append(folder.images.name)
     if found:
         raise UserError(
-            f"{root} holds {' and '.join(found)}, which this program would overwrite but did not write; move "
+            f"{root} holds {' and '.join(found)}, which this program did not write but would overwrite; move "
             f"{'it' if len(found) == 1 else 'them'} away, or choose another folder."
         )
 
@@ -212,7 +213,7 @@ def _refuse_lost_labels(folder: DataFolder, names: set[str]) -> None:
     lost = f"a {table}" if table else "class folders" if recorded else "a train.csv or class folders"
     others = sorted(name for name in names if name.lower().endswith((".csv", ".tsv")))
     there = f"; there is {printable(', '.join(others))}" if others else ""
-    again = f"give the list of the training images its name {table} again" if table else "restore them"
+    again = f"rename the list of the training images back to {table}" if table else "restore them"
     raise UserError(
         f"{root} holds custom data that were prepared from {lost}, which {'is' if table else 'are'} missing{there}; "
         f"{again}."

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import INFO, DatasetInfo, write_info
 from cifar100.data.description import describe_release
 from cifar100.data.folder.image_files import image_file_names, labels_csv, write_images
-from cifar100.data.folder.layout import INFO, SPLITS, DataFolder, DatasetInfo, Split, write_info
+from cifar100.data.folder.layout import SPLITS, DataFolder, Split
 from cifar100.data.folder.ownership import remove_leftovers
 from cifar100.data.folder.record import begin_record, stamps_of, write_record
 from cifar100.data.packed_arrays import write_packed

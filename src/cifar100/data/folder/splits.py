@@ -54,7 +54,7 @@ def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -
     if fraction > 0 and not held_out.any():
         raise UserError(
             f"--data.validation_fraction {fraction:g} of {len(labels)} training images holds out no image of any "
-            "class; give a larger fraction, or 0 to train on all images."
+            "class; use a larger fraction, or 0 to train on all images."
         )
     return hold_out(held_out)
 

@@ -42,7 +42,7 @@ CLASS_NAMES = "class_names"
 """Array of text that names the labels 0 .. C - 1, if there is one."""
 
 EXPECTED = (
-    "expected images and labels under such names as x_train and y_train, train_images and train_labels, or images and "
+    "expected arrays of images and labels, named x_train and y_train, train_images and train_labels, or images and "
     "labels"
 )
 
@@ -63,7 +63,7 @@ class ArrayFile:
         """
         self.files = container_files(path, ".npz")
         if len(self.files) > 1:
-            raise UserError(f"{path} holds {len(self.files)} .npz files; give one of them.")
+            raise UserError(f"{path} holds {len(self.files)} .npz files; pass one of them.")
         self._file = self.files[0]
         with _opened(self._file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}

@@ -148,7 +148,7 @@ def _find_classes(root: Path, name: str, part: Part) -> ClassFolders:
         )
     if empty:
         raise UserError(
-            f"{root} holds folders without images ({_few(empty)}) among class folders; fill or remove them, or give "
+            f"{root} holds folders without images ({_few(empty)}) among class folders; fill or remove them, or pass "
             "another folder."
         )
     ours = {"dataset.json", "source.json", "skipped_images.csv"}

@@ -73,7 +73,7 @@ def find_files(folder: Path) -> FilesBelow:
     for file in _walk(folder, "", ()):
         (found.images if _is_image(folder, file) else found.others).append(file)
         if len(found.images) + len(found.others) > MAX_FILES:
-            raise UserError(f"{folder} holds more than {MAX_FILES:,} files; give a smaller folder.")
+            raise UserError(f"{folder} holds more than {MAX_FILES:,} files; pass a smaller folder.")
     return found
 
 

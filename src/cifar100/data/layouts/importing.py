@@ -21,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import INFO
 from cifar100.data.decoding.formats import ImageError, format_of
 from cifar100.data.folder.csv_labels import COLUMNS
-from cifar100.data.folder.layout import INFO
 from cifar100.data.layouts.arrays import ArrayFile
 from cifar100.data.layouts.class_folders import Part
 from cifar100.data.layouts.contained import ContainedImage, Container, container_files
@@ -70,7 +70,7 @@ def container(found: Found) -> Container | None:
 
 
 def import_images(found: Found, root: Path) -> None:
-    """Write the images and labels of a source into `root`, in the place of those that were imported earlier.
+    """Write the images and labels of a source into `root`, instead of those that were imported earlier.
 
     Raises:
         UserError: the source is damaged, or `root` cannot be written.

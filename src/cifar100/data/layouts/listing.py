@@ -175,7 +175,7 @@ def _is_number(label: str) -> bool:
 def _two_names(place: str, kind: Kind, label: str, name: str, other: str) -> UserError:
     return UserError(
         f"{place}: the {kind} name is {printable(name)!r}, but another row with label {printable(label)} has "
-        f"{printable(other)!r}; give one label one name."
+        f"{printable(other)!r}; use one name per label."
     )
 
 
@@ -217,7 +217,7 @@ def _superclasses(rows: Sequence[Row], names: Mapping[str, str]) -> tuple[tuple[
                 "the same."
             )
         if row.superclass_name and not row.superclass:
-            raise UserError(f"{row.place} has a superclass name but no superclass label; give both or neither.")
+            raise UserError(f"{row.place} has a superclass name but no superclass label; add both or neither.")
     if not any(superclasses.values()):
         return (), ()
     for label, superclass in superclasses.items():

@@ -54,7 +54,7 @@ def recognise(path: Path) -> Found:
     kinds = _kinds(path)
     if len(kinds) > 1:
         raise UserError(
-            f"{path} holds {' and '.join(_SHOWN[kind] for kind in kinds)}: it is unclear which are meant; give a "
+            f"{path} holds {' and '.join(_SHOWN[kind] for kind in kinds)}: it is unclear which to use; pass a "
             "folder with one of them."
         )
     folders = [Path(entry.path) for entry in visible(path) if entry.is_dir()]
@@ -100,8 +100,8 @@ def describe_unknown(root: Path) -> str:
         )
     for folder in folders:
         if has_table(folder) or (len(folders) == 1 and _kinds(folder)):
-            return f"{root} holds no labelled images itself, but {folder} does; give that folder."
-    shown = f"holds other things than a data set ({_few(names)})" if names else "holds no images"
+            return f"{root} holds no labelled images itself, but {folder} does; pass that folder."
+    shown = f"holds no data set ({_few(names)})" if names else "holds no images"
     return f"{root} {shown}; {EXPECTED}."
 
 
@@ -117,7 +117,7 @@ def _recognise_file(path: Path) -> Found:
     if suffix in (".csv", ".tsv"):
         if path.name != train_table(path.parent):
             names = ", ".join(name for name in TABLES if name.startswith(("train", "labels")))
-            raise UserError(f"{path} is a table; give its folder, and name the table of the training images {names}.")
+            raise UserError(f"{path} is a table; pass its folder, and name the table of the training images {names}.")
         return Found("table", path.parent)
     return Found("release", path)  # whose reader explains what else it is
 

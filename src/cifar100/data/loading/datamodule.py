@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import Split
 from cifar100.data.image_batches import network_input
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at

@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.folder.csv_labels import read_labels
 from cifar100.data.folder.image_files import read_image
-from cifar100.data.folder.layout import IMAGE_SIDE, DataFolder
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.sampler import Key, place_generator
 
 if TYPE_CHECKING:

@@ -94,8 +94,8 @@ class ImageLoader(EpochLoader):
         """Stop the workers. New ones start at the present step, or none if that cannot work."""
         self._num_deaths += 1
         is_full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        found = "the shared memory of the workers is full" if is_full else "a worker process has died"
-        goes_on = "new ones read the images from here on"
+        found = "the shared memory of the workers is full" if is_full else "a worker process died"
+        goes_on = "new workers read the images from here on"
         if is_full or self._num_deaths == MAX_DEATHS:
             self._num_workers = 0
             goes_on = "from here on the images are read without workers, which is slower"

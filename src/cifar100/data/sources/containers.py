@@ -29,7 +29,7 @@ ARCHIVES = ("cifar-100-python.tar.gz", "cifar-100-binary.tar.gz")
 
 EXPECTED = (
     "expected the folder or archive of CIFAR-100's python version (train, test, meta) or binary version (train.bin, "
-    "test.bin, fine_label_names.txt, coarse_label_names.txt); give its path, or run: cifar100 prepare --source download"
+    "test.bin, fine_label_names.txt, coarse_label_names.txt); pass its path, or run: cifar100 prepare --source download"
 )
 
 MAX_FILE_BYTES = 256 * 2**20

@@ -1,6 +1,6 @@
 """HTTP with deadlines: a server that sends a byte now and then cannot hold the connection.
 
-The timeouts of requests and urllib3 begin anew with every byte. A `Watchdog` shuts the connection down instead,
+The timeouts of requests and urllib3 restart with every byte. A `Watchdog` shuts the connection down instead,
 whatever is being read: TLS, headers, the size of a chunk.
 """
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import shutil
 import time
@@ -16,7 +15,8 @@ from cifar100.data.sources.deadlines import Watchdog
 from cifar100.data.sources.web import ServerError, answering, host
 from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
-from cifar100.files.regular import open_regular, open_to_append
+from cifar100.files.checksums import file_sha256
+from cifar100.files.regular import open_to_append
 from cifar100.long_steps import progress
 from cifar100.terminal import report
 
@@ -60,7 +60,7 @@ def download(folder: Path) -> Path:
     problems: dict[str, ServerError] = {}
     with writing_below(folder):
         if path.is_file():
-            if _has_official_content(path):
+            if file_sha256(path) == ARCHIVE_SHA256:
                 return path
             report(f"{path} is not the official archive (wrong checksum) and will be replaced")
         _check_free_space(folder, part)
@@ -108,7 +108,7 @@ def _fetch(url: str, part: Path, *, patient: bool) -> None:
         if response.status_code == 200:  # the mirror sends the whole archive
             part.unlink(missing_ok=True)
         _receive(response, part, watchdog, patient=patient)
-    if not _has_official_content(part):
+    if file_sha256(part) != ARCHIVE_SHA256:
         part.unlink()
         # The bad bytes may have come from the previous mirror.
         raise ServerError("wrong checksum", bytes_per_second=0.0 if start else None)
@@ -177,11 +177,6 @@ class _Pace:
         if speed < self._min_speed:
             raise ServerError(f"too slow ({speed / 1e3:.0f} kB/s)", bytes_per_second=speed)
         self._window_started, self._window_bytes = time.monotonic(), 0
-
-
-def _has_official_content(path: Path) -> bool:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == ARCHIVE_SHA256
 
 
 def _size(part: Path) -> int:

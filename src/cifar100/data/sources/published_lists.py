@@ -99,7 +99,7 @@ def read_custom(published: PublishedList, path: Path) -> ListFile:
         return _list_file(published, read_bytes(path, limit=MAX_LIST_BYTES), path)
     except OSError as error:
         found = why_not("regular file", path) or f"cannot be read ({reason(error)})"
-        raise UserError(f"{path} {found}; give {published.option} the file of a list.") from error
+        raise UserError(f"{path} {found}; pass the file of a list with {published.option}.") from error
 
 
 def _read_kept(published: PublishedList, path: Path) -> bytes | None:
@@ -124,15 +124,12 @@ def _download(published: PublishedList, path: Path) -> bytes:
     except ServerError as problem:
         raise UserError(
             f"{published.name} could not be downloaded ({host(published.url)}: {problem}); check the network, or "
-            f"download it by hand from {published.url} and give it with {published.option} FILE."
+            f"download it by hand from {published.url} and pass it with {published.option} FILE."
         ) from problem
     try:
         write_atomically(path, content)
     except OSError as error:
-        warn(
-            f"{path} cannot be written ({error.strerror}), so that the list will be downloaded again; "
-            f"{what_to_do(error)}."
-        )
+        warn(f"{path} cannot be written ({error.strerror}), so the list will be downloaded again; {what_to_do(error)}.")
     return content
 
 

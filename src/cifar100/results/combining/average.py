@@ -1,8 +1,8 @@
 """An average of the weights of several runs: one network, as fast as each of them.
 
 Of one training trajectory: stochastic weight averaging (Izmailov et al., 2018). Of several runs that began with the
-same trained weights: model soups (Wortsman et al., 2022). The mean of networks that began apart is seldom of use, so
-that the validation accuracy of the average is measured beside that of its members.
+same trained weights: model soups (Wortsman et al., 2022). Also such an average may be of no use, so that its validation
+accuracy is measured beside that of its members.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import read_info, write_info
+from cifar100.data.dataset_info import Triple, read_info, write_info
 from cifar100.data.folder.splits import load_split, save_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically, write_json
 from cifar100.files.regular import MAX_JSON_BYTES, read_bytes
 from cifar100.long_steps import progress
-from cifar100.models import NetworkSource, make_network
+from cifar100.models import NetworkSource
 from cifar100.results.combining.batch_norm import has_statistics, measure_statistics
 from cifar100.results.combining.members import (
     Source,
@@ -33,6 +33,7 @@ from cifar100.results.combining.members import (
     check_same_images,
     measured,
 )
+from cifar100.results.combining.starts import PART_OF_START, check_one_start, ensemble_command
 from cifar100.results.comparison.result import PairComparison
 from cifar100.results.evaluate import Evaluation, evaluate
 from cifar100.results.evaluation_data import images_of
@@ -79,7 +80,7 @@ def average(
     Members that were not measured on their validation images are measured; that is saved in their folders.
 
     Args:
-        sources: at least two, of one architecture, the same data and the same validation images.
+        sources: at least two, of one architecture and one start, the same data and the same validation images.
         experiment: name of the new folder below `logs/`; None: the next free `experiment<N>`.
         network: see `load_trained`.
         data_root: folder with the data of the runs; None: that of each run.
@@ -93,15 +94,14 @@ def average(
         if "datamodule" in read_parts(run):
             raise UserError(
                 f"{run.path} was trained with a data module from Python, whose images are not in a data folder; an "
-                "average needs them to measure the statistics of batch norm."
+                "average needs them for the statistics of batch normalisation. Choose other runs."
             )
     check_same_classes(runs)
     check_same_images(runs, "validation")
     configs = [load_complete_config(run.config) for run in runs]
     _check_same_network(runs, configs)
     load_trained(runs[0], sources[0].checkpoint, network=network)  # explains a custom network that is missing
-    if not isinstance(network, nn.Module):
-        _warn_of_different_starts(runs, configs, network)
+    check_one_start(runs, configs, network)
     members = [source.member() for source in sources]
     trained = _averaged(sources, network)
     if has_statistics(trained.network):
@@ -115,7 +115,7 @@ def average(
     combined = Combined(kind="average", members=tuple(members))
     folder = _write(trained, sources[0], combined, configs[0], experiment)
     if not has_validation:
-        warn("the runs have no validation images, so nothing shows yet whether the average is of use; evaluate it.")
+        warn("the runs have no validation images, so it is not known yet whether the average is better; evaluate it.")
         return Average(run=folder, members=members, evaluation=None, member_accuracies=[], against_members=[])
     return _measure(folder, members, evaluations, network=network, data_root=data_root)
 
@@ -124,47 +124,28 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
     parts = [read_parts(run).get("network") for run in runs]
     for run, config, part in zip(runs, configs, parts, strict=True):
         ours, theirs = (parts[0] or configs[0].model.name), (part or config.model.name)
-        if config.model != configs[0].model or part != parts[0]:
+        if _architecture(config) != _architecture(configs[0]) or part != parts[0]:
             what = f"{ours} and {theirs}" if ours != theirs else f"{ours} with different settings"
             raise UserError(
-                f"{runs[0].argument} and {run.argument} are of different architectures ({what}), so that their weights "
-                f"have no mean. {_ensemble(runs)}"
+                f"{runs[0].argument} and {run.argument} have different architectures ({what}), so their weights "
+                f"cannot be averaged. {ensemble_command(runs)}"
             )
-        if (config.data.mean, config.data.std) != (configs[0].data.mean, configs[0].data.std):
+        if _normalization(run, config) != _normalization(runs[0], configs[0]):
             raise UserError(
                 f"{runs[0].argument} and {run.argument} normalise images differently (data.mean, data.std); average "
                 "runs with the same."
             )
 
 
-def _warn_of_different_starts(
-    runs: Sequence[RunFolder], configs: Sequence[Config], network: NetworkSource | None
-) -> None:
-    """Say which runs began with other weights than the first: usually, nothing between them recognises anything."""
-    num_classes = read_info(runs[0].dataset_info).num_classes
-    first = _initial_weights(configs[0], num_classes, network)
-    total = sum(value.numel() for value in first.values())
-    for run, config in zip(runs[1:], configs[1:], strict=True):
-        other = _initial_weights(config, num_classes, network)
-        different = sum(int((first[name] != other[name]).sum()) for name in first)
-        if different:
-            warn(
-                f"{runs[0].argument} and {run.argument} did not begin with the same weights: {different:,} of "
-                f"{total:,} differed (training.seed {configs[0].training.seed} and {config.training.seed}). The mean "
-                f"of such networks is seldom of use. {_ensemble(runs)}"
-            )
+def _architecture(config: Config) -> dict[str, Any]:
+    """Return the settings of `model` without those of where the training begins."""
+    return {name: value for name, value in vars(config.model).items() if name not in PART_OF_START}
 
 
-def _initial_weights(config: Config, num_classes: int, network: NetworkSource | None) -> dict[str, Tensor]:
-    """Return the parameters with which a run began: training makes its network right after this seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        made = make_network(network, config.model, num_classes)
-    return {name: value.detach() for name, value in made.named_parameters()}
-
-
-def _ensemble(runs: Sequence[RunFolder]) -> str:
-    return f"Their ensemble: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble"
+def _normalization(run: RunFolder, config: Config) -> tuple[Triple, Triple]:
+    """Return mean and standard deviation of the channels: of the settings, else of the data."""
+    mean, std = read_info(run.dataset_info).normalization
+    return config.data.mean or mean, config.data.std or std
 
 
 def _averaged(sources: Sequence[Source], network: NetworkSource | None) -> TrainedNetwork:
@@ -204,9 +185,9 @@ def _write(
         write_config(config, folder.config, comment=comment)
         write_info(read_info(first.dataset_info), folder.dataset_info)
         save_split(load_split(first.split), folder.split)
-        for path, copy in ((first.custom_parts, folder.custom_parts), (first.model_info, folder.model_info)):
+        for path in (first.custom_parts, first.model_info, first.initial_weights):
             if path.is_file():
-                write_atomically(copy, read_bytes(path, limit=MAX_JSON_BYTES))
+                write_atomically(folder.path / path.name, read_bytes(path, limit=MAX_JSON_BYTES))
         write_combined(combined, folder)
         _write_metrics(folder, config, None)
         state = {f"{NETWORK_PREFIX}{name}": value.cpu() for name, value in trained.network.state_dict().items()}
@@ -239,15 +220,15 @@ def _measure(
     evaluation = evaluate(folder, split="validation", checkpoint="best", network=network, data_root=data_root)
     saved = load_evaluation(folder, "validation")
     if saved is None:
-        raise UserError(f"the evaluation of {folder.path} could not be saved; make room there, and evaluate it again.")
+        raise UserError(f"the evaluation of {folder.path} could not be saved; free some space there, then evaluate it.")
     config = load_complete_config(folder.config)
     _write_metrics(folder, config, {"epoch": evaluation.epoch, "val/accuracy": evaluation.top1})
     accuracies = _accuracies(evaluations)
     if evaluation.top1 < min(accuracies):
         warn(
-            f"the average recognises {evaluation.top1:.2%} of the validation images, less than each member "
+            f"the average classifies {evaluation.top1:.2%} of the validation images correctly, less than each member "
             f"({min(accuracies):.2%} to {max(accuracies):.2%}): their weights are too far apart. "
-            + _ensemble([RunFolder(Path(member.path)) for member in members])
+            + ensemble_command([RunFolder(Path(member.path)) for member in members])
         )
     return Average(
         run=folder,

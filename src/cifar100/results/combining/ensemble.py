@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice
-from cifar100.data.folder.layout import DatasetInfo, read_info, write_info
+from cifar100.data.dataset_info import DatasetInfo, read_info, write_info
 from cifar100.errors import UserError
 from cifar100.results.calibration import Calibration, calibration
 from cifar100.results.combining.members import (
@@ -162,15 +162,15 @@ def _check_measured_alike(runs: Sequence[RunFolder], evaluations: Sequence[Saved
     for run, saved in zip(runs, evaluations, strict=True):
         if saved.content["images_sha256"] != first.content["images_sha256"]:
             raise UserError(
-                f"{runs[0].argument} and {run.argument} were evaluated on different {split} images; give the data "
-                "folder to measure all of them on with --data.root."
+                f"{runs[0].argument} and {run.argument} were evaluated on different {split} images; set "
+                "--data.root to the data folder to measure all of them on."
             )
 
 
 def _name(runs: Sequence[RunFolder]) -> str:
     name = "-".join(["ensemble", *(run.name for run in runs)])
     if len(name.encode()) > MAX_NAME_BYTES:
-        raise UserError("the names of the runs are too long for a common name; give one with --experiment.")
+        raise UserError("the names of the runs are too long to combine; choose a name with --experiment.")
     return name
 
 
@@ -182,7 +182,7 @@ def _check_free(name: str, runs: Sequence[RunFolder]) -> None:
     if earlier is None and not folder.path.exists():
         return
     if earlier is None or earlier.kind != "ensemble" or _places(earlier) != sorted(_place(run.path) for run in runs):
-        what = "exists already" if earlier is None else f"is another {earlier.label}: {earlier.names}"
+        what = "already exists" if earlier is None else f"is another {earlier.label}: {earlier.names}"
         raise UserError(f"{folder.path} {what}, and is never overwritten; choose another --experiment.")
 
 

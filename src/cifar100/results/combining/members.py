@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
@@ -71,12 +71,12 @@ def check_distinct(sources: Sequence[Source], *, doing: str) -> None:
     """
     if len(sources) < 2:
         given = f"only {sources[0].run.argument} is given" if sources else "no run is given"
-        raise UserError(f"{given}, but {doing} needs at least two runs; give others as well.")
+        raise UserError(f"{given}, but {doing} needs at least two runs; add others.")
     seen: set[Path] = set()
     for source in sources:
         path = source.path.resolve()
         if path in seen:
-            raise UserError(f"{path.name} of {source.run.argument} is given twice; give different runs.")
+            raise UserError(f"{path.name} of {source.run.argument} is given twice; pass different runs.")
         seen.add(path)
 
 
@@ -121,7 +121,7 @@ def check_same_images(runs: Sequence[RunFolder], split: Literal["test", "validat
             )
         if split == "validation" and not np.array_equal(_validation(first), _validation(other)):
             raise UserError(
-                f"{first.argument} and {other.argument} have different validation images, so that each was trained on "
+                f"{first.argument} and {other.argument} have different validation images, so each was trained on "
                 "some of the other's; combine runs with the same data.validation_fraction and data.split_seed, or "
                 "measure an ensemble on the test images."
             )
@@ -148,8 +148,8 @@ def measured(
     saved = _saved(source, split)
     if saved is None:
         raise UserError(
-            f"the evaluation of {source.run.argument} could not be saved in {source.run.path}, where it is needed; "
-            "make room there or make the folder writable."
+            f"the evaluation of {source.run.argument} could not be saved in {source.run.path}, which is needed; "
+            "free some space there or make the folder writable."
         )
     return saved
 

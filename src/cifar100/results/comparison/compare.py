@@ -27,7 +27,7 @@ from cifar100.runs.folder import RunFolder
 
 CAUTIONS = {
     "test": (
-        "These are the test images. The accuracy of a run that is chosen by them is too optimistic: to choose, compare "
+        "These are the test images. If you choose a run by them, its accuracy is too optimistic; to choose, compare "
         "with --split validation."
     ),
     "validation": (

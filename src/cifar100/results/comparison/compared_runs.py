@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
@@ -86,7 +86,7 @@ def _check_distinct(runs: Sequence[RunFolder]) -> None:
     seen: set[Path] = set()
     for run in runs:
         if run.path.resolve() in seen:
-            raise UserError(f"{run.argument} is given twice; give different runs.")
+            raise UserError(f"{run.argument} is given twice; pass different runs.")
         seen.add(run.path.resolve())
 
 
@@ -106,7 +106,7 @@ def _refuse_missing(runs: Sequence[RunFolder], split: Split) -> None:
     if custom is not None:  # the command line cannot rebuild its network
         how = f"evaluate({str(custom.path)!r}, split={split!r}, network=...) in Python"
     names = ", ".join(run.argument for run in runs)
-    raise UserError(f"not evaluated on the {split} images yet: {names}; first run: {how}")
+    raise UserError(f"not evaluated on the {split} images yet: {names}; run first: {how}")
 
 
 def _check_has_images(run: RunFolder, split: Split) -> None:
@@ -137,7 +137,7 @@ def _check_same_images(one: ComparedRun, other: ComparedRun, split: Split) -> No
     difference = f"{what[0]} and {what[1]}" if what[0] != what[1] else f"{what[0]} each, but not the same"
     raise UserError(
         f"{one.run.argument} and {other.run.argument} were evaluated on different {split} images ({difference}), so "
-        f"that their figures cannot be compared; {how}."
+        f"their figures cannot be compared; {how}."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cifar100.config import SECTIONS
 from cifar100.config.declarations import components
-from cifar100.data.folder.layout import read_info
+from cifar100.data.dataset_info import read_info
 from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config, to_dict

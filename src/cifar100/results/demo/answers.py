@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.image_files import read_content
-from cifar100.data.folder.layout import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.results.exported.onnx_network import ExportedNetwork

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.results.calibration import saved_temperature
 from cifar100.results.evaluation_data import images_of
@@ -99,7 +99,7 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
     try:
         return _with_images(content, facts, measured, trained), trained
     except UserError as error:
-        warn(f"the page has no examples: {error}")
+        warn(f"the page shows no examples: {error}")
         return content, trained
 
 

@@ -37,7 +37,7 @@ def run_demo(network: TrainedNetwork | ExportedNetwork, run: RunFolder | None, s
     try:
         server.serve(page, Answerer(network))
     except Stopped as stop:
-        raise Stopped("The demo has ended.", stop.signum) from None
+        raise Stopped("The demo ended.", stop.signum) from None
 
 
 def render_page(content: Content) -> str:

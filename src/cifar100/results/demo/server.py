@@ -74,7 +74,7 @@ class DemoServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             what = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            raise UserError(f"port {port} {what}; give another one with --port, or 0 for any free one.") from error
+            raise UserError(f"port {port} {what}; choose another with --port, or 0 for any free port.") from error
 
     @property
     def address(self) -> str:
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
         except UserError as error:
             self._send_problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         except Exception:
-            self._send_problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the demo has failed; its terminal says why.")
+            self._send_problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the demo failed; see its terminal for the reason.")
             raise
         else:
             self._send(HTTPStatus.OK, "application/json", json.dumps(answer).encode())

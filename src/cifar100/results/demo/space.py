@@ -1,4 +1,4 @@
-"""Write the folder of a Hugging Face Space: a page for everybody, which needs neither this program nor torch."""
+"""Write the folder of a Hugging Face Space: a public page that needs neither this program nor torch."""
 
 from __future__ import annotations
 

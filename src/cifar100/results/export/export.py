@@ -110,11 +110,9 @@ def check_place(path: Path, format: Format) -> None:  # noqa: A002
         UserError: says where to write instead.
     """
     if path.suffix.lower() != SUFFIXES[format]:
-        raise UserError(
-            f"--output is {path}, but the name of a file of the format {format} ends in {SUFFIXES[format]}."
-        )
+        raise UserError(f"--output is {path}, expected a name that ends in {SUFFIXES[format]} for --format {format}.")
     if os.path.lexists(path):
-        raise UserError(f"{path} exists already and is never overwritten; remove it, or choose another --output.")
+        raise UserError(f"{path} already exists and is never overwritten; remove it, or choose another --output.")
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     number = errno.ENOTDIR if not folder.is_dir() else errno.EACCES
     if number == errno.ENOTDIR or not os.access(folder, os.W_OK | os.X_OK):
@@ -131,7 +129,7 @@ def _check_options(format: str, *, calibrated: bool, int8: bool, int8_limit: flo
     if int8 and format != "onnx":
         raise UserError(f"--int8 is for --format onnx, not {format}; leave one of them out.")
     if not int8 and int8_limit != INT8_LIMIT:
-        raise UserError("--int8-limit has no effect without --int8.")
+        raise UserError("--int8-limit has no effect without --int8; add --int8 or leave it out.")
     is_number = isinstance(int8_limit, (int, float)) and not isinstance(int8_limit, bool)
     if not is_number or not 0 <= int8_limit <= 100:
         raise UserError(f"--int8-limit is {shown(int8_limit)}, but it must be from 0 to 100 percentage points.")
@@ -151,7 +149,7 @@ def _naming_a_custom_network(
             raise
         raise UserError(
             f"network={type(trained.network).__name__} cannot be exported to {format} ({reason(error)}); choose "
-            "another --format, or write its forward without Python's conditions on tensors."
+            "another --format, or write its forward method without Python conditions on tensors."
         ) from error
 
 
@@ -161,7 +159,7 @@ def _quantized(
     """Return the file in int8 with the accuracies; refuse it if int8 loses more than `limit` percentage points."""
     if len(load_split(run.split).validation) == 0:
         raise UserError(
-            f"{run.path} was trained on all training images, but --int8 measures its loss of accuracy on validation "
+            f"{run.path} was trained on all training images, but --int8 measures the loss of accuracy on validation "
             "images; leave it out."
         )
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo, Triple, parse_info
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo, Triple, parse_info
 from cifar100.files.atomic import json_text
 from cifar100.files.regular import MAX_JSON_BYTES
 from cifar100.files.schema import boolean, fields, list_of, map_of, number, one_of, text, whole

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.given_images import GivenImages, pixel_batches
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SUFFIX = ".onnx"
-OTHER_SUFFIXES = (".pt2", ".pt", ".safetensors")
+WEIGHTS_SUFFIX = ".safetensors"
+"""Of an exported file that holds weights alone; see `safetensors_network`, which needs torch."""
+
+OTHER_SUFFIXES = (".pt2", ".pt")
 """Of exported files that only other programs read."""
 
 INPUT, OUTPUT = "images", "probabilities"
@@ -74,7 +77,9 @@ class ExportedNetwork:
             raise UserError(f"{self.path} cannot be run ({reason(error)}); export it again.") from error
         expected = (len(images), self.info.num_classes)
         if found.shape != expected or not np.isfinite(found).all():
-            raise UserError(f"{self.path} returns {found.shape}, expected finite probabilities {expected}.")
+            raise UserError(
+                f"{self.path} returns {found.shape}, expected finite probabilities {expected}; export it again."
+            )
         probabilities: NDArray[np.float32] = found
         return probabilities
 
@@ -86,11 +91,23 @@ def exported_file(run: str | PathLike[str]) -> Path | None:
         UserError: it is an exported file of another format.
     """
     path = user_path(run)
-    if any((folder / "config.yaml").is_file() for folder in (path, LOGS / path)):
+    if _is_run(path):
         return None
+    if weights_file(path) is not None:
+        raise UserError(f"{path} holds weights, for load_model and predict; pass a run or an exported {SUFFIX} file.")
     if path.suffix.lower() in OTHER_SUFFIXES and path.is_file():
-        raise UserError(f"{path} is for other programs; give a run or an exported {SUFFIX} file.")
+        raise UserError(f"{path} is for other programs; pass a run or an exported {SUFFIX} file.")
     return path if path.suffix.lower() == SUFFIX else None
+
+
+def weights_file(run: str | PathLike[str]) -> Path | None:
+    """Return the path if a user has named a safetensors file in place of a run, else None."""
+    path = user_path(run)
+    return path if path.suffix.lower() == WEIGHTS_SUFFIX and path.is_file() and not _is_run(path) else None
+
+
+def _is_run(path: Path) -> bool:
+    return any((folder / "config.yaml").is_file() for folder in (path, LOGS / path))
 
 
 def load_exported(path: Path) -> ExportedNetwork:
@@ -104,8 +121,8 @@ def load_exported(path: Path) -> ExportedNetwork:
     found = metadata(model).get(KEY)
     if found is None:
         raise UserError(
-            f"{path} has no entry {KEY!r} in its metadata, which names the classes and the training data; export the "
-            "run that it comes from: cifar100 export RUN"
+            f"{path} has no entry {KEY!r} in its metadata, which lists the classes and the training data; export the "
+            "run again: cifar100 export RUN"
         )
     try:
         facts = parse_facts(found)

@@ -37,14 +37,14 @@ def read_onnx(path: Path) -> tuple[bytes, ModelProto]:
     try:
         content = read_bytes(path, limit=MAX_FILE_BYTES)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason(error)}); give an exported .onnx file.") from error
+        raise UserError(f"{path} cannot be read ({reason(error)}); pass an exported .onnx file.") from error
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's and onnx's own errors have no common class
-        raise UserError(f"{path} is no ONNX file, or is damaged; export it again: cifar100 export RUN") from error
+        raise UserError(f"{path} is not an ONNX file, or is damaged; export it again: cifar100 export RUN") from error
     problem = next(_problems(model), None)
     if problem is not None:
-        raise UserError(f"{path} {problem}, which exported networks never do; it is not run.")
+        raise UserError(f"{path} {problem}, which an exported network never does, so it was not run.")
     return content, model
 
 

@@ -56,9 +56,9 @@ def find_images(images: GivenImages) -> NamedFiles | Iterator[tuple[str, Any]]:
         return _one_by_one(images)
     names = NamedFiles(name for image in images for name in _found(image))
     if not names:
-        raise UserError("images is an empty list; give at least one image.")
+        raise UserError("images is an empty list; pass at least one image.")
     if sum(isinstance(name, _StandardInput) for name in names) > 1:
-        raise UserError(f"{STANDARD_INPUT} is given several times, but standard input holds one image; give it once.")
+        raise UserError(f"{STANDARD_INPUT} is given several times, but standard input holds one image; pass it once.")
     return names
 
 
@@ -100,7 +100,7 @@ def _found(image: Any) -> Iterable[Any]:
         return [str(path)]
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # which takes no absolute patterns
     if not matches:
-        raise UserError(f"{path} matches no file; give image files, a folder or another pattern.")
+        raise UserError(f"{path} matches no file; pass image files, a folder or another pattern.")
     return [name for match in matches for name in (_below(match) if Path(match).is_dir() else [match])]
 
 
@@ -119,7 +119,7 @@ def _below(folder: str) -> list[str]:
         there = f" among {count:,} file{'s' * (count > 1)} ({kinds})" if others else ""
         expected = ", ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(
-            f"{folder} holds no image files{there}, expected names that end with {expected}; give another folder, or "
+            f"{folder} holds no image files{there}, expected names that end with {expected}; pass another folder, or "
             "the files by name."
         )
     if others:

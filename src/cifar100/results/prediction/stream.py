@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cifar100.config.arguments import check_choice, check_flag
 from cifar100.config.shown_values import shown
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.given_images import BATCH_SIZE, MAX_THREADS, in_batches, read_ahead, stack
 from cifar100.errors import UserError
 from cifar100.results.prediction.inputs import NamedFiles, read_found, wait_for_servers

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
 from cifar100.results.prediction.stream import Prediction
@@ -38,7 +38,7 @@ def check_replaceable(path: Path) -> None:
     except OSError:
         is_ours = False
     if not is_ours:
-        raise UserError(f"{path} exists already and holds no predictions; choose another --output.")
+        raise UserError(f"{path} already exists and holds no predictions; choose another --output.")
 
 
 def lines(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.onnx"
 """The only file that is downloaded: it holds the network, its classes and its card, and its content is checked."""
 
-SECONDS_TO_WAIT = 20
+SECONDS_TO_WAIT = 10
 LOG_IN = "log in: hf auth login"
 
 
@@ -49,7 +49,7 @@ def check_logged_in() -> None:
     from huggingface_hub import get_token
 
     if get_token() is None:
-        raise UserError(f"there is no token for the Hugging Face Hub, which uploads need; {LOG_IN}")
+        raise UserError(f"found no token for the Hugging Face Hub, which an upload needs; {LOG_IN}")
 
 
 def download(name: HubName) -> Path:
@@ -76,7 +76,7 @@ def download(name: HubName) -> Path:
         raise UserError(f"{name} does not exist: {name.repository} has no such branch, tag or commit.") from error
     except RepositoryNotFoundError as error:
         raise UserError(
-            f"{name} is not on {api.endpoint}, or it is private and not yours; check the name, or {LOG_IN}"
+            f"{name} is not on {api.endpoint}, or you have no access to it; check the name, or {LOG_IN}"
         ) from error
     except Exception as error:  # the client and the HTTP library raise many kinds
         return _cached(name, error, api)
@@ -94,7 +94,7 @@ def upload(folder: Path, name: HubName, *, private: bool) -> str:
     try:
         address = api.create_repo(name.repository, private=private or None, exist_ok=True)
         if private and not api.model_info(name.repository, timeout=SECONDS_TO_WAIT).private:
-            raise UserError(f"{name} exists already and is public; make it private in its settings, or choose another.")
+            raise UserError(f"{name} already exists and is public; make it private in its settings, or choose another.")
         api.upload_folder(
             folder_path=folder,
             repo_id=name.repository,
@@ -123,12 +123,12 @@ def _api() -> HfApi:
 def _check_size(name: HubName, sizes: dict[str, Any]) -> None:
     if MODEL_FILE not in sizes:
         raise UserError(
-            f"{name} has no {MODEL_FILE}; only networks that cifar100 publish has uploaded can be used from the Hub."
+            f"{name} has no {MODEL_FILE}; only networks uploaded by cifar100 publish can be used from the Hub."
         )
     size = sizes[MODEL_FILE]
     if not isinstance(size, int) or size > MAX_FILE_BYTES:
         found = f"{size:,} bytes" if isinstance(size, int) else "an unknown size"
-        raise UserError(f"{MODEL_FILE} of {name} has {found}, expected at most {MAX_FILE_BYTES:,}; it is not loaded.")
+        raise UserError(f"{MODEL_FILE} of {name} has {found}, expected at most {MAX_FILE_BYTES:,}; it was not loaded.")
 
 
 def _cached(name: HubName, error: Exception, api: HfApi) -> Path:
@@ -139,5 +139,5 @@ def _cached(name: HubName, error: Exception, api: HfApi) -> Path:
         raise UserError(
             f"{name} cannot be downloaded from {api.endpoint} ({reason(error)}); check the connection and try again."
         ) from error
-    warn(f"{name} cannot be asked for a newer version ({reason(error)}); the copy of the last download is used")
+    warn(f"{name} cannot be checked for a newer version ({reason(error)}); using the copy of the last download")
     return Path(cached)

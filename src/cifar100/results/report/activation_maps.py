@@ -50,8 +50,8 @@ def evaluated_network(facts: RunFacts, measured: Measured, network: NetworkSourc
     trained = load_trained(facts.run, checkpoint, network=network)
     if trained.epoch != measured.content["epoch"]:
         raise UserError(
-            f"{trained.checkpoint} is of epoch {trained.epoch} now, but epoch {measured.content['epoch']} was measured"
-            f"; measure again: cifar100 evaluate {facts.run.argument}"
+            f"{trained.checkpoint} is from epoch {trained.epoch} now, but epoch {measured.content['epoch']} was "
+            f"measured; measure again: cifar100 evaluate {facts.run.argument}"
         )
     return trained
 

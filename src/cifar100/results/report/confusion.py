@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.results.measures import confusion_matrix
 from cifar100.results.report.measured import Measured
 from cifar100.results.report.rendering.inline import png_uri

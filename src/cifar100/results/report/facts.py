@@ -12,7 +12,7 @@ from typing import Any
 
 from cifar100.config.settings_file import flatten, read_settings
 from cifar100.config.shown_values import shown
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.files.schema import boolean, fields, list_of, map_of, nothing_or, number, text, whole
 from cifar100.foreign_text import printable, reason
@@ -181,7 +181,7 @@ def read_measured(facts: RunFacts) -> Measured | None:
         again = f"measure again: cifar100 evaluate {facts.run.argument} --split {split}"
         if saved.logits.shape[1] != facts.info.num_classes:
             raise UserError(
-                f"{facts.run.logits(split)} is of {saved.logits.shape[1]} classes, but the run was trained on "
+                f"{facts.run.logits(split)} has {saved.logits.shape[1]} classes, but the run was trained on "
                 f"{facts.info.num_classes}; {again}"
             )
         try:

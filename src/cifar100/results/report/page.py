@@ -89,7 +89,7 @@ def _check_is_replaceable(path: Path) -> None:
     except OSError:
         is_report = False
     if not is_report:
-        raise UserError(f"{path} exists already and is no report; choose another --output.")
+        raise UserError(f"{path} already exists and is not a report; choose another --output.")
 
 
 def _single_page(run: RunFolder, network: NetworkSource | None) -> tuple[str, list[str]]:

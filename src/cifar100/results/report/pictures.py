@@ -10,7 +10,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DataFolder, DatasetInfo, Split
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.splits import load_split
 from cifar100.data.layouts.reading import list_images
 from cifar100.data.packed_arrays import content_sha256

@@ -64,7 +64,7 @@ class CorruptionFiles:
         if path.exists():
             return
         inner = self._folder / "CIFAR-100-C"
-        advice = f"; give {inner}" if inner.is_dir() else ""
+        advice = f"; use {inner}" if inner.is_dir() else ""
         raise UserError(f"{path} {why_not('regular file', path) or 'does not exist'}; {EXPECTED}{advice}.")
 
     def _check_labels(self, labels: NDArray[np.int64]) -> None:
@@ -79,8 +79,8 @@ class CorruptionFiles:
         if len(different):
             first = different[0]
             raise UserError(
-                f"{path} has label {found[first]} at {first}, but the test image has {expected[first]}; the files are "
-                "of other data or another order."
+                f"{path} has label {found[first]} at {first}, but the test image has {expected[first]}; use the "
+                "files of these data, in their order."
             )
 
     def _check_images(self, path: Path) -> None:

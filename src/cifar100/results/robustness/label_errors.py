@@ -103,8 +103,8 @@ def read_label_errors(source: ListFile, labels: NDArray[np.int64], *, num_classe
         seen.add(image)
         if labels[image] != given:
             raise UserError(
-                f"{place} says that image {image} has label {given}, but it has {labels[image]}; the list is of other "
-                "data or another order."
+                f"{place} says that image {image} has label {given}, but it has {labels[image]}; use the list of these "
+                "data, in their order."
             )
         if given == entry["our_guessed_label"]:
             raise UserError(f"{place} guesses the given label {given}, expected another one.")

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
 from cifar100.data.description import OFFICIAL_SHA256
-from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
 from cifar100.data.sources.published_lists import (
     DUPLICATES,
     LABEL_ERRORS,
@@ -135,7 +135,7 @@ def _read_list(published: PublishedList, custom: Path | None, measured: Measured
     if not is_official and (source is None or source.is_published):
         raise UserError(
             f"{measured.root} holds {measured.data.describe()}, but {published.title} is about CIFAR-100's official "
-            f"test images; give these with --data.root, or a list for these data with {published.option} FILE."
+            f"test images; pass these with --data.root, or a list for these data with {published.option} FILE."
         )
     return source or read_published(published, measured.root)
 
@@ -145,7 +145,7 @@ def _check_training_data(source: ListFile, measured: Measured) -> None:
     if source.is_published and measured.trained_on.sha256.get("train") != OFFICIAL_SHA256["train"]:
         raise UserError(
             f"the run was trained on {measured.trained_on.describe()}, but {source.title} compares with the official "
-            "training images of CIFAR-100; leave out --fair, or give a list for these data with --duplicates FILE."
+            "training images of CIFAR-100; leave out --fair, or pass a list for these data with --duplicates FILE."
         )
 
 
@@ -158,11 +158,11 @@ def _corrupted_images(place: Path, measured: Measured) -> CorruptedImages:
     if measured.data.image_size != IMAGE_SIDE:
         raise UserError(
             f"--corruptions {place}: the files hold images of {IMAGE_SIDE}x{IMAGE_SIDE} pixels, but the network was "
-            f"trained on {measured.data.image_size}x{measured.data.image_size}; give --corruptions {GENERATED}."
+            f"trained on {measured.data.image_size}x{measured.data.image_size}; use --corruptions {GENERATED}."
         )
     return CorruptionFiles(place, measured.labels)
 
 
 def _refuse_validation(option: str, measured: Measured) -> None:
     if measured.split != "test":
-        raise UserError(f"{option} is about the test images, but --split is {measured.split}; leave out one of them.")
+        raise UserError(f"{option} needs the test images, but --split is {measured.split}; leave out one of them.")

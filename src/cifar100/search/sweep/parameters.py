@@ -23,13 +23,13 @@ Value = Any
 """Of a setting."""
 
 NOT_VARIED = {
-    "training.seed": "a seed is no hyperparameter; repeat the result with cifar100 trials --seeds N",
+    "training.seed": "a seed is not a hyperparameter; repeat the result with cifar100 trials --seeds N",
     **dict.fromkeys(
         (
             *("data.root", "data.source", "data.validation_fraction", "data.num_folds", "data.fold"),
             *("data.split_seed", "data.group_duplicates", "data.exclude", "training.limit_val_batches"),
         ),
-        "it changes the validation images, on which the trials are compared; give it under fixed",
+        "it changes the validation images, on which the trials are compared; set it under fixed",
     ),
 }
 """Settings that a sweep does not vary, and why."""
@@ -115,11 +115,11 @@ def read_parameter(name: str, entry: Any) -> Parameter:
             f"space: {name} is {shown(entry)}, but it must be [VALUE, ...] or {{low: NUMBER, high: NUMBER}}."
         )
     for key in content.keys() - set(_KEYS):
-        raise UserError(f"space: {name} has an unknown {shown(key)}; there are: {', '.join(_KEYS)}.")
+        raise UserError(f"space: {name} has an unknown {shown(key)}; choose from: {', '.join(_KEYS)}.")
     when = _read_condition(name, content.get("when"))
     if "choices" in content:
         if extra := [key for key in _RANGE_KEYS if key in content]:
-            raise UserError(f"space: {name} has choices and {extra[0]}; give one or the other.")
+            raise UserError(f"space: {name} has choices and {extra[0]}; use one or the other.")
         return Parameter(name=name, when=when, choices=_read_choices(name, content["choices"]))
     return _read_range(name, content, when)
 
@@ -178,10 +178,10 @@ def ordered(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
 
 def _read_choices(name: str, values: Any) -> tuple[Value, ...]:
     if not isinstance(values, list) or not values:
-        raise UserError(f"space: {name} has no choices; give at least two, as in [VALUE, VALUE].")
+        raise UserError(f"space: {name} has no choices; list at least two, as in [VALUE, VALUE].")
     choices = tuple(checked(name, value, "space") for value in values)
     if len(choices) == 1:
-        raise UserError(f"space: {name} has a single choice; give it under fixed.")
+        raise UserError(f"space: {name} has a single choice; set it under fixed.")
     texts = [shown(choice) for choice in choices]
     for text in texts:
         if texts.count(text) > 1:
@@ -192,12 +192,12 @@ def _read_choices(name: str, values: Any) -> tuple[Value, ...]:
 def _read_range(name: str, content: dict[str, Any], when: Mapping[str, tuple[Value, ...]]) -> Parameter:
     for key in ("low", "high"):
         if key not in content:
-            raise UserError(f"space: {name} has no {key}; give {{low: NUMBER, high: NUMBER}} or [VALUE, ...].")
+            raise UserError(f"space: {name} has no {key}; use {{low: NUMBER, high: NUMBER}} or [VALUE, ...].")
     low, high = (checked(name, content[key], "space") for key in ("low", "high"))
     log, is_int, step = content.get("log", False), content.get("int", _is_whole(name)), content.get("step")
     for key, value in (("low", low), ("high", high), ("step", 1 if step is None else step)):
         if not isinstance(value, (int, float)) or isinstance(value, bool):
-            raise UserError(f"space: {name} has {key} {shown(value)}, but a range needs a number; give [VALUE, ...].")
+            raise UserError(f"space: {name} has {key} {shown(value)}, but a range needs a number; use [VALUE, ...].")
     for key, value in (("log", log), ("int", is_int)):
         if not isinstance(value, bool):
             raise UserError(f"space: {name} has {key} {shown(value)}, but it must be true or false.")

@@ -102,7 +102,7 @@ def read_space(file: Path) -> Space:
     try:
         content = parse_yaml(read_text(file, limit=MAX_FILE_BYTES))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as the file of a sweep ({reason(error)}).") from error
+        raise UserError(f"{file} cannot be read as a sweep ({reason(error)}); correct the file or the path.") from error
     with naming(file):
         if not isinstance(content, dict):
             raise UserError(f"expected the keys {', '.join(_KEYS)}, found {shown(content)}.")
@@ -115,17 +115,18 @@ def _read(content: dict[str, Any]) -> Space:
     for key in content:
         if key in _OBJECTIVE:
             raise UserError(
-                f"{key!r} cannot be chosen: the objective is the validation accuracy, and the test images stay closed; "
+                f"{key!r} cannot be set: the objective is the validation accuracy, and test images are not used; "
                 "remove it."
             )
         if key not in _KEYS:
-            raise UserError(f"unknown key {shown(key)!r}{did_you_mean(str(key), _KEYS)} There are: {', '.join(_KEYS)}.")
+            meant = did_you_mean(str(key), _KEYS)
+            raise UserError(f"unknown key {shown(key)!r}{meant} Choose from: {', '.join(_KEYS)}.")
     fixed = _flat(content.get("fixed"), "fixed")
     for name in fixed:
         check_setting(name, "fixed")
     entries = _flat(content.get("space"), "space")
     if not entries:
-        raise UserError("space is empty; give it at least one setting, as in data.batch_size: [128, 256].")
+        raise UserError("space is empty; add at least one setting, as in data.batch_size: [128, 256].")
     for name in fixed.keys() & entries.keys():
         raise UserError(f"{name} is both under fixed and in the space; remove one.")
     return Space(
@@ -143,7 +144,7 @@ def _read(content: dict[str, Any]) -> Space:
 def _limits(content: dict[str, Any]) -> dict[str, Any]:
     trials, minutes = content.get("trials"), content.get("minutes")
     if trials is None and minutes is None:
-        raise UserError("neither trials nor minutes is given, so that the sweep would never end; give one, or both.")
+        raise UserError("neither trials nor minutes is given, so the sweep would never end; set at least one.")
     return {
         "trials": None if trials is None else _number("trials", trials, whole=True, minimum=1),
         "minutes": None if minutes is None else _number("minutes", minutes, whole=False, minimum=0),
@@ -159,7 +160,7 @@ def _check_combinations(space: Space) -> None:
     start = space.config({})
     if start.data.validation_fraction == 0 and start.data.num_folds is None and not _may_have_own_split(start):
         raise UserError(
-            f"recipe {space.recipe} trains on all images, so that no validation images are left to choose by; add "
+            f"recipe {space.recipe} trains on all images and leaves no validation images to choose by; add "
             "fixed: {data.validation_fraction: 0.1}."
         )
     chosen = random.Random(0)
@@ -173,8 +174,8 @@ def _check_combinations(space: Space) -> None:
         except UserError as error:
             shown_values = ", ".join(f"{name} {shown(value)}" for name, value in values.items())
             raise UserError(
-                f"the space holds a combination that is refused ({shown_values}): {error} Narrow the space, or give a "
-                "setting a condition, as in when: {SETTING: VALUE}."
+                f"the space holds an invalid combination ({shown_values}): {error} Narrow the space, or add a "
+                "condition to a setting, as in when: {SETTING: VALUE}."
             ) from error
 
 

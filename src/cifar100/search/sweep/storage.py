@@ -94,9 +94,9 @@ def check_url(url: Any) -> str:
     try:
         parsed = make_url(str(url).replace("postgres://", "postgresql://", 1))
     except (ArgumentError, ValueError):
-        raise UserError(f"--storage is no address of a database; {expected}") from None
+        raise UserError(f"--storage is not a database URL; {expected}") from None
     if parsed.get_backend_name() != "postgresql":
-        raise UserError(f"--storage is an address of {parsed.drivername}, which is not supported; {expected}")
+        raise UserError(f"--storage is a {parsed.drivername} URL, which is not supported; {expected}")
     return parsed.render_as_string(hide_password=False)
 
 
@@ -168,8 +168,8 @@ def _errors_as_user_errors(address: Address) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         detail = reason(_without_statement(cause or error))
         raise UserError(
-            f"the storage {address.shown()} cannot be used ({_without_password(detail, address)}); make sure that it "
-            "is there and meant for this sweep, then run the same command again."
+            f"the storage {address.shown()} cannot be used ({_without_password(detail, address)}); make sure that "
+            "it exists and belongs to this sweep, then run the same command again."
         ) from None
 
 

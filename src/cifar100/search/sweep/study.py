@@ -77,9 +77,10 @@ def load(storage: RDBStorage, address: Address, name: str) -> Study:
     try:
         study = optuna.load_study(storage=storage, study_name=name)
     except KeyError:
-        raise UserError(f"the storage {address.shown()} holds no sweep named {name!r}.") from None
+        where = address.shown()
+        raise UserError(f"the storage {where} holds no sweep named {name!r}; check the name and --storage.") from None
     if IDENTITY not in study.user_attrs:
-        raise UserError(f"{name!r} in {address.shown()} is no sweep of this program; choose another --name.")
+        raise UserError(f"{name!r} in {address.shown()} is not a sweep of this program; choose another --name.")
     return study
 
 
@@ -92,7 +93,7 @@ def _join(storage: RDBStorage, address: Address, name: str, space: Space) -> Stu
         time.sleep(0.2)
     wanted = json.loads(json.dumps(space.identity()))
     if not isinstance(found, dict):
-        raise UserError(f"{name!r} in {address.shown()} is no sweep of this program; choose another --name.")
+        raise UserError(f"{name!r} in {address.shown()} is not a sweep of this program; choose another --name.")
     if found != wanted:
         raise UserError(
             f"{address.shown()} holds another sweep named {name!r} ({_difference(found, wanted)}); choose another "

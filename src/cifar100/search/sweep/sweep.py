@@ -40,7 +40,7 @@ def run_sweep(
     check_packages(server=storage is not None)
     if launcher() is not None:
         raise UserError(
-            "a sweep starts its trainings itself; start it without torchrun and srun, once on each machine."
+            "a sweep starts its own training processes; run it without torchrun or srun, once on each machine."
         )
     space = read_space(file)
     address = _address(file.stem if name is None else name, storage)
@@ -83,8 +83,8 @@ def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
         known = sorted(path.parent.name for path in SWEEPS.glob(f"*/{DATABASE}"))
         there = f"there are: {', '.join(known[:20])}" if known else "there are none below this folder"
         raise UserError(
-            f"found no sweep {name!r} ({there}); begin one: cifar100 sweep SPACE.yaml, or give the --storage of one on "
-            "a server."
+            f"found no sweep {name!r} ({there}); start one: cifar100 sweep SPACE.yaml, or add --storage URL if it is "
+            "on a server."
         )
     return _written(address)
 

@@ -129,7 +129,7 @@ class _Worker:
         numbers = {origin(trial) for trial in running}
         if numbers - self._waits_for:
             self._waits_for |= numbers
-            say(f"waiting for trial {', '.join(map(str, sorted(numbers)))} of other workers")
+            say(f"waiting for other workers: trial {', '.join(map(str, sorted(numbers)))}")
         now, patience = time.monotonic(), 3 * self._assignment.heartbeat_seconds
         for trial in running:  # killed before its first sign of life, which Optuna does not notice
             since = self._first_seen.setdefault(trial.number, now)
@@ -150,7 +150,7 @@ class _Worker:
         try:
             if number == trial.number and run.config.is_file():
                 raise _SweepError(
-                    f"{run.path} is of another sweep; rename or remove {self._folder}, or choose another --name."
+                    f"{run.path} belongs to another sweep; rename or remove {self._folder}, or choose another --name."
                 )
             values = suggest(trial, self._space.parameters)
             self._train(self._space.config(values), run, trial)
@@ -211,7 +211,7 @@ class _Worker:
         say(f"trial {number:>3}  {'diverged' if has_diverged else f'failed: {error}'}")
         self._failures += not has_diverged
         if self._failures >= MAX_FAILURES and best_entry(self._study, self._folder) is None:
-            raise _SweepError(f"the first trials all fail, so that the sweep ends here; the last one: {error}")
+            raise _SweepError(f"the first trials all failed, so the sweep ends; the last one: {error}")
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self._study.get_trials(deepcopy=False)[trial.number]

@@ -89,7 +89,7 @@ def work_together(assignment: Assignment, places: list[Place]) -> None:
     if not errors.empty():
         raise errors.get()
     if all(worker.exitcode for worker in workers):
-        raise UserError("all workers have ended early; run the same command again to continue.")
+        raise UserError("all workers ended early; run the same command again to continue.")
 
 
 def _wait_for_all(workers: Sequence[BaseProcess]) -> None:
@@ -99,7 +99,7 @@ def _wait_for_all(workers: Sequence[BaseProcess]) -> None:
         for worker in [worker for worker in running.values() if not worker.is_alive()]:
             del running[worker.sentinel]
             if worker.exitcode is not None and worker.exitcode < 0:
-                rest = "another one takes up its trial" if running else "run the same command again to continue"
+                rest = "another worker repeats its trial" if running else "run the same command again to continue"
                 warn(f"{worker.name} was killed ({signal.Signals(-worker.exitcode).name}); {rest}.")
 
 

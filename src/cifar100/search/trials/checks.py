@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DataFolder, DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.results.saved_evaluation import load_evaluation
@@ -36,7 +36,7 @@ def save_fold_probabilities(runs: Sequence[RunFolder], info: DatasetInfo, path: 
         if saved is None:
             raise UserError(
                 f"{run.path} was not measured on its validation images, as a run that diverged is not; change the "
-                "settings, and give another --name."
+                "settings, and choose another --name."
             )
         held_out = load_split(run.split).validation
         probabilities[held_out] = softmax(saved.logits, axis=1)

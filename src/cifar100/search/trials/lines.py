@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do
 from cifar100.files.regular import MAX_JSON_BYTES, open_to_append, read_text

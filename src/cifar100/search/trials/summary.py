@@ -76,18 +76,18 @@ def describe_rule(lines: Sequence[Line], *, split: str, checkpoint: str, folds: 
     lost = f" {diverged} diverged and {'is' if diverged == 1 else 'are'} not in the mean." if diverged else ""
     weights = "the last weights"
     if checkpoint == "best":
-        on = "the same images, which flatters it" if split == "validation" else "validation images"
+        on = "the same images, so it is optimistic" if split == "validation" else "validation images"
         weights = f"the weights of the best epoch, which was chosen on {on}"
     if folds is not None:
         return (
             f"Each training image was measured once, by the network that was not trained on it ({folds} folds), with "
-            f"{weights}. The test images stayed closed. The folds share training images, so that the interval is an "
-            f"approximation.{lost}"
+            f"{weights}. The test images were not used. The folds share training images, so the interval is "
+            f"approximate.{lost}"
         )
     if split == "validation":
         return (
             f"Measured on the {count}validation images, the same for all seeds, once for each of {each}, with "
-            f"{weights}. The test images stayed closed. The interval is over seeds.{lost}"
+            f"{weights}. The test images were not used. The interval is over seeds.{lost}"
         )
     return (
         f"The {count}test images were opened once for each of {each}, with {weights}. The seeds were fixed beforehand. "

@@ -22,6 +22,7 @@ from cifar100.errors import Diverged, UserError
 from cifar100.files.atomic import writing_below
 from cifar100.process.launchers import launcher
 from cifar100.results.evaluate import evaluate
+from cifar100.results.report.for_trackers import write_tracked_report
 from cifar100.runs.folder import LOGS, RunFolder, check_name
 from cifar100.runs.history import best_epoch, read_epochs
 from cifar100.search.earlier import check_earlier, is_finished, train_once
@@ -55,20 +56,20 @@ def run_trials(
     """Train what is missing, measure each run once, and return the figures.
 
     Args:
-        config: the settings of all trials but for the seed or the fold.
+        config: the settings of all trials except for the seed or the fold.
         name: of the folder below `logs/trials`.
         seeds: one trial each.
         folds: in place of seeds, the number of folds; each is measured on the images that it held out.
         split: images to measure on; `validation` with folds.
         checkpoint: weights to measure.
         in_process: train in this process, so that all but the first trial are warm. Else each has its own.
-        below: folder in the place of `logs/trials`.
+        below: folder instead of `logs/trials`.
 
     Raises:
         UserError: the data or the settings do not fit, or the folder holds trials with other settings.
     """
     if launcher() is not None:
-        raise UserError("trials start their trainings themselves; start the command without torchrun and srun.")
+        raise UserError("trials starts its own training processes; run it without torchrun or srun.")
     check_name(name, option="--name")
     split = "validation" if folds is not None else split
     config = with_native_input(config)
@@ -91,7 +92,8 @@ def run_trials(
     lines = {line["trial"]: line for line in read_lines(folder / LINES, facts)}
     missing = {label: each for label, each in configs.items() if label not in lines}
     for label, each in missing.items():
-        check_earlier(RunFolder(folder / label), each, info, move=f"rename or remove {folder}, or give another --name")
+        move = f"rename or remove {folder}, or choose another --name"
+        check_earlier(RunFolder(folder / label), each, info, move=move)
     with writing_below(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for number, (label, each) in enumerate(missing.items(), 1):
@@ -150,7 +152,7 @@ def _train_apart(config: Config, run: RunFolder, what: str) -> None:
 def _train_here(config: Config, run: RunFolder, what: str) -> None:
     say(what)
     with contextlib.redirect_stdout(sys.stderr):
-        start_run(config, experiment=run.name, below=run.path.parent)
+        start_run(config, experiment=run.name, below=run.path.parent, write_report=write_tracked_report)
 
 
 def _where() -> Line:

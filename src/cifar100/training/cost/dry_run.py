@@ -91,7 +91,8 @@ def estimate_run(
     """
     parts = parts or CustomParts()
     started = time.monotonic() if started is None else started
-    with joined(config) as (processes, _):
+    with joined(config, parts=parts) as context:
+        processes = context.processes
         processes.do_once(lambda: check_free(experiment))
         if parts.datamodule is None:
             processes.do_once_on_each_machine(lambda: _refuse_to_prepare(config))

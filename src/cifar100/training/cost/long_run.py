@@ -10,13 +10,13 @@ from cifar100.devices import choose_accelerator
 from cifar100.environment import this_program
 from cifar100.process.processors import usable_processors
 from cifar100.settings import DEFAULT_RECIPE
-from cifar100.terminal import say
+from cifar100.terminal import say, temporary_line
 from cifar100.training.cost.run_time import plan
 from cifar100.training.cost.step_timer import part_ends
 from cifar100.training.cost.trial import Subject, Trial
 
 WORTH_SAYING_MINUTES = 20
-"""Shorter runs begin without a word: `laptop` takes ten minutes."""
+"""Shorter runs begin silently: `laptop` takes ten minutes."""
 
 STEPS = 3
 MAX_SECONDS = 1.0
@@ -39,11 +39,12 @@ def announce_long_run(subject: Subject) -> None:
         or choose_accelerator(config.training.accelerator) != "cpu"
     ):
         return
-    minutes = estimated_seconds(subject) / 60
+    with temporary_line("measuring a few steps ..."):
+        minutes = estimated_seconds(subject) / 60
     if minutes >= WORTH_SAYING_MINUTES:
         say(
-            f"{config.recipe} will take about {_duration(minutes)} on this CPU, as its first steps say; a run of ten "
-            f"minutes: {this_program()} train --recipe laptop"
+            f"{config.recipe} will take about {_duration(minutes)} on this CPU (estimated from its first steps); for a "
+            f"run of ten minutes: {this_program()} train --recipe laptop"
         )
 
 

@@ -67,16 +67,17 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     """Return what to do: resume with a smaller batch, which is possible until a state is saved."""
     resume = f"{this_program()} train --resume {run.argument}"
     if subject.split is None:
-        return f"make the batches of the data module smaller, then: {resume}"
+        return f"use smaller batches in the data module, then resume: {resume}"
     if images is None:
-        return f"no batch of 2 images or more fits; choose a smaller network, or end other programs and: {resume}"
+        fix = "choose a smaller network, or close other programs and resume"
+        return f"no batch of 2 images or more fits; {fix}: {resume}"
     option = f"--data.batch_size {images}"
     if not run.config.is_file():  # a range test by itself
         return f"{images} images in a batch would have fitted: {option}"
     if not has_saved_state(run):
         return f"{images} images in a batch would have fitted; resume with them: {resume} {option}"
     return (
-        f"{images} images in a batch would have fitted, but a trained run keeps its steps: end other programs and "
+        f"{images} images in a batch would have fitted, but a trained run keeps its steps: close other programs and "
         f"resume ({resume}), or start another run ({this_program()} train --config {run.config} {option})"
     )
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 import torch
 
 from cifar100.errors import UserError
-from cifar100.process.memory import available_memory, peak_memory, reset_peak, resident_memory
+from cifar100.process.memory import (
+    available_memory,
+    peak_memory,
+    reset_peak,
+    resident_memory,
+    return_freed_memory,
+)
 from cifar100.training.cost.trial import Subject, Trial
 
 USABLE = {"cpu": 0.7, "cuda": 0.9}
@@ -31,7 +37,9 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Memory that a step takes beyond what the process has already, in bytes."""
+    """Memory that a step takes beyond what the process has already, in bytes. A larger step may take more than the line
+    through smaller ones says: libraries choose other algorithms, and freed blocks leave gaps. `USABLE` has the margin.
+    """
 
     fixed: float
     """Weights, gradients, state of the optimizer, and the images of the whole data set in the `packed` pipeline."""
@@ -81,7 +89,7 @@ def measure_step_memory(subject: Subject, device: torch.device, *, largest: int)
         started = time.monotonic()
         _reset_peak(device)
         _take_steps(subject.with_batch_size(images), device)
-        peaks[images] = _peak(device) - before  # of the whole process: freed blocks of earlier trials are used again
+        peaks[images] = _peak(device) - before
         seconds = (time.monotonic() - started) / STEPS
         smallest = min(peaks)
         grown = peaks[images] - peaks[smallest]
@@ -100,26 +108,34 @@ def _take_steps(subject: Subject, device: torch.device) -> None:
 
 
 def _present(device: torch.device) -> float:
-    """Return the memory of this process now."""
-    gc.collect()
+    """Return the memory of this process now, without what it has freed."""
+    _forget(device)
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     present = resident_memory() if device.type == "cpu" else None
     if present is None:
         raise UserError(
-            f"the memory of a training step can be measured on CUDA and on Linux only, not here ({device.type}); give "
-            "--data.batch_size a number."
+            f"the memory of a training step can be measured only on CUDA and on Linux, not here ({device.type}); set "
+            "--data.batch_size to a number."
         )
     return present
 
 
 def _reset_peak(device: torch.device) -> None:
-    gc.collect()
+    _forget(device)
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
         reset_peak()
+
+
+def _forget(device: torch.device) -> None:
+    """Give back what was freed: else a step takes it unseen, and its memory seems smaller."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    else:
+        return_freed_memory()
 
 
 def _peak(device: torch.device) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cifar100.config import Config, TrainingConfig
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.data.loading.epoch_loader import Batch
 from cifar100.devices import choose_precision, wait_for

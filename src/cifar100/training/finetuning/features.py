@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cifar100.config import Config
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.array_files import read_npy
-from cifar100.data.folder.layout import DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.data.image_batches import network_input
 from cifar100.data.loading.datamodule import CifarDataModule

@@ -39,15 +39,15 @@ def _frozen_parameters(network: nn.Module, what: Freeze) -> set[str]:
         classifier = classifier_parameters(network)
         if not classifier:
             raise UserError(
-                f"--model.freeze backbone leaves the classifier, but {type(network).__name__} has no linear layer that "
-                "would be one; give --model.freeze stages or none."
+                f"--model.freeze backbone trains only the classifier, but {type(network).__name__} has no final linear "
+                "layer; use --model.freeze stages or none."
             )
         return names - classifier
     depths = stage_depths(network)
     last = max(depths.values(), default=0)
     frozen = {name for name, depth in depths.items() if depth < (last + 1) // 2}
     if not frozen:
-        raise UserError(f"--model.freeze stages: {type(network).__name__} has one stage only; give backbone or none.")
+        raise UserError(f"--model.freeze stages: {type(network).__name__} has only one stage; use backbone or none.")
     return frozen
 
 

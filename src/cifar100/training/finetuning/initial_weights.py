@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from cifar100.config import Config, ModelConfig
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.regular import open_regular
+from cifar100.files.checksums import file_sha256
 from cifar100.models import build_model
 from cifar100.models.classifier import classifier_parameters
 from cifar100.models.timm_networks import FAMILY, NativeInput, native_input, published_weights
@@ -109,8 +108,7 @@ def load_initial_weights(network: nn.Module, config: ModelConfig, num_classes: i
     if config.weights is None:
         return _load(network, published_weights(config), source=f"{config.name}, published by timm")
     file = _read(config, num_classes=num_classes)
-    with open_regular(config.weights) as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    sha256 = file_sha256(config.weights)
     return _load(network, file.weights, source=str(config.weights), sha256=sha256, is_ordered=file.is_ordered)
 
 
@@ -155,15 +153,15 @@ def _load(
         found = found if renamed is None else renamed
     if difference and not by_position:
         raise UserError(
-            f"the weights of {source} are those of another network: {difference}. Give those of this network, or its "
-            "--model.name and its settings, such as --model.stem."
+            f"the weights of {source} belong to another network: {difference}; use weights of this network, or set "
+            "--model.name and its settings, such as --model.stem, to match."
         )
     new = tuple(sorted(name for name in classifier if name not in found or found[name].shape != expected[name].shape))
     classes = next((len(found[name]) for name in new if name in found), None)
     fitting = {name: value for name, value in found.items() if name in expected and name not in new}
     for name, value in fitting.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"the weights of {source} are not finite ({name}); give others.")
+            raise UserError(f"the weights of {source} are not finite ({name}); use others.")
     if not any(value.is_meta for value in expected.values()):
         network.load_state_dict(fitting, strict=False)
     return Origin(source=source, sha256=sha256, new=new, classes=classes, by_position=by_position)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import say

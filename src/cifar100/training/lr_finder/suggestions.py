@@ -62,7 +62,7 @@ def suggest(learning_rates: Sequence[float], losses: Sequence[float]) -> RangeTe
     """
     finite = np.isfinite(losses)
     usable = int(finite.argmin()) if not finite.all() else len(losses)
-    advice = "try a smaller --data.batch_size or more epochs of data, or give --optimization.learning_rate a number."
+    advice = "try a smaller --data.batch_size or more epochs of data, or set --optimization.learning_rate to a number."
     if usable < MIN_STEPS:
         raise UserError(f"the learning-rate finder has no suggestion: only {usable} steps gave a finite loss; {advice}")
     rates, raw = np.asarray(learning_rates[:usable]), np.asarray(losses[:usable])

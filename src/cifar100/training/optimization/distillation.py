@@ -5,7 +5,6 @@ Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.data.folder.layout import IMAGE_SIDE, DatasetInfo
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
 from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.regular import open_regular
+from cifar100.files.checksums import file_sha256
 from cifar100.files.schema import fields, read_as, text
 from cifar100.runs.folder import find_run_folder
 from cifar100.runs.trained_network import load_trained
@@ -94,23 +93,22 @@ def load_teacher(
     trained = load_trained(run, "best", device=torch.device("cpu"))
     if trained.info.image_size != info.image_size:
         raise UserError(
-            f"--optimization.teacher {name} has learned from {_shown(trained.info)} pixels, but this run's have "
-            f"{_shown(info)}; give both runs the same --data.image_size."
+            f"--optimization.teacher {name} was trained on images of {_shown(trained.info)} pixels, but the images of "
+            f"this run have {_shown(info)}; train both runs with the same --data.image_size."
         )
     if (trained.info.class_names, trained.info.sha256.get("train")) != (info.class_names, info.sha256.get("train")):
         raise UserError(
             f"--optimization.teacher {name} was trained on other data ({trained.info.describe()}) than this run's "
-            f"({info.describe()}); a teacher must know the same classes and images."
+            f"({info.describe()}); choose a teacher that was trained on the same classes and images."
         )
     seen = np.intersect1d(split.validation, load_split(run.split).train)
     if len(seen):
         raise UserError(
             f"--optimization.teacher {name} was trained on {len(seen):,} of the {len(split.validation):,} images that "
-            "this run holds out for validation, which would flatter its accuracy; give both runs the same "
-            "--data.validation_fraction and --data.split_seed, or this one --data.validation_fraction 0."
+            "this run holds out for validation, which would inflate its accuracy; train both runs with the same "
+            "--data.validation_fraction and --data.split_seed, or this one with --data.validation_fraction 0."
         )
-    with open_regular(trained.checkpoint) as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_sha256(trained.checkpoint)
     given, side = (mean, std), trained.config.data.side
     first = (
         _Renormalize(given, trained.normalization)
@@ -151,8 +149,8 @@ def remember_teacher(teacher: Teacher, path: Path) -> None:
     if os.path.lexists(path):
         if _known_sha256(path) != teacher.sha256:
             raise UserError(
-                f"the teacher is not the one that this run began with: the sha256 of {teacher.checkpoint} is not "
-                f"that in {path}; bring the old weights back, or start another run."
+                f"the teacher has changed since this run started: the sha256 of {teacher.checkpoint} is not the one in "
+                f"{path}; restore the old weights, or start another run."
             )
         return
     write_json({"run": teacher.run, "checkpoint": str(teacher.checkpoint), "sha256": teacher.sha256}, path)

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from cifar100.config import Config, get, settings
 from cifar100.config.declarations import components
 from cifar100.config.shown_values import shown
-from cifar100.data.folder.layout import DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.models import NetworkSource
 from cifar100.runs.folder import find_run_folder, read_parts

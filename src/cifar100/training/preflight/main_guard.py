@@ -15,11 +15,11 @@ from cifar100.terminal import warn
 
 SENTENCE = (
     "this script starts processes, and each of them imports it again; put the code that trains below "
-    'if __name__ == "__main__": (or give --training.devices 1 and --data.pipeline packed).'
+    'if __name__ == "__main__": (or use --training.devices 1 and --data.pipeline packed).'
 )
 
 NO_FILE = (
-    "a script from standard input cannot start processes, which import it from its file; save it to a file (or give "
+    "a script from standard input cannot start processes, which import it from its file; save it to a file (or use "
     "--training.devices 1 and --data.pipeline packed)."
 )
 

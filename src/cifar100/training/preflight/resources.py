@@ -32,7 +32,7 @@ def check_workers(config: Config) -> None:
         require_main_guard()
     if isinstance(workers, int) and workers > most:
         raise UserError(
-            f"--data.num_workers is {workers}, but this machine has {usable_processors()} processors; give at most "
+            f"--data.num_workers is {workers}, but this machine has {usable_processors()} processors; use at most "
             f"{most}, or auto."
         )
 
@@ -47,7 +47,7 @@ def check_processes(devices: int) -> None:
     if devices > most:
         raise UserError(
             f"--training.devices is {devices}, but this machine has {usable_processors()} processors and "
-            f"{torch.cuda.device_count()} GPUs; give at most {most}."
+            f"{torch.cuda.device_count()} GPUs; use at most {most}."
         )
 
 
@@ -86,7 +86,7 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
     if available is not None and weights + outputs > available:
         raise UserError(
             f"--data.batch_size {images} needs at least {_gigabytes(weights + outputs)} for the outputs of "
-            f"all layers, but this machine has {_gigabytes(available)} ({accelerator}); give a smaller one."
+            f"all layers, but this machine has {_gigabytes(available)} ({accelerator}); use a smaller one."
         )
 
 
@@ -99,7 +99,7 @@ def _naming_the_size(config: Config, side: int) -> Iterator[None]:
         if not config.model.name.startswith("timm/"):
             raise
         raise UserError(
-            f"{config.model.name} does not take images of {side} pixels a side ({reason(error)}); give another "
+            f"{config.model.name} does not take images of {side} pixels a side ({reason(error)}); choose another "
             "--data.image_size."
         ) from error
 

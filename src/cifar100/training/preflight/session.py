@@ -10,7 +10,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from cifar100.config import Config
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
@@ -43,13 +43,9 @@ ReportWriter = Callable[[RunFolder], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
-    """What stays the same while a run is trained."""
+class Context:
+    """What a command that trains has before there is a run."""
 
-    run: RunFolder
-    info: DatasetInfo
-    split: Split | None
-    """None with a custom data module."""
     processes: Processes
     signal: StopSignal
     parts: CustomParts
@@ -57,18 +53,38 @@ class Session:
     """`time.monotonic()` at the start of the command; None: when training begins."""
     write_report: ReportWriter | None = None
     """Writes the report for the trackers; None: they get none."""
+
+    def session(self, run: RunFolder, info: DatasetInfo, split: Split | None) -> Session:
+        """Return the session of a run."""
+        return Session(**vars(self), run=run, info=info, split=split)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Context):
+    """What stays the same while a run is trained."""
+
+    run: RunFolder
+    info: DatasetInfo
+    split: Split | None
+    """None with a custom data module."""
     loggers: list[Logger] = field(default_factory=list)
     """Those of a finished run, whose trackers still wait for the report."""
 
 
 @contextmanager
-def joined(config: Config) -> Iterator[tuple[Processes, StopSignal]]:
+def joined(
+    config: Config,
+    *,
+    parts: CustomParts,
+    started: float | None = None,
+    write_report: ReportWriter | None = None,
+) -> Iterator[Context]:
     """Handle the signals and connect the processes. A missing device is refused before anything slow starts."""
     with stops_explained(), StopSignal() as signal:
         check_device(config.training)
         accelerator = choose_accelerator(config.training.accelerator)
         with join_processes(config.training, accelerator=accelerator) as processes:
-            yield processes, signal
+            yield Context(processes=processes, signal=signal, parts=parts, started=started, write_report=write_report)
 
 
 def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomParts, *, starts: bool = True) -> None:
@@ -89,7 +105,7 @@ def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomP
 def prepare_data(config: Config, processes: Processes, *, resumed: RunFolder | None = None) -> DatasetInfo:
     """Prepare the data folder once on each machine, and return what is in it.
 
-    resumed: the run that is resumed. Nothing is prepared in the place of its custom data.
+    resumed: the run that is resumed. Nothing is prepared instead of its custom data.
     """
     data = config.data
 
@@ -167,7 +183,7 @@ def conclude_finished(session: Session) -> None:
             if session.write_report is not None:
                 found.insert(0, session.write_report(run))
         except Exception as error:  # the run is complete
-            warn(f"the trackers get no report ({reason(error)}).")
+            warn(f"the report was not sent to the trackers ({reason(error)}).")
         return [file for file in found if file.is_file()]
 
     best = History(run.metrics, {}).best() or {}

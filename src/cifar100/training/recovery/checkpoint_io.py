@@ -10,7 +10,8 @@ from typing import Any
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from cifar100.runs.checkpoints import LAST, PREVIOUS, read_checkpoint, sums_file, write_checkpoint
+from cifar100.files.checksums import sums_file
+from cifar100.runs.checkpoints import LAST, PREVIOUS, read_checkpoint, write_checkpoint
 
 IN_MEMORY = "in memory"
 """As `storage_options`: keep the checkpoint in memory, for `SafeCheckpointIO.write_kept`."""

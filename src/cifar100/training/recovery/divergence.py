@@ -51,8 +51,7 @@ class LossWatch:
         if step >= 0:
             rate = self._learning_rates.get(step, float("nan"))
             raise Diverged(
-                f"the training has diverged: the loss was not finite at step {step + 1}, at a learning rate of "
-                f"{rate:.3g}"
+                f"the training diverged: the loss was not finite at step {step + 1}, at a learning rate of {rate:.3g}"
             )
         if in_a_row == 0:
             self._learning_rates.clear()
@@ -68,6 +67,6 @@ def check_weights(weights: Iterable[Tensor], maximum: Maximum, *, step: int, lea
     floating = [weight for weight in weights if weight.is_floating_point()]
     if floating and maximum(torch.stack([(~torch.isfinite(weight)).any() for weight in floating]).any().int()):
         raise Diverged(
-            f"the training has diverged: weights are not finite after step {step + 1}, at a learning rate of "
+            f"the training diverged: weights are not finite after step {step + 1}, at a learning rate of "
             f"{learning_rate:.3g}"
         )

@@ -91,7 +91,7 @@ def skip_finished(run: RunFolder) -> bool:
     """Return whether a run of this job is finished, and say that it is skipped."""
     is_finished = read_status(run).get("status") == FINISHED
     if is_finished and is_rank_zero():
-        say(f"{run.path} was finished before SLURM requeued the job; it is skipped.")
+        say(f"{run.path} finished before SLURM requeued the job; skipping it.")
     return is_finished
 
 
@@ -111,7 +111,7 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
 def _advice(number: int | None, resume: str) -> str:
     if number is None or number != REQUEUE_SIGNAL or not is_rank_zero():
         return f"Resume with: {resume}" if resume else ""
-    yourself = f" SLURM then resumes the run; to do so yourself: {resume}" if resume else ""
+    yourself = f" SLURM will resume the run; to resume it yourself: {resume}" if resume else ""
     return f"{requeue()}{yourself}"
 
 
@@ -122,7 +122,7 @@ def requeue() -> str:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         return f"SLURM could not requeue job {job} ({error})."
-    return f"SLURM has requeued job {job}."
+    return f"SLURM requeued job {job}."
 
 
 def _job() -> str | None:

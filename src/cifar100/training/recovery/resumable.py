@@ -150,7 +150,7 @@ def _generator_state(value: Any, where: str) -> None:
     try:
         torch.Generator().set_state(value)
     except RuntimeError as error:
-        raise ValueError(f"{where} is no state of a random generator") from error
+        raise ValueError(f"{where} is not the state of a random generator") from error
 
 
 def _cuda_state(value: Any, where: str) -> None:
@@ -236,12 +236,12 @@ def _check_counts(state: dict[str, Any], experiment: Experiment) -> None:
     }
     for name, count in counts.items():
         if count != steps:
-            raise ValueError(f"it is of step {steps}, but {name} is at {count}")
+            raise ValueError(f"it is from step {steps}, but {name} is at {count}")
     finished = state[OWN_STATE]["finished_epochs"]
     if loops["epoch_progress"]["current"]["processed"] != finished or epoch not in (finished, finished - 1):
-        raise ValueError(f"it is of epoch {epoch}, but {finished} epochs are finished")
+        raise ValueError(f"it is from epoch {epoch}, but {finished} epochs are finished")
     if steps > (finished + 1) * experiment.steps_per_epoch:
-        raise ValueError(f"it is of step {steps}, beyond the end of epoch {finished + 1}")
+        raise ValueError(f"it is from step {steps}, beyond the end of epoch {finished + 1}")
     training, optimization = experiment.config.training, experiment.config.optimization
     if training.max_epochs is not None and finished > math.ceil(training.max_epochs):
         raise ValueError(f"{finished} epochs are finished, but the run has {training.max_epochs:g}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from cifar100.config import Config, TrainingConfig, get, settings
 from cifar100.config.settings_file import naming
-from cifar100.data.folder.layout import DatasetInfo, read_info
+from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
@@ -54,7 +54,8 @@ def refuse_average(run: RunFolder) -> None:
     combined = read_combined(run)
     if combined is not None:
         raise UserError(
-            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of them."
+            f"{run.path} is an {combined.label} ({combined.names}) and has no training to resume; resume one of its "
+            "members."
         )
 
 
@@ -79,7 +80,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
     after = load_complete_config(run.config, overrides=changes)
     for setting in ("training.devices", "data.batch_size"):
         if get(after, setting) == "auto" != get(before, setting):
-            raise UserError(f"--{setting} auto is for the start of a run; give a number to resume it.")
+            raise UserError(f"--{setting} auto works only at the start of a run; set a number to resume it.")
     changeable = CHANGEABLE.keys() | (set() if trained_with else set(CHANGEABLE_AT_THE_START))
     refused = [setting for setting in _different(written, after) if setting not in changeable]
     if refused:
@@ -116,7 +117,7 @@ def _images_of_a_step(config: Config) -> int:
 def show_changes(run: RunFolder, after: Config) -> None:
     """Print the settings that differ from those of the run's `config.yaml`."""
     before = load_complete_config(run.config)
-    effects = dict.fromkeys(CHANGEABLE_AT_THE_START, "the run begins again") | CHANGEABLE
+    effects = dict.fromkeys(CHANGEABLE_AT_THE_START, "the run starts over") | CHANGEABLE
     for setting, effect in effects.items():
         if get(before, setting) != get(after, setting):
             reason = f" ({effect})" if effect else ""
@@ -133,7 +134,7 @@ def _with_the_same_step(before: Config, after: Config) -> Config:
     if images % after.training.num_processes:
         raise UserError(
             f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "
-            f"share equally; give --training.devices a divisor of {images}."
+            f"divide evenly; set --training.devices to a divisor of {images}."
         )
     return replace(after, data=replace(after.data, batch_size=images // after.training.num_processes))
 
@@ -147,13 +148,13 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     before = read_info(run.dataset_info)
     if info.class_names != before.class_names:
         raise UserError(
-            f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on others "
-            f"({before.describe()}, {before.num_classes} classes); give the same data."
+            f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on "
+            f"{before.num_classes} others ({before.describe()}); use the same data."
         )
     if info.sha256.get("train") != before.sha256.get("train"):
         raise UserError(
             f"{config.data.root} holds other training images or labels than {run.path} was trained on; restore them, "
-            "give the folder that holds them with --data.root, or start another run."
+            "set --data.root to the folder that holds them, or start another run."
         )
     _check_length(run, config.training)
 
@@ -183,7 +184,7 @@ def _check_length(run: RunFolder, training: TrainingConfig) -> None:
     if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
             f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs} epochs; "
-            f"give at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
+            f"set at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
         )
 
 
@@ -214,5 +215,5 @@ def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
             )
         if before.get(part) != names[part]:
             raise UserError(
-                f"{run.path} was started with {part}={before.get(part, 'nothing')}, not {names[part]}; give the same."
+                f"{run.path} was started with {part}={before.get(part, 'nothing')}, not {names[part]}; pass the same."
             )

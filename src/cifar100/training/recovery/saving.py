@@ -111,9 +111,11 @@ class StateSaver(StepLearningRate, Checkpoint):
             self._save(trainer, pl_module)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Save what is in memory, and let a further signal end the program at once."""
-        self.signal.deferring = False
-        self._write_what_is_in_memory(trainer)
+        """Save what is in memory. A first signal waits for that, as torch's after the loss of another rank does."""
+        try:
+            self._write_what_is_in_memory(trainer)
+        finally:
+            self.signal.deferring = False
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not save."""
@@ -191,8 +193,8 @@ class StateSaver(StepLearningRate, Checkpoint):
 
     def _saved(self) -> str:
         if self.saved_step is None:
-            return "no earlier state was good, so none is saved"
-        return f"the last good state is saved, that after step {self.saved_step:,}"
+            return "no earlier state was finite, so none is saved"
+        return f"the last good state, after step {self.saved_step:,}, is saved"
 
     def _last_loss_is_finite(self, trainer: L.Trainer, *, at_the_end: bool = False) -> bool:
         with self._saving_before_the_divergence(trainer):

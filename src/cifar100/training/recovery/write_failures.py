@@ -37,7 +37,7 @@ def write_failures_as_user_errors(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         if not _is_write_failure(error, run):
             raise
-        fix = "make room there or make it writable"
+        fix = "free some space there or make it writable"
         if not run.path.is_dir():
             fix = "it was removed or renamed; put it back"
         resume = f"{this_program()} train --resume {run.argument}"

@@ -82,7 +82,7 @@ def announce_result(
     run_log.show()
     run_log.console.print(table)
     run_log.show()
-    run_log.show("Look further:")
+    run_log.show("Next:")
     run_log.show(f"  {this_program()} evaluate {run.argument}")
     run_log.show(f"  {this_program()} report {run.argument}")
     run_log.show(f"  {this_program()} predict {run.argument} IMAGE...")

@@ -156,7 +156,7 @@ class _Guard:
                 self.is_alive = False
                 if self.run.path.is_dir():
                     name = getattr(self.logger, "title", type(self.logger).__name__)
-                    warn(f"{name} has failed ({_reason(error)}); the run continues without it.")
+                    warn(f"{name} failed ({_reason(error)}); the run continues without it.")
 
         return call
 
@@ -177,7 +177,7 @@ def log_graph(loggers: Sequence[Logger], network: nn.Module, image_shape: Sequen
                 with torch.no_grad(), quiet():
                     logger.experiment.add_graph(network.eval(), torch.zeros(1, *image_shape))
             except Exception as error:  # torch cannot trace every network, and the disk may be full
-                warn(f"TensorBoard gets no graph of the network ({_reason(error)}).")
+                warn(f"the graph of the network was not written to TensorBoard ({_reason(error)}).")
     for module, is_training in modes:
         module.training = is_training
 
@@ -190,7 +190,7 @@ def log_image(loggers: Sequence[Logger], name: str, pixels: NDArray[np.uint8], *
                 logger.experiment.add_image(name, pixels, step, dataformats="HWC")
                 logger.experiment.flush()
             except Exception as error:  # its writer raises in the main thread what failed in its own
-                warn(f"TensorBoard gets no picture {name} ({_reason(error)}).")
+                warn(f"the picture {name} was not written to TensorBoard ({_reason(error)}).")
 
 
 def log_hyperparameters(loggers: Sequence[Logger], config: Config, best_accuracy: float | None) -> None:

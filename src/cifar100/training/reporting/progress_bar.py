@@ -39,7 +39,7 @@ class EpochProgress(Callback):
             TimeRemainingColumn(elapsed_when_finished=True),
             console=console,
             transient=True,
-            disable=console.quiet or not console.is_terminal,
+            disable=console.quiet or not console.is_terminal or console.is_dumb_terminal,
         )
         self.task = self.progress.add_task("", metrics="", visible=False)
         self.last_update = 0.0

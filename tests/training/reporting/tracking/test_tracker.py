@@ -92,8 +92,7 @@ def test_a_service_that_hangs_blocks_neither_the_training_nor_its_end(
     conclude([logger], "finished", figures={"best": 0.5})
     assert time.monotonic() - started < 5
     assert capsys.readouterr().err == (
-        "cifar100: Service has failed (no answer for 0 s, so that its records are not complete); the run continues "
-        "without it.\n"
+        "cifar100: Service failed (no answer for 0 s, so its records are incomplete); the run continues without it.\n"
     )
     answer.set()
 

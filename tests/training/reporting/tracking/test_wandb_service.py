@@ -85,7 +85,7 @@ def test_a_server_that_hangs_or_is_gone_leaves_an_offline_run(
         service.open({})
         service.log_metrics({"train/loss": 1.0}, 0)
         service.close("finished")
-    assert capsys.readouterr().err.count("W&B is not reached (") == 1
+    assert capsys.readouterr().err.count("W&B cannot be reached (") == 1
     assert logged(offline_folders(run)[0])["history"][0]["train/loss"] == 1.0
 
 
@@ -113,6 +113,6 @@ def test_a_refused_login_leaves_an_offline_run(
     service.close("finished")
     server.shutdown()
     server.server_close()
-    assert capsys.readouterr().err.count("W&B is not reached (") == 1
+    assert capsys.readouterr().err.count("W&B cannot be reached (") == 1
     found = [logged(folder) for folder in offline_folders(run)]
     assert [row["train/loss"] for part in found for row in part["history"]] == [1.0]

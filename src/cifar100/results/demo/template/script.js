@@ -118,7 +118,7 @@ addEventListener("drop", (event) => {
   document.body.classList.remove("over");
   const [file] = event.dataTransfer.files;
   if (file) ask(file);
-  else complain("That is no file; save the picture and drop the file, or copy the picture and paste it.");
+  else complain("That is not a file; save the picture and drop the file, or copy the picture and paste it.");
 });
 
 addEventListener("paste", (event) => {

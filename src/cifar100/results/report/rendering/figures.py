@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -29,6 +29,8 @@ MAX_MARKED_EPOCHS = 30
 
 ACCURACY_NAMES = ("train/accuracy", "val/accuracy")
 
+Mark = Literal["line", "disc", "ring"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -37,7 +39,18 @@ class Drawing:
     title: str
     svg: Markup
     legend: tuple[str, ...] = ()
-    """Names of the curves; the position is the number of the curve. Empty for a single one."""
+    """Names of the curves. Empty for a single one."""
+    series: tuple[int, ...] = ()
+    """Number of the curve of each name, which sets its colour and dashes. Empty: the position of the name."""
+    marks: tuple[Mark, ...] = ()
+    """How each curve is drawn. Empty: as lines."""
+
+    def keys(self) -> list[tuple[str, int, Mark]]:
+        """Return the entries of the legend: name, number of the curve, mark."""
+        series = self.series or tuple(range(len(self.legend)))
+        line: Mark = "line"
+        marks = self.marks or (line,) * len(self.legend)
+        return list(zip(self.legend, series, marks, strict=True))
 
 
 def training_curves(epochs: Sequence[Epoch]) -> list[Drawing]:

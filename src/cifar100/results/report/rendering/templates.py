@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import shlex
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -73,8 +74,9 @@ def duration(seconds: float) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """Return a name that may be broken after its underscores."""
-    return escape(printable(name)).replace("_", Markup("_<wbr>"))
+    """Return a name that may be broken after its underscores, and after the section of a setting."""
+    parts = re.split(r"(?<=[a-z]\.)(?=[a-z])", printable(name))
+    return Markup("<wbr>").join(escape(part).replace("_", Markup("_<wbr>")) for part in parts)
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar100.runs.folder import RunFolder
-from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, tracked_run
+from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, shown_name, tracked_run
 
 DATABASE, ARTIFACTS = Path("mlflow.db"), Path("mlartifacts")
 """The local store, below the working directory."""
@@ -71,7 +71,7 @@ class MLflowService:
         else:
             found = self._client.get_experiment_by_name(self._experiment)
             number = found.experiment_id if found else self._client.create_experiment(self._experiment, artifacts)
-            self._run = self._client.create_run(number, run_name=self._folder.name).info.run_id
+            self._run = self._client.create_run(number, run_name=shown_name(self._folder)).info.run_id
             remember_tracked_run(self._folder, "mlflow", self._run)
         for name, value in facts.items():
             tag = "mlflow.source.git.commit" if name == "git_commit" else name

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.schema import map_of, read_as, text
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.terminal import warn
 
 MAX_WAITING = 20_000
@@ -135,7 +135,7 @@ class Tracker(Logger):
         self._hand_over(None)
         self._thread.join(seconds)
         if self._thread.is_alive():
-            raise TimeoutError(f"no answer for {seconds:.0f} s, so that its records are not complete")
+            raise TimeoutError(f"no answer for {seconds:.0f} s, so its records are incomplete")
         self._raise_failure()
         if self._last_words:
             warn(self._last_words)
@@ -166,6 +166,11 @@ class Tracker(Logger):
             except Exception as error:  # a service may raise anything
                 self._failure = error
                 return
+
+
+def shown_name(run: RunFolder) -> str:
+    """Return the name of a run in a service: its path below `logs/`, which tells apart the `seed0` of two commands."""
+    return run.path.relative_to(LOGS).as_posix() if run.path.is_relative_to(LOGS) else run.name
 
 
 def tracked_run(run: RunFolder, service: str) -> str | None:

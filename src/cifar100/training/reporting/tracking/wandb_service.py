@@ -16,7 +16,7 @@ from requests.utils import get_netrc_auth
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
-from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, tracked_run
+from cifar100.training.reporting.tracking.tracker import Ending, remember_tracked_run, shown_name, tracked_run
 
 SECONDS_TO_CONNECT = 10.0
 SECONDS_TO_START = 20.0
@@ -57,7 +57,7 @@ class WandbService:
         except Exception as error:  # of many kinds: no connection, no answer, a login that is refused
             if mode in OFFLINE:
                 raise
-            warn(f"W&B is not reached ({reason(error)}); the run is logged offline.")
+            warn(f"W&B cannot be reached ({reason(error)}); the run is logged offline.")
             if not isinstance(error, RequestException):
                 identity = secrets.token_hex(4)  # W&B keeps the other in use
             self._start(identity, "offline", facts)
@@ -70,7 +70,7 @@ class WandbService:
 
         self._run = wandb.init(
             project=self._project,
-            name=self._folder.name,
+            name=shown_name(self._folder),
             id=identity,
             dir=str(self._folder.path),
             config={"facts": dict(facts)},

@@ -36,7 +36,7 @@ for (const plot of document.querySelectorAll(".plot")) {
   const describe = (row, column) => {
     const count = counts.get(row * size + column) ?? 0;
     const fraction = totals[row] ? `, ${((100 * count) / totals[row]).toFixed(1)} %` : "";
-    const what = row === column ? `${names[row]}, recognised` : `${names[row]} \u2192 ${names[column]}`;
+    const what = row === column ? `${names[row]}, correct` : `${names[row]} \u2192 ${names[column]}`;
     return `${what}: ${count} of ${totals[row]}${fraction}`;
   };
   const show = (row, column) => {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from custom_folder import make_custom
 
-from cifar100.data.mistyped import announce_creation
+from cifar100.data.preparation.mistyped import announce_creation
 from cifar100.data.prepare import ensure_prepared
 from cifar100.errors import UserError
 

@@ -1,0 +1,1 @@
+"""What `prepare` does, in parts: where data come from, what may be replaced, and what is written."""
