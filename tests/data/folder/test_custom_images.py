@@ -171,7 +171,7 @@ def test_an_almost_constant_channel_is_not_said_to_be_constant(
     Image.fromarray(pixels).save(tmp_path / "0.png")
     info = prepare_custom(tmp_path)
     said = capsys.readouterr().out
-    assert f"{tmp_path}: red constant over all training images, so" in said
+    assert f"{tmp_path}: red constant over all training images; normalised" in said
     assert f"{tmp_path}: blue almost constant over all training images; normalised by a standard deviation of 1" in said
     assert info.normalization[1][2] == 1
 

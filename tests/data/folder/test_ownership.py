@@ -90,7 +90,7 @@ def test_an_empty_or_new_folder_and_one_of_ours_are_accepted(number: int, tmp_pa
 def test_custom_data_whose_train_csv_was_renamed_are_not_used(tmp_path: Path) -> None:
     prepare_custom(make_custom(tmp_path))
     (tmp_path / "train.csv").rename(tmp_path / "list.csv")
-    expected = r"prepared from a train.csv, which is missing; there is list.csv, test.csv; give"
+    expected = r"prepared from a train.csv, which is missing; there is list.csv, test.csv; rename"
     for source in ("download", "generated"):
         with pytest.raises(UserError, match=expected):
             ensure_prepared(source, tmp_path)
@@ -204,7 +204,7 @@ def test_a_persons_things_beside_our_names_make_no_data_folder(ours: str, tmp_pa
     check_ours(tmp_path)
     (tmp_path / "thesis.tex").touch()
     advice = rf"beside other files \(thesis.tex\).* cifar100 prepare --source {tmp_path}/{ours} --root NEW"
-    refused_and_untouched(tmp_path, r"holds other things .*thesis.tex" if ours == ".prepared" else advice)
+    refused_and_untouched(tmp_path, r"holds no data set \(README.md, thesis.tex\)" if ours == ".prepared" else advice)
 
 
 def test_a_prepared_folder_to_which_files_were_added_stays_usable(tmp_path: Path) -> None:

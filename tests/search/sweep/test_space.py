@@ -94,7 +94,7 @@ REFUSED = [
     (content(space={"data.batch_size": {"low": 1.5, "high": 64}}), "data.batch_size is 1.5, but it must be a whole"),
     (content(space={"training.seed": [0, 1]}), "a seed is not a hyperparameter; .* cifar100 trials --seeds N"),
     (content(space={"data.validation_fraction": [0.1, 0.2]}), "changes the validation images"),
-    (content(space={"optimization.sam_rho": [0.1, 0.2]}), r"refused \(optimization.sam_rho 0..\): .*needs --optim"),
+    (content(space={"optimization.sam_rho": [0.1, 0.2]}), r"invalid combination \(optimization.sam_rho 0..\): .*needs"),
     (
         content(space={RATE: {**RANGE, "when": {"optimization.sam": "sam"}}}),
         "depends on optimization.sam, which is not in the space",

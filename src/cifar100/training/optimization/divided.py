@@ -37,8 +37,9 @@ def divided(
         indices = _owned(owners, owner)
         message = torch.cat([results[index].flatten() for index in indices])  # other processes overwrite theirs
         dist.broadcast(message, src=owner)
-        for index, values in zip(indices, message.split([results[index].numel() for index in indices]), strict=True):
-            results[index] = values.view(results[index].shape)
+        parts = torch.split(message, [results[index].numel() for index in indices])
+        for index, part in zip(indices, parts, strict=True):
+            results[index] = part.view(results[index].shape)
     return results
 
 

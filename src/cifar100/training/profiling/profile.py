@@ -125,7 +125,7 @@ def table(facts: dict[str, Any]) -> list[str]:
 
 def _shown(batches: list[dict[str, Any]]) -> str:
     """Return such as `256 images of 16 x 16 pixels (12 steps), 256 of 20 x 20 (8 steps)`."""
-    texts = []
+    texts: list[str] = []
     for batch in batches:
         images, _, height, width = batch["shape"]
         images_word, pixels_word = ("", "") if texts else (" images", " pixels")
