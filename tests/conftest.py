@@ -83,3 +83,8 @@ def pytest_collection_finish() -> None:
     """Let the garbage collector pass over what is loaded by now: torch alone takes it half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the collector free everything at the end: nanobind complains of what it does not."""
+    gc.unfreeze()

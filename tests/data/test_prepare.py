@@ -270,7 +270,7 @@ def test_other_data_are_refused(tiny_data: Path, archive: Path, tmp_path: Path) 
 def test_training_never_gets_a_silent_stand_in(tiny_data: Path, archive: Path, tmp_path: Path) -> None:
     assert ensure_prepared("generated", tiny_data).name == "Shapes-100"
     for source in ("download", str(archive)):
-        with pytest.raises(UserError, match=r"holds Shapes-100.*give --data.source generated .*another --data.root"):
+        with pytest.raises(UserError, match=r"holds Shapes-100.*set --data.source generated .*another --data.root"):
             ensure_prepared(source, tiny_data)
     root = tmp_path / "root"
     info = ensure_prepared(str(archive), root)

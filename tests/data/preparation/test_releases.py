@@ -59,11 +59,11 @@ def test_a_damaged_array_is_written_again_from_the_originals(
     assert folder.packed_images("train").read_bytes() == before
     folder.packed_images("train").unlink()
     (folder.originals / "train").unlink()
-    with pytest.raises(UserError, match=r"missing or damaged as well; prepare the data from where they came: cifar100"):
+    with pytest.raises(UserError, match=r"missing or damaged as well; prepare the data from their source again: cifar100"):
         restore(folder, folder.info())
 
 
 def test_an_edit_can_be_undone_or_used(folder: DataFolder) -> None:
     image, original = Changes(edited=("cifar100_images/train/1.png",)), Changes(edited=("cifar-100-python/train",))
     assert how_to_use_edited(folder, folder.info(), image).endswith("as the data folder (--data.root)")
-    assert "where PATH is what they came from" in how_to_use_edited(folder, folder.info(), original)
+    assert "where PATH is their source" in how_to_use_edited(folder, folder.info(), original)

@@ -66,7 +66,7 @@ def _in_a_process(rank: int, num_processes: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("num_processes", [2, 3])
+@pytest.mark.parametrize("num_processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_process_has_all_results_of_one_process_bit_for_bit(num_processes: int, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [

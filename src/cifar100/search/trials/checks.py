@@ -42,5 +42,5 @@ def _check_folds(config: Config, info: DatasetInfo, folds: int) -> None:
     if folds > counts[label]:
         raise UserError(
             f"--folds is {folds}, but class {info.class_names[label]} has only {counts[label]} training images, of "
-            f"which each fold needs one; give at most {counts[label]}."
+            f"which each fold needs one; use at most {counts[label]}."
         )
