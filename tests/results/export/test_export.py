@@ -138,7 +138,7 @@ def test_places_where_nothing_is_written(run: RunFolder, tmp_path: Path) -> None
     (tmp_path / "there.onnx").write_text("mine")
     refused(run, tmp_path / "there.onnx", "already exists and is never overwritten")
     assert (tmp_path / "there.onnx").read_text() == "mine"
-    refused(run, tmp_path / "model.pt2", r"--output is .*model\.pt2, but .* format onnx ends in \.onnx")
+    refused(run, tmp_path / "model.pt2", r"--output is .*model\.pt2, expected a name that ends in \.onnx")
     refused(run, tmp_path / "there.onnx" / "x.onnx", r"cannot be written \(.*there\.onnx: Not a directory\)")
     (tmp_path / "link.onnx").symlink_to(tmp_path / "nowhere")
     refused(run, tmp_path / "link.onnx", "already exists")

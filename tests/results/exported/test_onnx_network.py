@@ -193,7 +193,7 @@ def test_what_is_no_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     refused(tmp_path / "fifo.onnx", "cannot be read")
     path = save(model(), tmp_path)
     path.write_bytes(path.read_bytes()[:-40])
-    refused(path, "no ONNX file|cannot be used|no entry")
+    refused(path, "is not an ONNX file|cannot be used|no entry")
     monkeypatch.setattr(untrusted_onnx, "MAX_FILE_BYTES", 100)
     refused(save(model(), tmp_path), "larger than 100 bytes|cannot be read")
 

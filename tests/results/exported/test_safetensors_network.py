@@ -94,7 +94,7 @@ def test_a_custom_network_is_given(weights: Path, tmp_path: Path) -> None:
     config = ModelConfig(name="fast_net", widths=[8, 8, 8])
     network = commands.load_model(path, network=lambda num_classes: build_model(config, num_classes))
     np.testing.assert_array_equal(network(photographs(1, seed=5)), commands.load_model(weights)(photographs(1, seed=5)))
-    refused(path, r"of another architecture than network=Linear, as given", network=lambda num: nn.Linear(1, num))
+    refused(path, r"another architecture than network=Linear, as given", network=lambda num: nn.Linear(1, num))
 
 
 def test_options_that_need_a_run_are_refused(weights: Path) -> None:
