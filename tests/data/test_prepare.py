@@ -276,7 +276,7 @@ def test_training_never_gets_a_silent_stand_in(tiny_data: Path, archive: Path, t
     info = ensure_prepared(str(archive), root)
     assert ensure_prepared(str(archive), root) == info
     assert ensure_prepared("download", root) == info  # the run says that it is not the official release
-    with pytest.raises(UserError, match=r"holds CIFAR-100.*give --data.source download .*another --data.root"):
+    with pytest.raises(UserError, match=r"holds CIFAR-100.*set --data.source download .*another --data.root"):
         ensure_prepared("generated", root)
 
 
