@@ -59,7 +59,9 @@ def test_a_damaged_array_is_written_again_from_the_originals(
     assert folder.packed_images("train").read_bytes() == before
     folder.packed_images("train").unlink()
     (folder.originals / "train").unlink()
-    with pytest.raises(UserError, match=r"missing or damaged as well; prepare the data from their source again: cifar100"):
+    with pytest.raises(
+        UserError, match=r"missing or damaged as well; prepare the data from their source again: cifar100"
+    ):
         restore(folder, folder.info())
 
 
