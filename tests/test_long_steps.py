@@ -25,6 +25,26 @@ def test_a_log_gets_a_line_every_ten_seconds(clock: list[float], capsys: pytest.
     assert output.out == ""
 
 
+def test_an_hour_takes_few_lines(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("Reading", total=3600) as advance:
+        for _ in range(3600):
+            clock[0] += 1
+            advance(1)
+    assert 20 < len(capsys.readouterr().err.splitlines()) < 60
+
+
+def test_a_transient_step_reports_only_a_long_wait(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("evaluating", total=30, transient=True) as advance:
+        clock[0] += 5
+        advance(30)
+    assert capsys.readouterr().err == ""
+    with progress("evaluating", total=30, transient=True) as advance:
+        clock[0] += 11
+        advance(20)
+        advance(10)
+    assert capsys.readouterr().err == "evaluating: 20 of 30\n"
+
+
 def test_bytes_are_shown_in_megabytes_from_where_they_resume(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:

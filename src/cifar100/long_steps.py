@@ -12,38 +12,42 @@ from cifar100.terminal import can_redraw, console, report
 
 _SECONDS_BETWEEN_LINES = 10.0
 
+_FRACTION_BETWEEN_LINES = 0.1
+"""Of the time since the start: an hour takes about 50 lines, not 360."""
+
 Unit = Literal["images", "bytes"]
 
 
 @contextmanager
 def progress(
-    title: str, *, total: int, start: int = 0, unit: Unit = "images", silent: bool = False
+    title: str, *, total: int, start: int = 0, unit: Unit = "images", silent: bool = False, transient: bool = False
 ) -> Iterator[Callable[[int], None]]:
     """Yield a function to call with the number of units just completed; `start` of `total` are complete already.
 
     silent: report nothing, as on ranks other than 0.
+    transient: leave nothing on the terminal, and no line about a step of a few seconds elsewhere.
     """
     if silent:
         yield lambda count: None
         return
-    with (_bar if can_redraw(sys.stderr) else _lines)(title, total, start, unit) as advance:
+    with (_bar if can_redraw(sys.stderr) else _lines)(title, total, start, unit, transient) as advance:
         yield advance
 
 
 @contextmanager
-def _bar(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
+def _bar(title: str, total: int, start: int, unit: Unit, transient: bool) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     left = TimeRemainingColumn(elapsed_when_finished=True)
     columns = (TextColumn("{task.description}"), BarColumn(), count, left)
-    with Progress(*columns, console=console(stderr=True)) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=transient) as bar:
         task = bar.add_task(title, total=total, completed=start)
         yield lambda count: bar.advance(task, count)
 
 
 @contextmanager
-def _lines(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[[int], None]]:
+def _lines(title: str, total: int, start: int, unit: Unit, transient: bool) -> Iterator[Callable[[int], None]]:
     started = last = time.monotonic()
     done = start
 
@@ -53,9 +57,11 @@ def _lines(title: str, total: int, start: int, unit: Unit) -> Iterator[Callable[
     def advance(count: int) -> None:
         nonlocal done, last
         done += count
-        if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
+        now = time.monotonic()
+        if now - last > max(_SECONDS_BETWEEN_LINES, _FRACTION_BETWEEN_LINES * (now - started)):
+            last = now
             report(f"{title}: {shown(done)} of {shown(total)}")
 
     yield advance
-    report(f"{title}: {shown(done)} in {time.monotonic() - started:.1f} s")
+    if not transient:
+        report(f"{title}: {shown(done)} in {time.monotonic() - started:.1f} s")

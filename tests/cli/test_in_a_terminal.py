@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pseudo_terminal import ESCAPES, in_terminal, without_escapes
 
+from cifar100 import list_models
 from cifar100.cli.main import COMMANDS, build_parser, overview
 
 QUICK = ([], ["recipes"], ["models"], ["runs"], ["evaluate", "--help"], ["nonsense"])
@@ -60,3 +61,17 @@ def test_a_pipe_without_unicode_gets_plain_text(arguments: list[str], tmp_path: 
         assert "\x1b" not in text
         assert "\\u" not in text
         assert not re.search(r"[^\S\n]+$", text, re.MULTILINE)
+
+
+def test_models_shows_the_whole_name_of_every_network(tmp_path: Path) -> None:
+    shown = without_escapes(in_terminal(["models"], tmp_path, columns=80))
+    assert {line.split()[0] for line in shown.splitlines() if line.strip()} >= {model.name for model in list_models()}
+
+
+def test_runs_shows_the_whole_name_of_a_run(tmp_path: Path) -> None:
+    name = "baseline_with_a_larger_learning_rate_and_without_cutout_or_mixup_seed_12345"
+    (tmp_path / "logs" / name).mkdir(parents=True)
+    (tmp_path / "logs" / name / "config.yaml").write_text("recipe: quickstart\n")
+    shown = without_escapes(in_terminal(["runs"], tmp_path, columns=80))
+    assert "\u2026" not in shown
+    assert name in "".join(line.split(" ")[0] for line in shown.splitlines())

@@ -40,12 +40,19 @@ def test_an_estimate_is_one_fact_a_line(capsys: pytest.CaptureFixture[str]) -> N
         "network     176,472 parameters, on cpu",
         "steps       351 in an epoch, 1,053 in all (3 epochs)",
         "a step      0.25 s, 512 images/s",
-        "time        about 0:04:35 (start 0:00:04, training 0:04:23, saving 0:00:01, 3 validations 0:00:07)",
+        "time        about 0:04:35 (start 0:00:04, training 0:04:23, saving 0:00:01, 3",
+        "            validations 0:00:07)",
         "memory      at least 617 MB of 25.30 GB (cpu)",
-        "disk        3.6 MB of checkpoints, 1.4 MB more while one is written; 72.00 GB are free",
+        "disk        3.6 MB of checkpoints, 1.4 MB more while one is written; 72.00 GB",
+        "            are free",
         "",
         "Next: the same command without --dry-run",
     ]
+
+
+def test_an_estimate_fits_into_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    show_estimate(replace(ESTIMATE, free_disk=72_123_000_000_000))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_each_resolution_has_its_line_and_a_full_disk_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

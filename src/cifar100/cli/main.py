@@ -113,7 +113,8 @@ def overview() -> str:
         "Train, evaluate and use image classifiers on CIFAR-100 and on custom images.\n\n"
         + "\n\n".join(tables)
         + "\n\n"
-        "'cifar100 COMMAND --help' lists the options of a command. To try it, in two minutes and without a download:\n"
+        "'cifar100 COMMAND --help' lists the options of a command.\n"
+        "To try it, in two minutes and without a download:\n"
         "  cifar100 train --recipe quickstart"
     )
 

@@ -13,6 +13,7 @@ from cifar100.config.arguments import check_flag, run_arguments
 from cifar100.files.user_paths import user_path
 from cifar100.runs.folder import find_run_folder, unique_runs
 from cifar100.settings import load_config
+from cifar100.terminal import temporary_line
 
 if TYPE_CHECKING:
     from cifar100.models import NetworkSource
@@ -122,9 +123,10 @@ def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "vali
         split: `test` or `validation`; choose between runs on `validation`.
     """
     folders = [find_run_folder(run, may_be_ensemble=True) for run in run_arguments(runs)]
-    from cifar100.results.comparison.compare import compare
+    with temporary_line("comparing ..."):
+        from cifar100.results.comparison.compare import compare
 
-    return compare(folders, split=split)
+        return compare(folders, split=split)
 
 
 def export(

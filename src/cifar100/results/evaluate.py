@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from torch import Tensor
 
 from cifar100.config.arguments import check_choice, check_flag
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
+from cifar100.long_steps import progress
 from cifar100.models import NetworkSource
 from cifar100.models.summary import count_parameters
 from cifar100.results.calibration import (
@@ -33,7 +33,7 @@ from cifar100.results.saved_evaluation import load_evaluation, save_evaluation
 from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
-from cifar100.terminal import console, warn
+from cifar100.terminal import warn
 
 BATCH_SIZE = 500
 
@@ -225,11 +225,12 @@ def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = Fals
 
     mirrored: of their mirror images, batch by batch, because the images may take more than the memory.
     """
-    target = console(stderr=True)
-    starts = range(0, len(images), BATCH_SIZE)
-    shown = track(starts, doing, console=target, transient=True, disable=not target.is_terminal)
-    batches = (images[start : start + BATCH_SIZE] for start in shown)
-    return torch.cat([trained.logits(batch.flip(3) if mirrored else batch).cpu() for batch in batches])
+    found = []
+    with progress(doing, total=len(images), transient=True) as advance:
+        for batch in images.split(BATCH_SIZE):
+            found.append(trained.logits(batch.flip(3) if mirrored else batch).cpu())
+            advance(len(batch))
+    return torch.cat(found)
 
 
 def _predicted(trained: TrainedNetwork, images: NDArray[np.uint8]) -> NDArray[np.int64]:

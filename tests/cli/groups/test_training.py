@@ -103,7 +103,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     ]
     assert "images/s: training steps, one GPU, 2026-11-24." in lines
     assert lines[-2] == "Use one: cifar100 train --model.name NAME"
-    assert lines[-1] == "timm has more than a thousand others, with weights: cifar100 models 'timm/*lite*'"
+    assert lines[-1] == "timm has over a thousand others, with weights: cifar100 models 'timm/*lite*'"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from argparse import ArgumentParser, Namespace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -81,7 +82,10 @@ def _runs(options: Namespace) -> None:
     if not runs:
         say(f"no runs below {LOGS.absolute()}; start one: cifar100 train --recipe quickstart")
         return
-    table = Table("run", "recipe", "data", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("recipe")
+    table.add_column("data")
     table.add_column("epochs", justify="right")
     table.add_column("best val", justify="right")
     table.add_column("status")
@@ -139,7 +143,9 @@ def _models(options: Namespace) -> None:
     if options.pattern is not None:
         _show_timm(models)
         return
-    table = Table("network", "paper", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("network", no_wrap=True)
+    table.add_column("paper")
     for title in ("parameters", "mult-adds", "images/s"):
         table.add_column(title, justify="right")
     table.add_column("published accuracy")
@@ -150,18 +156,24 @@ def _models(options: Namespace) -> None:
         table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
     show(table)
     say()
-    say("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its --data.image_size.")
-    say("published accuracy: on the CIFAR-100 test images, from the paper unless another source is named.")
+    _note("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its image size.")
+    _note("published accuracy: on the CIFAR-100 test images, from the paper unless another source is named.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
-        say(f"images/s: training steps, {measured_on}.")
+        _note(f"images/s: training steps, {measured_on}.")
     say("Use one: cifar100 train --model.name NAME")
-    say("timm has more than a thousand others, with weights: cifar100 models 'timm/*lite*'")
+    say("timm has over a thousand others, with weights: cifar100 models 'timm/*lite*'")
+
+
+def _note(text: str) -> None:
+    for line in textwrap.wrap(text, 80, subsequent_indent="  "):
+        say(line)
 
 
 def _show_timm(models: list[ModelFacts]) -> None:
     from rich.table import Table
 
-    table = Table("network", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("network", overflow="fold")
     for title in ("parameters", "mult-adds", "image"):
         table.add_column(title, justify="right")
     table.add_column("weights")
@@ -170,7 +182,7 @@ def _show_timm(models: list[ModelFacts]) -> None:
         table.add_row(model.name, *sizes, "published" if model.is_pretrained else "none")
     show(table)
     say()
-    say("parameters: with 100 classes. mult-adds: for a forward pass of one image. image: its side in pixels.")
+    _note("parameters: with 100 classes. mult-adds: for a forward pass of one image. image: its side in pixels.")
     say("Use one: cifar100 train --recipe finetune --model.name NAME")
 
 

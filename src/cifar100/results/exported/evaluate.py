@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from cifar100.data.packed_arrays import content_sha256
+from cifar100.long_steps import progress
 from cifar100.results.calibration import calibration
 from cifar100.results.evaluate import BATCH_SIZE, Evaluation
 from cifar100.results.evaluation_data import all_test_images
 from cifar100.results.exported.onnx_network import ExportedNetwork
 from cifar100.results.measures import class_measures, measure
-from cifar100.terminal import console
 
 
 def evaluate_exported(exported: ExportedNetwork, *, data_root: Path) -> Evaluation:
@@ -46,9 +45,11 @@ def evaluate_exported(exported: ExportedNetwork, *, data_root: Path) -> Evaluati
 
 
 def _logits(exported: ExportedNetwork, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    target = console(stderr=True)
-    starts = range(0, len(images), BATCH_SIZE)
-    shown = track(starts, "evaluating", console=target, transient=True, disable=not target.is_terminal)
-    probabilities = np.concatenate([exported.probabilities(images[start : start + BATCH_SIZE]) for start in shown])
-    logits: NDArray[np.float32] = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    found = []
+    with progress("evaluating", total=len(images), transient=True) as advance:
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            found.append(exported.probabilities(batch))
+            advance(len(batch))
+    logits: NDArray[np.float32] = np.log(np.maximum(np.concatenate(found), np.finfo(np.float32).tiny))
     return logits

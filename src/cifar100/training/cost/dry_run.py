@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cifar100.models.summary import count_parameters
 from cifar100.process.memory import peak_memory, reset_peak
 from cifar100.runs.checkpoints import LAST
 from cifar100.runs.folder import LOGS, check_free
+from cifar100.terminal import temporary_line
 from cifar100.training.cost.run_time import Parts, plan
 from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides
 from cifar100.training.cost.trial import LEARNING_RATE, Subject
@@ -147,7 +149,8 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
     )
     if training.compile != "none":
         experiment.module.network.compile(mode=training.compile)
-    with quiet(), interrupts_kept():
+    sign = temporary_line("measuring a few steps ...") if trainer.is_global_zero else nullcontext()
+    with sign, quiet(), interrupts_kept():
         trainer.fit(experiment.module, datamodule=experiment.data)
     validation = timer.seconds_per_validation_batch * _validation_batches(experiment)
     length = plan(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import lightning as L
-from rich.table import Table
 
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.environment import describe_devices, describe_versions, this_program
@@ -68,19 +67,21 @@ def announce_result(
 ) -> None:
     """Show the result of the run and the commands to inspect it. pictures: names of the files that were drawn."""
     best, last = history.best(), history.epochs[-1]
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    rows: list[tuple[str, str]] = []
     if best:
-        table.add_row("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}")
+        rows.append(("best validation accuracy", f"{best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}"))
         for name in METRICS:
             if name not in ("loss", "accuracy") and f"val/{name}" in best:
-                table.add_row(f"its {label(name)}", text(name, best[f"val/{name}"]))
-    table.add_row("training accuracy at the end", f"{last['train/accuracy']:.2%}")
-    table.add_row("time", format_seconds(seconds))
-    table.add_row("checkpoints", printable(run.checkpoints))
+                rows.append((f"its {label(name)}", text(name, best[f"val/{name}"])))
+    rows.append(("training accuracy at the end", f"{last['train/accuracy']:.2%}"))
+    rows.append(("time", format_seconds(seconds)))
+    rows.append(("checkpoints", printable(run.checkpoints)))
     if pictures:
-        table.add_row("pictures", ", ".join(pictures))
+        rows.append(("pictures", ", ".join(pictures)))
+    width = max(len(name) for name, _ in rows)
     run_log.show()
-    run_log.console.print(table)
+    for name, value in rows:
+        run_log.show(f"{name:<{width}}  {value}")
     run_log.show()
     run_log.show("Next:")
     run_log.show(f"  {this_program()} evaluate {run.argument}")
