@@ -77,7 +77,7 @@ def test_other_training_images_have_no_validation_images_of_the_run(run: RunFold
     for root in (None, data):
         with pytest.raises(UserError, match=r"holds other training images .* evaluate ") as caught:
             measured(run, "validation", root)
-        assert ("with --data.root" in str(caught.value)) == (root is None)
+        assert ("set --data.root" in str(caught.value)) == (root is None)
     assert measured(run).top1 == 1, "the advice, followed"
 
 
@@ -172,7 +172,7 @@ def test_the_folder_of_the_images_of_a_release_is_advice_that_works(tmp_path: Pa
     edited = next((root / "cifar100_images/test").glob("*.png"))
     paint(edited, "red")
     with pytest.raises(
-        UserError, match=rf"{edited.name} has changed .* give {root}/cifar100_images as the data folder"
+        UserError, match=rf"{edited.name} has changed .* use {root}/cifar100_images as the data folder"
     ):
         measured(run)
     assert measured(run, root=root / "cifar100_images").num_images == 100

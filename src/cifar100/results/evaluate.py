@@ -227,7 +227,7 @@ def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = Fals
     """
     found = []
     with progress(doing, total=len(images), transient=True) as advance:
-        for batch in images.split(BATCH_SIZE):
+        for batch in torch.split(images, BATCH_SIZE):
             found.append(trained.logits(batch.flip(3) if mirrored else batch).cpu())
             advance(len(batch))
     return torch.cat(found)

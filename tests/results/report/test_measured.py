@@ -81,7 +81,7 @@ def test_test_images_come_before_validation_images(run: RunFolder, tmp_path: Pat
 def test_an_evaluation_of_other_classes_is_refused(run: RunFolder) -> None:
     info = info_of("xyz")
     save_measurement(run, info, torch.eye(3), torch.arange(3))
-    with pytest.raises(UserError, match=r"is of 3 classes, but the run was trained on 6; measure again: cifar100 eval"):
+    with pytest.raises(UserError, match=r"has 3 classes, but the run was trained on 6; measure again: cifar100 eval"):
         read(run)
 
 

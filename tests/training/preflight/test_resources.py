@@ -54,7 +54,7 @@ def test_many_more_processes_than_processors_are_refused() -> None:
     check_workers(load_config("original", overrides={**images, "data.num_workers": 8}))
     few = load_config("original", overrides={**images, "data.num_workers": 256})
     if usable_processors() < 128:
-        with pytest.raises(UserError, match=r"--data.num_workers is 256, but this machine has \d+ processors; give"):
+        with pytest.raises(UserError, match=r"--data.num_workers is 256, but this machine has \d+ processors; use"):
             check_workers(few)
     check_processes(8)
     with pytest.raises(UserError, match=r"--training.devices is 100000, but this machine has"):

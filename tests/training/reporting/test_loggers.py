@@ -80,7 +80,7 @@ def test_a_dead_logger_ends_no_run(tmp_path: Path, capsys: pytest.CaptureFixture
     logger.finalize("success")
     assert logger.calls == ["log_hyperparams", "log_metrics"]
     assert capsys.readouterr().err == (
-        "cifar100: Dying has failed (no answer from the server); the run continues without it.\n"
+        "cifar100: Dying failed (no answer from the server); the run continues without it.\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_logger_that_cannot_be_opened_is_left_out(tmp_path: Path, capsys: pyte
     (tmp_path / "lightning_logs").write_text("a file where the folder should be")
     loggers = build_loggers(TrainingConfig(loggers=("tensorboard",)), RunFolder(tmp_path), first_step=None)
     assert without_failures(loggers, RunFolder(tmp_path)) == []
-    assert "TensorBoardLogger has failed (" in capsys.readouterr().err
+    assert "TensorBoardLogger failed (" in capsys.readouterr().err
 
 
 def test_a_network_that_cannot_be_traced_has_no_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
