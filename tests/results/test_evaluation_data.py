@@ -92,7 +92,9 @@ def test_every_advice_after_pictures_were_replaced_leads_on(run: RunFolder, data
         with pytest.raises(UserError, match=r"list test images in a test.csv and measure those$") as caught:
             measured(run, "validation", root)
         assert "evaluate" not in str(caught.value)
-        with pytest.raises(UserError, match=r"has no test split; list test images in a test.csv\.$"):
+        with pytest.raises(
+            UserError, match=r"has no test split; add folders test/CLASS or list test images in a test.csv\.$"
+        ):
             measured(run, "test", root)
 
 
@@ -112,7 +114,7 @@ def test_a_folder_of_other_things_is_not_advised_to_prepare(tmp_path: Path) -> N
 def test_a_test_split_that_is_added_later_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_custom(tmp_path / "data", test=0)
     run = write_run(tmp_path / "run", ColourNetwork(2), info=prepare_custom(data), data_root=data)
-    with pytest.raises(UserError, match=r"has no test split; list test images in a test.csv"):
+    with pytest.raises(UserError, match=r"has no test split; .* and measure with --split validation\.$"):
         measured(run)
     paint(data / "t.png", "red", seed=50)
     write_csv(data / "test.csv", ["t.png"], [0])
@@ -171,9 +173,7 @@ def test_the_folder_of_the_images_of_a_release_is_advice_that_works(tmp_path: Pa
     run = write_run(tmp_path / "run", ColourNetwork(100), info=info, data_root=root)
     edited = next((root / "cifar100_images/test").glob("*.png"))
     paint(edited, "red")
-    with pytest.raises(
-        UserError, match=rf"{edited.name} has changed .* use {root}/cifar100_images as the data folder"
-    ):
+    with pytest.raises(UserError, match=rf"{edited.name} has changed .* use {root}/cifar100_images as the data folder"):
         measured(run)
     assert measured(run, root=root / "cifar100_images").num_images == 100
     with pytest.raises(UserError, match=r"to undo the change, run: cifar100 prepare --source generated --root"):

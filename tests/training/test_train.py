@@ -170,7 +170,7 @@ def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Confi
 
 def test_resuming_with_another_part_is_refused(config: Config) -> None:
     stop_at(5, config, name="plain")
-    with pytest.raises(UserError, match=r"logs/plain was started with loss=nothing, not .*squared_error; give"):
+    with pytest.raises(UserError, match=r"logs/plain was started with loss=nothing, not .*squared_error; pass"):
         commands.train(resume="plain", loss=squared_error)
 
 

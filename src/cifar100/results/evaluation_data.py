@@ -22,6 +22,8 @@ from cifar100.foreign_text import printable
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.terminal import say
 
+_HOW_TO_ADD_TEST_IMAGES = "add folders test/CLASS or list test images in a test.csv"
+
 
 class Training(Protocol):
     """What was trained, without its weights. A `TrainedNetwork` is one."""
@@ -70,9 +72,12 @@ def images_of(
     _check_classes(present, trained.info, folder)
     part: Split = "test" if split == "test" else "train"
     if part == "test" and present.num_test == 0:
-        can_validate = not _difference(present, trained.info, "train") and _has_validation_images(run)
-        instead = ", or measure with --split validation" if can_validate else ""
-        raise UserError(f"{folder.root} has no test split; list test images in a test.csv{instead}.")
+        instead = ", or measure with --split validation"
+        if not _has_validation_images(run):
+            instead = ", or train with --data.validation_fraction 0.1 and measure with --split validation"
+        elif _difference(present, trained.info, "train"):
+            instead = ""
+        raise UserError(f"{folder.root} has no test split; {_HOW_TO_ADD_TEST_IMAGES}{instead}.")
     difference = _difference(present, trained.info, part)
     if difference and split != "test":
         raise UserError(
@@ -164,7 +169,7 @@ def all_test_images(root: Path, trained_on: DatasetInfo) -> tuple[NDArray[np.uin
     present = ensure_unchanged(folder.root, image_size=folder.image_size)
     _check_classes(present, trained_on, folder)
     if present.num_test == 0:
-        raise UserError(f"{folder.root} has no test split; list test images in a test.csv.")
+        raise UserError(f"{folder.root} has no test split; {_HOW_TO_ADD_TEST_IMAGES}.")
     if difference := _difference(present, trained_on, "test"):
         say(f"{folder.root} {difference}")
     return *folder.load("test"), present

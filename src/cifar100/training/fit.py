@@ -131,7 +131,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
             drawn = pictures.draw(loggers)
             if profile is not None:
                 profile.report(run_log)
-            announce_result(run, history, run_log, seconds=seconds, pictures=drawn)
+            announce_result(run, history, run_log, experiment.info, seconds=seconds, pictures=drawn)
             best = history.best()
             log_hyperparameters(loggers, experiment.config, best["val/accuracy"] if best else None)
             history.finish()  # last: what is known is shown even if nothing can be written

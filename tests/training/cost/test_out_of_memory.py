@@ -63,7 +63,7 @@ def test_the_printed_command_begins_the_run_again_with_the_smaller_batch(
     with pytest.raises(UserError, match=r"--data.batch_size 16"):
         commands.train(small_config(tiny_data, **short), callbacks=[fail_with(ERRORS[0], 1)])
     run = commands.train(resume="experiment1", changes={"data.batch_size": "16"})
-    assert "--data.batch_size: 32 -> 16 (the run begins again)" in capsys.readouterr().out
+    assert "--data.batch_size: 32 -> 16 (the run starts over)" in capsys.readouterr().out
     assert len(epochs(run)) == 1
     assert get(load_config(files=[run.config]), "data.batch_size") == 16
     fresh = commands.train(small_config(tiny_data, **short, **{"data.batch_size": 16}), experiment="fresh")

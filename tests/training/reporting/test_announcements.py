@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from trained_networks import INFO
 
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
@@ -20,7 +22,7 @@ def test_the_result_has_aligned_values_and_no_spaces_at_the_end(
     log = RunLog(tmp_path / "train.log", enabled=True)
     history = History(run.metrics, {})
     history.epochs = [epoch]
-    announce_result(run, history, log, seconds=61, pictures=["learning_curves.png"])
+    announce_result(run, history, log, INFO, seconds=61, pictures=["learning_curves.png"])
     log.close()
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:6] == [
@@ -31,3 +33,24 @@ def test_the_result_has_aligned_values_and_no_spaces_at_the_end(
         f"checkpoints                   {run.checkpoints}",
     ]
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(
+    ("num_test", "is_validated", "expected"),
+    [(3, True, "evaluate RUN"), (0, True, "evaluate RUN --split validation"), (0, False, None)],
+)
+def test_the_next_command_measures_on_images_that_exist(
+    num_test: int, is_validated: bool, expected: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path)
+    log = RunLog(tmp_path / "train.log", enabled=True)
+    history = History(run.metrics, {})
+    validated = {"val/accuracy": 0.25} if is_validated else {}
+    history.epochs = [{"epoch": 1.0, "train/accuracy": 0.5, **validated}]
+    info = replace(INFO, origin="custom", num_test=num_test)
+    announce_result(run, history, log, info, seconds=61, pictures=[])
+    log.close()
+    out = capsys.readouterr().out
+    found = [line.split("cifar100 ", 1)[1] for line in out.splitlines() if " evaluate " in line and "cifar100" in line]
+    assert found == ([] if expected is None else [expected.replace("RUN", run.argument)])
+    assert ("No images are held out" in out) == (expected is None)

@@ -65,7 +65,7 @@ def prepare_custom(root: Path, *, image_size: int = IMAGE_SIDE, skip_damaged: bo
     try:
         info = _write(folder, listing, stamps, damaged, skip_damaged=skip_damaged)
     except _Damaged:  # the arrays were begun with a place for each image
-        say(f"{root}: reading the images again without {len(damaged):,} damaged ones")
+        say(f"{root}: reading the images again without {len(damaged):,} damaged image{'s' * (len(damaged) != 1)}")
         info = _write(folder, listing.without(damaged.keys()), stamps, damaged, skip_damaged=False)
         _warn_of_damaged(root, damaged)
     _warn_of_single_images(root, listing.without(damaged.keys()))

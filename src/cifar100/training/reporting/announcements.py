@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import lightning as L
 
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.environment import describe_devices, describe_versions, this_program
 from cifar100.foreign_text import printable
@@ -63,7 +64,7 @@ def announce_run(run: RunFolder, experiment: Experiment, trainer: L.Trainer, run
 
 
 def announce_result(
-    run: RunFolder, history: History, run_log: RunLog, *, seconds: float, pictures: Sequence[str]
+    run: RunFolder, history: History, run_log: RunLog, info: DatasetInfo, *, seconds: float, pictures: Sequence[str]
 ) -> None:
     """Show the result of the run and the commands to inspect it. pictures: names of the files that were drawn."""
     best, last = history.best(), history.epochs[-1]
@@ -83,8 +84,14 @@ def announce_result(
     for name, value in rows:
         run_log.show(f"{name:<{width}}  {value}")
     run_log.show()
+    if not info.num_test and not best and info.origin == "custom":
+        run_log.show("No images are held out to evaluate this network on. To hold some out, add test/CLASS folders, or")
+        run_log.show("train with --data.validation_fraction 0.1.")
+        run_log.show()
     run_log.show("Next:")
-    run_log.show(f"  {this_program()} evaluate {run.argument}")
+    if info.num_test or best:
+        split = "" if info.num_test else " --split validation"
+        run_log.show(f"  {this_program()} evaluate {run.argument}{split}")
     run_log.show(f"  {this_program()} report {run.argument}")
     run_log.show(f"  {this_program()} predict {run.argument} IMAGE...")
     if run.tensorboard.is_dir():

@@ -106,7 +106,7 @@ def test_a_service_that_fails_is_one_warning(tmp_path: Path, capsys: pytest.Capt
     for step in range(5):
         logger.log_metrics({"loss": 1.0}, step=step)
     conclude([logger], "finished", figures={"best": 0.5})
-    assert capsys.readouterr().err == "cifar100: Service has failed (quota exceeded); the run continues without it.\n"
+    assert capsys.readouterr().err == "cifar100: Service failed (quota exceeded); the run continues without it.\n"
     assert service.calls[2:] == []
 
 
@@ -118,7 +118,7 @@ def test_a_service_that_does_not_keep_up_is_one_warning(
     logger = opened(Recorded(at_a_value=lambda: answer.wait() and None), tmp_path)
     for step in range(20):
         logger.log_metrics({"loss": 1.0}, step=step)
-    assert "Service has failed (3 records wait for an answer); the run continues" in capsys.readouterr().err
+    assert "Service failed (3 records wait for an answer); the run continues" in capsys.readouterr().err
     answer.set()
 
 
