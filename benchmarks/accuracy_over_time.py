@@ -127,11 +127,16 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         )
 
 
+LINE_POINTS = 12
+"""Height of a line of labels."""
+
+
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw the rows: minutes on a logarithmic axis, accuracy in percent, one colour for each machine."""
     figure = new_figure(8, 4.8)
     axes = figure.subplots()
     machines = dict.fromkeys(row.machine for row in rows)
+    labelled: list[tuple[int, Row]] = []
     for number, (color, machine) in enumerate(zip(COLORS, machines, strict=False)):
         side = -1 if number % 2 else 1  # the labels of two machines do not meet
         own = [row for row in rows if row.machine == machine]
@@ -144,12 +149,14 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             capsize=3,
             label=machine,
         )
-        for row in own:
+        for row in sorted(own, key=lambda row: -row.accuracy):
+            above = sum(side == other_side and _meet(row, other) for other_side, other in labelled)
+            labelled.append((side, row))
             seeds = f", {row.num_runs} seeds" if row.num_runs > 1 else ""
             axes.annotate(
                 f"{row.recipe} {row.accuracy:.1%}{seeds}",
                 (row.minutes, 100 * row.accuracy),
-                xytext=(7 * side, -3),
+                xytext=(7 * side, -3 - LINE_POINTS * above),
                 ha="right" if side < 0 else "left",
                 textcoords="offset points",
                 fontsize=9,
@@ -163,6 +170,11 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     style_axes(axes)
     figure.savefig(path)
+
+
+def _meet(row: Row, other: Row) -> bool:
+    """Return whether labels beside two points on the same side would overlap."""
+    return abs(row.accuracy - other.accuracy) < 0.025 and 2 / 3 < row.minutes / other.minutes < 3 / 2
 
 
 if __name__ == "__main__":
