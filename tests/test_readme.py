@@ -1,4 +1,4 @@
-"""Every shell block of README and tutorials is run by bash, word by word, on small data and with short trainings.
+"""Every shell block of README, start page and tutorials is run by bash, word by word, on small data and in short runs.
 
 A block that cannot be run here has a comment above it: `<!-- not run: REASON -->`, with one of `REASONS`.
 """
@@ -34,10 +34,18 @@ REASONS = (
 )
 """Why a block is not run."""
 
+LONG = pytest.mark.timeout(1800)
+"""Each command of a block starts a process, in which the imports alone take seconds; other work may run as well."""
+
 BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```bash\n(?P<script>.*?)```", re.DOTALL)
 
 SETTINGS_FILE = re.compile(r"^`(\w+\.yaml)`[^\n]*\n\n```yaml\n(.*?)```", re.DOTALL | re.MULTILINE)
 """A file whose name stands above its content."""
+
+COMMAND = re.compile(
+    r"^(?:uv run |uvx |sudo )?(?:cifar100|uv|pip|python|pytest|torchrun|cp|wandb|mlflow) ", re.MULTILINE
+)
+"""A line that is a command, not output."""
 
 SHIMS = {
     "cifar100": 'exec "$PYTHON" -m cifar100 "$@"',
@@ -53,7 +61,7 @@ def blocks(document: Path) -> list[tuple[str | None, str]]:
     return [(found["reason"], found["script"]) for found in BLOCK.finditer(document.read_text(encoding="utf-8"))]
 
 
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+TUTORIALS = [ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 
 
 @pytest.fixture
@@ -98,6 +106,7 @@ def run(script: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@LONG
 def test_the_blocks_of_the_readme(folder: Path) -> None:
     for reason, script in blocks(ROOT / "README.md"):
         if reason is None:
@@ -107,6 +116,7 @@ def test_the_blocks_of_the_readme(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@LONG
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_the_blocks_of_a_tutorial(tutorial: Path, folder: Path) -> None:
     scripts = [script for reason, script in blocks(tutorial) if reason is None]
@@ -123,6 +133,12 @@ def test_a_block_that_is_not_run_says_why(document: Path) -> None:
     reasons = [reason for reason, _ in blocks(document) if reason is not None]
     assert sorted(set(reasons) - set(REASONS)) == []
     assert text.count("not run:") == len(reasons), "a comment stands directly above its block"
+
+
+@pytest.mark.parametrize("document", [ROOT / "README.md", *TUTORIALS], ids=lambda path: path.stem)
+def test_a_block_of_commands_is_a_shell_block(document: Path) -> None:
+    unlabelled = re.findall(r"^```\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert [block for block in unlabelled if COMMAND.search(block)] == []
 
 
 def test_a_block_that_fails_is_noticed(folder: Path) -> None:

@@ -12,6 +12,9 @@ from cifar100.config import Config
 FEW_EPOCHS = 10
 """A run of more epochs gets a length up to this, so that one that is made longer still is; fewer are kept."""
 
+BATCH_SIZE = 16
+"""The maximum of the batch size: a step of a ResNet-18 with 64 images takes seconds on a busy machine."""
+
 _original = Config.__post_init__
 
 
@@ -25,7 +28,7 @@ def _shortened(self: Any) -> None:
     if training.devices not in (1, "auto"):
         limits.pop("devices")
     object.__setattr__(self, "training", replace(training, max_epochs=epochs, max_minutes=None, **limits))
-    batch_size = 64 if self.data.batch_size == "auto" else min(self.data.batch_size, 64)
+    batch_size = BATCH_SIZE if self.data.batch_size == "auto" else min(self.data.batch_size, BATCH_SIZE)
     source = "generated" if self.data.source == "download" else self.data.source
     object.__setattr__(self, "data", replace(self.data, batch_size=batch_size, source=source))
 
