@@ -92,7 +92,7 @@ def read_run(run: RunFolder) -> tuple[str, float, float]:
 
 
 def updated(rows: list[Row], new: list[Row]) -> list[Row]:
-    """Return the rows with new ones in place of those of the same recipe and machine, by time."""
+    """Return the rows with new ones instead of those of the same recipe and machine, by time."""
     replaced = {(row.recipe, row.machine) for row in new}
     kept = [row for row in rows if (row.recipe, row.machine) not in replaced]
     return sorted([*kept, *new], key=lambda row: (row.machine, row.minutes))

@@ -5,7 +5,7 @@
     python benchmarks/accuracy_trials.py --recipe quickstart --trials 3 --split validation --training.max_epochs 5
 
 This is `cifar100 trials` with a table that names the hardware, and with `--in-process`. Test images are opened once for
-each trained network; to choose settings, use `--split validation`, which leaves them closed.
+each trained network; to choose settings, use `--split validation`, which does not open them.
 
 Timed is the training from its start to its end, on data that are prepared already; evaluation is not in it. Each
 training is a process of its own, started on the clock. With `--in-process` all trials run in this process: the first

@@ -3,7 +3,7 @@
     python benchmarks/learning_rate_grid.py --recipe original --epochs 2 --output original.jsonl
 
 It runs the range test, trains for `--epochs` at the suggested rate, then at the powers of two around it, until the best
-of these has two worse ones on each side. Accuracies are of the validation images; test images stay closed. Further
+of these has two worse ones on each side. Accuracies are of the validation images; test images are not used. Further
 settings follow as in `train`.
 
 Each training is a line of JSON in `--output`, appended at once. The same command resumes.

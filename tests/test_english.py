@@ -37,9 +37,10 @@ INSTEAD = {
     r"Of what|Of which": "subject first",
     r"beside other work": "with other work running",
     r"quiet (?:machine|GPU|CPU)": "idle machine",
-    r"in the place of": "instead of",
+    r"in (?:the )?place of": "instead of",
     r"but for": "except for",
-    r"(?:begins?|drawn|made) anew": "again",
+    r"anew": "again",
+    r"(?:stays?|stayed|leaves? them|left) closed": "are not used, are not opened",
     r"makes? [\d,]+ (?:GFLOP|images)": "reaches, trains",
     r"(?:network|loss|data|data module|callback)s? of (?:your|one.s) own": "custom",
 }

@@ -316,7 +316,7 @@ def test_a_class_with_one_image_stays_in_training(tmp_path: Path, capsys: pytest
 def test_official_images_in_other_files_are_the_official_release(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With sums of a small release in place of the official ones; `real_data` below has the real ones."""
+    """With sums of a small release instead of the official ones; `real_data` below has the real ones."""
     from cifar100.data import description
 
     monkeypatch.setattr(official_copies, "NUM_IMAGES", {"train": 200, "test": 100})

@@ -33,7 +33,7 @@ STABLE = {"optimization.learning_rate": 0.0001}
 """Low rates: training amplifies the last digits of a sum, in which processors differ."""
 
 TOLERANCES = {"best": 1e-2, "strong": 5e-3, "budget": 3e-4, "fast": 3e-4, "laptop": 3e-4, "probe": 3e-4}
-"""Largest relative difference of a loss; 1e-5 for the other recipes. AVX2 in place of AVX-512 instructions changes the
+"""Largest relative difference of a loss; 1e-5 for the other recipes. AVX2 instead of AVX-512 instructions changes the
 losses of a deep network by up to 2e-3 within six steps, of Friendly SAM by up to 6e-4, and all others by less than 1e-6
 (ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2, torch 2.13, AMD EPYC, 2026-11-26). An Intel Xeon with AMX changes the
 recipes with Muon by up to 4.5e-5 and the others by less than 1e-5 (2026-11-26), and an AMD EPYC (Zen 4) `probe` by

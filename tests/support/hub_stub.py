@@ -19,7 +19,7 @@ class Repository:
     private: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
     claimed_sizes: dict[str, int] = field(default_factory=dict)
-    """Sizes that the server states in place of the true ones."""
+    """Sizes that the server states instead of the true ones."""
 
     @property
     def commit(self) -> str:

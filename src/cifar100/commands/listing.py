@@ -31,7 +31,7 @@ def list_models(pattern: str | None = None) -> list[ModelFacts]:
     """List the networks: paper, size, speed and published accuracy.
 
     Args:
-        pattern: networks of timm in place of this program's, such as `timm/*lite*`; they are built to be measured.
+        pattern: networks of timm instead of this program's, such as `timm/*lite*`; they are built to be measured.
 
     Raises:
         UserError: the pattern does not begin with `timm/`, matches nothing, or timm is not installed.

@@ -79,7 +79,7 @@ def predict_stream(
 ) -> PredictionStream:
     """Classify images one after another, in constant memory: an iterator over what `predict` returns.
 
-    `images` may be an iterator without end. Takes the arguments of `predict`.
+    `images` may be an endless iterator. Takes the arguments of `predict`.
     """
     from cifar100.results.prediction.inputs import find_images
     from cifar100.results.prediction.stream import PredictionStream, Wanted
@@ -142,7 +142,7 @@ def load_model(
 
 
 def exported_network(run: str | PathLike[str], given: Mapping[str, Any]) -> ExportedNetwork | None:
-    """Load an exported file that a user has named in place of a run; None if it is a run.
+    """Load an exported file that a user has named instead of a run; None if it is a run.
 
     given: options that need a run, with whether they were given.
     """

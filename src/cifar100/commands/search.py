@@ -75,7 +75,7 @@ def trials(
         config: the settings of all trials; the default is the recipe `original`.
         seeds: number of seeds; the default is 3.
         first_seed: the first of them.
-        folds: in place of seeds, the number of stratified folds. Each training image is measured once, by the network
+        folds: instead of seeds, the number of stratified folds. Each training image is measured once, by the network
             that was not trained on it, and these probabilities are saved. `data.group_duplicates` keeps near-duplicates
             in one fold.
         split: `test` opens the test images, once for each network; choose settings on `validation`.

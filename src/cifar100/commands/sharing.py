@@ -102,7 +102,7 @@ def publish(
         run: a run folder or experiment name.
         to: a new folder, or `hf:USER/NAME`. An existing repository gets a new commit.
         license: of the weights, as the Hub names it, such as `mit`.
-        private: make a new repository private. Otherwise the account's setting decides, which is public for persons.
+        private: make a new repository private. Otherwise the account's setting decides; it is public by default.
         checkpoint: `best`, `last` or a path.
         network: see `evaluate`.
 

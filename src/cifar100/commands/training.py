@@ -38,7 +38,7 @@ def find_lr(
 
     Args:
         config: all settings; the default is the recipe `original`.
-        network: see `train`, as for `loss` and `datamodule`.
+        network: see `train`; `loss` and `datamodule` are those of `train` as well.
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
@@ -82,7 +82,7 @@ def train(
         callbacks: added to the built-in ones.
         loggers: replace those that `config.training.loggers` names.
         experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
-        resume: an interrupted run, to be resumed with its own settings. Give the same network, loss and datamodule as
+        resume: an interrupted run; it is resumed with its own settings. Give the same network, loss and datamodule as
             at its start.
         changes: with `resume`, new values of settings by name, such as a larger `training.max_epochs`.
 
@@ -125,7 +125,7 @@ def dry_run(
 
     Args:
         config: all settings; the default is the recipe `original`.
-        network: see `train`, as for `loss` and `datamodule`.
+        network: see `train`; `loss` and `datamodule` are those of `train` as well.
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
         experiment: name of the folder below `logs/` that `train` would create.

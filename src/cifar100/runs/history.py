@@ -128,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _epochs(content: dict[str, Any]) -> list[Epoch]:
-    """Return the epochs of a file, which holds null in place of numbers that are not finite."""
+    """Return the epochs of a file, which holds null instead of numbers that are not finite."""
     return [
         {name: math.nan if value is None else value for name, value in epoch.items()} for epoch in content["epochs"]
     ]

@@ -66,7 +66,7 @@ def test_a_classifier_for_other_classes_is_replaced_and_said_so(published: Path)
     assert_backbone(network, torch.load(published))
     assert torch.equal(network.fc.weight, fresh.fc.weight)
     assert (origin.new, origin.classes, origin.by_position) == (("fc.bias", "fc.weight"), 1000, False)
-    assert origin.describe() == f"{published}; new classifier (fc.bias, fc.weight), in place of one for 1,000 classes"
+    assert origin.describe() == f"{published}; new classifier (fc.bias, fc.weight), instead of one for 1,000 classes"
 
 
 def test_a_classifier_for_as_many_classes_is_kept(published: Path) -> None:

@@ -69,7 +69,7 @@ def test_an_altered_state_is_not_resumed(change: Change, run: RunFolder) -> None
 @pytest.mark.parametrize("which", ["best.ckpt", "last.ckpt"])
 def test_altered_weights_are_not_evaluated(change: Change, which: str, run: RunFolder) -> None:
     path = run.checkpoints / which
-    alter(path, lambda content: content.update(averaged=False))  # the average would be used in place of the weights
+    alter(path, lambda content: content.update(averaged=False))  # the average would be used instead of the weights
     alter(path, change)
     one_line(lambda: commands.load_model(run.path, checkpoint=str(path)), which)
 

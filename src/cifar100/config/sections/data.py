@@ -50,7 +50,7 @@ class DataConfig(Section):
     """Fraction of the training images held out to select the best epoch; 0 trains on all of them."""
 
     num_folds: Annotated[int | None, Range(2, 100)] = None
-    """Divide the training images into this many stratified folds, one of which is held out for validation, in place of
+    """Divide the training images into this many stratified folds, one of which is held out for validation, instead of
     `validation_fraction` or a `val.csv`; null uses no folds."""
 
     fold: Annotated[int, Range(0, 99), Needs("data.num_folds")] = 0

@@ -170,7 +170,7 @@ def _from_buffer(content: bytes, dtype: _DType, shape: tuple[int, ...], order: s
 def _short_text(value: Any) -> str:
     """Return text that Python 2 or 3 wrote."""
     if not isinstance(value, str | bytes) or len(value) > 100:
-        raise TypeError(f"{type(value).__name__} in place of a short text")
+        raise TypeError(f"{type(value).__name__} instead of a short text")
     return value if isinstance(value, str) else value.decode("latin1")
 
 

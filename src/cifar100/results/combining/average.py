@@ -75,7 +75,7 @@ def average(
     network: NetworkSource | None = None,
     data_root: Path | None = None,
 ) -> Average:
-    """Average the weights of runs, measure the batch-norm statistics anew, and write a run folder with the result.
+    """Average the weights of runs, measure the batch-norm statistics again, and write a run folder with the result.
 
     Members that were not measured on their validation images are measured; that is saved in their folders.
 

@@ -1,4 +1,4 @@
-"""Measure the statistics of batch norm anew: those of averaged weights are not the average of the statistics.
+"""Measure the statistics of batch norm again: those of averaged weights are not the average of the statistics.
 
 Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018.
 """

@@ -85,7 +85,7 @@ class ExportedNetwork:
 
 
 def exported_file(run: str | PathLike[str]) -> Path | None:
-    """Return the path if a user has named an exported ONNX file in place of a run, else None.
+    """Return the path if a user has named an exported ONNX file instead of a run, else None.
 
     Raises:
         UserError: it is an exported file of another format.
@@ -101,7 +101,7 @@ def exported_file(run: str | PathLike[str]) -> Path | None:
 
 
 def weights_file(run: str | PathLike[str]) -> Path | None:
-    """Return the path if a user has named a safetensors file in place of a run, else None."""
+    """Return the path if a user has named a safetensors file instead of a run, else None."""
     path = user_path(run)
     return path if path.suffix.lower() == WEIGHTS_SUFFIX and path.is_file() and not _is_run(path) else None
 

@@ -1,6 +1,6 @@
 """Look at an ONNX file before onnxruntime does: no other files, no endless loops, no code of others.
 
-An ONNX file is a program. These checks keep it from reading files and from running without end. They do not bound the
+An ONNX file is a program. These checks keep it from reading files and from endless loops. They do not bound the
 memory of its operators: run files from sources that you trust.
 """
 

@@ -48,7 +48,7 @@ class Space:
 
     recipe: str
     fixed: Mapping[str, Value]
-    """Settings that all trials share, in place of the recipe's."""
+    """Settings that all trials share, instead of the recipe's."""
 
     parameters: tuple[Parameter, ...]
     """The settings that are varied; each follows those on which it depends."""

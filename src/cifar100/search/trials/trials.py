@@ -59,7 +59,7 @@ def run_trials(
         config: the settings of all trials except for the seed or the fold.
         name: of the folder below `logs/trials`.
         seeds: one trial each.
-        folds: in place of seeds, the number of folds; each is measured on the images that it held out.
+        folds: instead of seeds, the number of folds; each is measured on the images that it held out.
         split: images to measure on; `validation` with folds.
         checkpoint: weights to measure.
         in_process: train in this process, so that all but the first trial are warm. Else each has its own.

@@ -33,7 +33,7 @@ RULES = {
 
 
 def with_batch_size(subject: Subject) -> tuple[Config, list[str]]:
-    """Return the settings with a number in place of `data.batch_size auto`, and what was decided, as lines.
+    """Return the settings with a number instead of `data.batch_size auto`, and what was decided, as lines.
 
     Raises:
         UserError: not even two images fit, or the memory cannot be measured here.

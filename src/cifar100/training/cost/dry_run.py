@@ -48,7 +48,7 @@ class Estimate:
     """What a run will take, from some of its steps. Times are seconds, sizes bytes."""
 
     config: Config
-    """The settings, with numbers in place of `auto` where they are known before the run."""
+    """The settings, with numbers instead of `auto` where they are known before the run."""
     parameters: int
     device: str
     steps_per_epoch: int

@@ -106,7 +106,7 @@ def remove_features(run: RunFolder) -> None:
 
 
 class FeatureDataModule(CifarDataModule):
-    """Yields features, float32 (N, D), in place of images, and labels int64 (N,).
+    """Yields features, float32 (N, D), instead of images, and labels int64 (N,).
 
     Args:
         config: all settings.

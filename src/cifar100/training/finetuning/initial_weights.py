@@ -49,7 +49,7 @@ class Origin:
     def describe(self) -> str:
         """Return a phrase for the log."""
         named = "; matched by order and shape, as their names are another program's" if self.by_position else ""
-        was = "" if self.classes is None else f", in place of one for {self.classes:,} classes"
+        was = "" if self.classes is None else f", instead of one for {self.classes:,} classes"
         return f"{self.source}{named}" + (f"; new classifier ({', '.join(self.new)}){was}" if self.new else "")
 
 

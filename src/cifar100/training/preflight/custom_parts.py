@@ -1,4 +1,4 @@
-"""The parts that a Python caller gives in place of those that the settings name, and what they replace."""
+"""The parts that a Python caller gives instead of those that the settings name, and what they replace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USED_WITH_CUSTOM_DATA = frozenset({"data.mean", "data.std"})
 
 @dataclass(frozen=True, kw_only=True)
 class CustomParts:
-    """Parts that a Python caller gives in place of those that the settings name."""
+    """Parts that a Python caller gives instead of those that the settings name."""
 
     network: NetworkSource | None = None
     loss: Loss | None = None
