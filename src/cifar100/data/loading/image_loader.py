@@ -156,7 +156,7 @@ def _is_of_the_workers(error: Exception) -> bool:
 def _context() -> BaseContext:
     """Return a start method that never forks a process with running threads, which can hang the workers.
 
-    On Linux a server process imports everything once, and the workers are forks of it. Elsewhere each imports everything.
+    On Linux a server process imports everything once, and the workers are its forks. Elsewhere each imports it.
     """
     if not sys.platform.startswith("linux"):
         return multiprocessing.get_context("spawn")
