@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,73 @@ def test_every_fault_in_reliability_names_its_test() -> None:
     faults = [row for row in rows if len(row) == 3 and row[0] not in ("fault", "---")]
     assert len(faults) > 50
     assert [fault for fault, _, tests in faults if "test_" not in tests] == []
+
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+SOURCES = ROOT / "src" / "cifar100"
+
+
+def words(text: str) -> list[str]:
+    """The words of a message; `...` stands for anything."""
+    return re.findall(r"\.\.\.|[A-Za-z]+", text)
+
+
+def template(parts: list[ast.expr]) -> str:
+    return "".join(part.value if isinstance(part, ast.Constant) else " ... " for part in parts)
+
+
+@cache
+def templates() -> list[list[str]]:
+    """Every text of the program, with `...` for what it puts in."""
+    texts = []
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(template(node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    for path in SOURCES.rglob("*.js"):
+        for text in re.findall(r'"[^"\n]*"|`[^`]*`', path.read_text(encoding="utf-8")):
+            texts.append(re.sub(r"\$\{[^}]*\}", " ... ", text))
+    return [words(text) for text in texts if " " in text]
+
+
+def is_part_of(message: list[str], text: list[str]) -> bool:
+    """Whether the program can print the message, which may begin and end anywhere in the text."""
+
+    @cache
+    def equal_words(i: int, j: int) -> float:
+        """Return the largest number of equal words of the rest of both, or -inf if the rests do not fit."""
+        if i == len(message):
+            return 0
+        if message[i] == "...":
+            return max(equal_words(i + 1, k) for k in range(j, len(text) + 1))
+        if j == len(text):
+            return float("-inf")
+        if text[j] == "...":
+            return max(equal_words(k, j + 1) for k in range(i, min(i + 4, len(message)) + 1))
+        return 1 + equal_words(i + 1, j + 1) if message[i] == text[j] else float("-inf")
+
+    number = sum(word != "..." for word in message)
+    return any(equal_words(0, j) >= number / 2 for j in range(len(text)))
+
+
+def messages(document: Path) -> list[str]:
+    """The messages of the table "When it fails"."""
+    _, _, section = document.read_text(encoding="utf-8").partition("## When it fails")
+    rows = re.findall(r"^\| (.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    return [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+
+
+@pytest.mark.parametrize("document", TUTORIALS, ids=lambda path: path.stem)
+def test_the_program_prints_the_messages_that_a_tutorial_explains(document: Path) -> None:
+    unknown = [
+        message for message in messages(document) if not any(is_part_of(words(message), text) for text in templates())
+    ]
+    assert unknown == []
+
+
+def test_another_message_is_noticed() -> None:
+    texts = [words("W&B cannot be reached ( ... ); the run is logged offline.")]
+    assert is_part_of(words("W&B cannot be reached (...); the run"), texts[0])
+    assert not is_part_of(words("W&B is not reached (...); the run is logged offline"), texts[0])
