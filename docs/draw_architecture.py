@@ -124,7 +124,7 @@ def draw(graph: Graph) -> None:
         for index, name in enumerate(row)
     }
     for name, imported in shortest(graph).items():
-        for below in imported:
+        for below in sorted(imported):  # the same file from the same imports
             (x, y), (end, bottom) = position[name], position[below]
             arrow = FancyArrowPatch((x, y - 0.38), (end, bottom + 0.38), arrowstyle="-|>", mutation_scale=9)
             arrow.set(color="#888888", linewidth=1, alpha=0.75, zorder=1)
