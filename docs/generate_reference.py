@@ -48,7 +48,8 @@ def commands_page() -> str:
         lines += ["```text", *usage(name), "```", ""]
         rows = [option for option in build_parser(name)._actions if not is_setting(option) and option.dest != "help"]
         described = [(shown(option), escaped(help_of(option))) for option in rows if option.help != argparse.SUPPRESS]
-        lines += ["| option | meaning |", "| --- | --- |", *(f"| {option} | {text} |" for option, text in described)]
+        table = [f"| {option} | {text} |" for option, text in described]
+        lines += ["| option | meaning |", "| --- | --- |", *table] if table else ["It has no options."]
         if command.has_settings:
             lines += ["", "Each [setting](settings.md) is an option as well, such as `--data.batch_size 256`."]
     return "\n".join(lines) + "\n"
@@ -172,7 +173,8 @@ def usage(name: str) -> list[str]:
 
 def shown(option: argparse.Action) -> str:
     """Return an option or argument in code marks, with the name of its value."""
-    value = option.metavar or (option.dest.upper() if option.option_strings else option.dest)
+    value = str(option.metavar or (option.dest.upper() if option.option_strings else option.dest))
+    value = value.replace("|", " or ")  # in a table, GitHub ends the cell at a bar, in code as well
     takes_value = option.nargs != 0
     names = [f"`{text} {value}`" if takes_value else f"`{text}`" for text in option.option_strings]
     return ", ".join(names) or f"`{value}`"

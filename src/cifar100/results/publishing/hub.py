@@ -85,7 +85,7 @@ def download(name: HubName) -> Path:
 def upload(folder: Path, name: HubName, *, private: bool) -> str:
     """Upload all files of a folder as one commit, and return the address of the repository, which is created if needed.
 
-    private: of a new repository. Otherwise the account's setting decides, which is public for persons.
+    private: of a new repository. Otherwise the account's setting decides, which is public by default.
 
     Raises:
         UserError: the Hub refuses, cannot be reached, or has a public repository of this name although `private`.
