@@ -39,7 +39,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_largest_power_of_two_that_fits(tiny_data: Path) -> None:
     config, lines = with_batch_size(subject(tiny_data))
     assert config.data.batch_size == 8
-    assert "8 images (the largest power of two that fits, at least 84 MB of 100 MB that it may take)" in lines[0]
+    assert "8 images (the largest power of two that fits, about 84 MB of 100 MB that it may take)" in lines[0]
 
 
 @pytest.mark.usefixtures("memory")
@@ -59,7 +59,7 @@ def test_an_epoch_keeps_twenty_steps(tiny_data: Path, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("memory")
 def test_no_memory_at_all_is_one_line(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size, "usable_memory", lambda device, processes: 30 * MEGABYTE)
-    with pytest.raises(UserError, match=r"a step of 2 images needs at least 36 MB, but 30 MB are free \(cpu\); choose"):
+    with pytest.raises(UserError, match=r"a step of 2 images needs about 36 MB, but 30 MB are free \(cpu\); choose"):
         with_batch_size(subject(tiny_data))
 
 

@@ -38,8 +38,9 @@ STEPS = 2
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Memory that a step takes beyond what the process has already, in bytes. A larger step may take more than the line
-    through smaller ones says: libraries choose other algorithms, and freed blocks leave gaps. `USABLE` has the margin.
+    """Memory that a step takes beyond what the process has already, in bytes. A larger step may take more or less
+    than the line through smaller ones says: libraries choose other algorithms, and freed blocks leave gaps. `USABLE`
+    has the margin.
     """
 
     fixed: float
