@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,7 @@ def assert_readable_table(text: str) -> None:
 
 def test_the_results_page_names_every_benchmark() -> None:
     results = (FOLDER.parent / "docs" / "results.md").read_text(encoding="utf-8")
-    assert len(SCRIPTS) == 10
+    assert len(SCRIPTS) == 11
     assert all(f"benchmarks/{script}.py" in results for script in SCRIPTS)
 
 
@@ -292,3 +293,14 @@ def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys
     table = capsys.readouterr().out
     assert_readable_table(table)
     assert "to the first training step" in table
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_step_memory(
+    benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--networks", "fast_net", "--images", "64", "--data.root", str(tiny_data)]
+    assert benchmark("step_memory").main(options) in (0, 1)  # so small a step has much noise
+    table = capsys.readouterr().out
+    assert_readable_table(table)
+    assert re.search(r"^fast_net +64 +\d\.\d+ +\d\.\d+ +\d\.\d+$", table, re.MULTILINE)

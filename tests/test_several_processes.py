@@ -270,7 +270,7 @@ def test_a_mistake_is_told_once(program: Path, tiny_data: Path) -> None:
     RunFolder(Path("logs/taken")).path.mkdir(parents=True)
     code, _, err = run(command(program, "train", settings(tiny_data), "--experiment", "taken"))
     assert (code, err.count("\n")) == (2, 1)
-    assert "logs/taken exists already" in err
+    assert "logs/taken already exists" in err
     for rank in (0, 1):
         code, _, err = run(command(program, "train", settings(tiny_data)), fail=f"{rank} 1 mistake")
         assert (code, err) == (2, "cifar100: as wanted\n")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/%n.log
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 State=UNKNOWN
-PartitionName=all Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=all Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes=node1,node2 MaxTime=INFINITE State=UP PriorityTier=2 PreemptMode=OFF
 """
 
 SCRIPT = """#!/bin/bash
@@ -72,10 +76,10 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = SECONDS) -> None:
     begun = time.monotonic()
     while not condition():
-        assert time.monotonic() < begun + SECONDS, what
+        assert time.monotonic() < begun + seconds, what
         time.sleep(0.5)
 
 
@@ -110,25 +114,36 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["scancel", "--quiet", "--user", "root"], check=False, capture_output=True)
+        with suppress(AssertionError):
+            wait_until(lambda: not slurm_says("squeue", "--noheader"), "jobs are left", seconds=30)
         for process in reversed(started):
             process.terminate()
         for process in started:
-            process.wait(timeout=30)
+            end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a daemon that was asked to end; slurmd may wait for a step of a cancelled job."""
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def slurm_says(*command: str) -> str:
     return subprocess.run(command, check=False, capture_output=True, text=True).stdout
 
 
-def submit(folder: Path, root: Path, *, nodes: int, **settings: Any) -> str:
-    """Submit a training; return the number of its job."""
+def submit(folder: Path, root: Path, *, nodes: int, options: tuple[str, ...] = (), **settings: Any) -> str:
+    """Submit a training; return the number of its job. options: of `sbatch`."""
     given = {"data.root": root, "data.source": "generated", "data.batch_size": 16, "training.accelerator": "cpu"}
     given |= {name.replace("__", "."): value for name, value in settings.items()}
     flat = " ".join(f"--{name} {value}" for name, value in given.items())
     script = folder / "job.sh"
     script.write_text(SCRIPT.format(nodes=nodes, output=folder / "job.out", python=sys.executable, settings=flat))
-    done = subprocess.run(["sbatch", "--parsable", str(script)], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    command = ["sbatch", "--parsable", *options, str(script)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def state_of(job: str) -> dict[str, str]:
@@ -157,6 +172,52 @@ def test_a_job_is_requeued_and_resumes_its_run(
     assert [epoch["epoch"] for epoch in epochs] == list(range(1, 41))
     assert [path.name for path in (tmp_path / "logs").iterdir()] == ["job"]
     assert read_status(run)["status"] == "finished"
+
+
+def test_a_job_at_its_time_limit_saves_and_is_requeued(
+    slurm: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is two minutes: SLURM may send the signal a minute earlier than asked."""
+    monkeypatch.chdir(tmp_path)
+    limit = ("--time", "2", "--signal", "USR1@30")
+    job = submit(slurm, tiny_data, nodes=1, options=limit, training__max_epochs=100000)
+    run = RunFolder(tmp_path / "logs" / "job")
+    output = slurm / "job.out"
+    wait_until(lambda: state_of(job).get("Restarts") == "1", "the job is not requeued")
+    wait_until(lambda: f"SLURM requeued job {job}." in output.read_text(), output.read_text())
+    assert read_status(run)["status"] == "stopped"
+    assert (run.checkpoints / "last.ckpt").is_file()
+
+
+def test_a_job_that_is_preempted_saves_and_is_requeued(
+    slurm: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = submit(slurm, tiny_data, nodes=1, training__max_epochs=100000)
+    run = RunFolder(tmp_path / "logs" / "job")
+    wait_until(lambda: run.metrics.is_file(), "the training has not begun")
+    urgent = ["sbatch", "--parsable", "--partition", "urgent", "--nodes", "2", "--output", "/dev/null"]
+    other = subprocess.run([*urgent, "--wrap", "sleep 1"], check=True, capture_output=True, text=True).stdout.strip()
+    wait_until(lambda: state_of(job).get("Restarts") == "1", "the job is not requeued")
+    output = slurm / "job.out"
+    wait_until(lambda: f"SLURM requeued job {job}." in output.read_text(), output.read_text())
+    assert read_status(run)["status"] == "stopped"
+    assert (run.checkpoints / "last.ckpt").is_file()
+    wait_until(lambda: state_of(other)["JobState"] == "COMPLETED", "the urgent job has not ended")
+
+
+def test_a_job_that_is_cancelled_saves_and_is_not_requeued(
+    slurm: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = submit(slurm, tiny_data, nodes=1, training__max_epochs=100000)
+    run = RunFolder(tmp_path / "logs" / "job")
+    wait_until(lambda: run.metrics.is_file(), "the training has not begun")
+    subprocess.run(["scancel", job], check=True)
+    wait_until(lambda: "Resume with: " in (slurm / "job.out").read_text(), "the training does not say so")
+    wait_until(lambda: state_of(job)["JobState"] == "CANCELLED", "the job is not cancelled")
+    assert state_of(job)["Restarts"] == "0"
+    assert read_status(run)["status"] == "stopped"
 
 
 def test_two_nodes_train_one_run(slurm: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ from typing import Any
 BLOCK, FILE_HEADER, HEADER = 32768, 7, 7
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
+SECONDS_TO_WRITE = 60
+"""W&B writes in a process of its own, which may still be busy when `finish` returns."""
+
 
 def records(file: Path) -> Iterator[Any]:
-    """Yield the records of a `.wandb` file. A header has a checksum, the length and the kind of the part."""
+    """Yield the records of a `.wandb` file that are complete. A header has a checksum, the length and the kind of the
+    part.
+    """
     from wandb.proto import wandb_internal_pb2
 
     content = file.read_bytes()
-    assert content[:4] == b":W&B"
+    assert content[:4] in (b":W&B", b"")
     position, parts = FILE_HEADER, b""
     while position + HEADER <= len(content):
         left = BLOCK - position % BLOCK
@@ -26,6 +32,8 @@ def records(file: Path) -> Iterator[Any]:
             continue
         _, length, kind = struct.unpack("<IHB", content[position : position + HEADER])
         position += HEADER
+        if position + length > len(content):
+            return
         parts = (b"" if kind in (FULL, FIRST) else parts) + content[position : position + length]
         position += length
         if kind in (FULL, LAST):
@@ -35,10 +43,9 @@ def records(file: Path) -> Iterator[Any]:
 
 
 def logged(folder: Path) -> dict[str, Any]:
-    """Return the identity, project, config, history, summary and artifacts of an offline run."""
-    (file,) = folder.glob("*.wandb")
+    """Return the identity, project, config, history, summary and artifacts of an offline run that has ended."""
     found: dict[str, Any] = {"config": {}, "history": [], "summary": {}, "artifacts": {}}
-    for record in records(file):
+    for record in _all_records(folder):
         kind = record.WhichOneof("record_type")
         if kind == "run":
             found |= {"id": record.run.run_id, "project": record.run.project, "name": record.run.display_name}
@@ -54,6 +61,18 @@ def logged(folder: Path) -> dict[str, Any]:
         elif kind == "artifact":
             _add_artifact(found, record.artifact)
     return found
+
+
+def _all_records(folder: Path) -> list[Any]:
+    """Wait for the record of the end, and return all records."""
+    (file,) = folder.glob("*.wandb")
+    begun = time.monotonic()
+    while True:
+        found = list(records(file))
+        if found and found[-1].WhichOneof("record_type") == "exit":
+            return found
+        assert time.monotonic() < begun + SECONDS_TO_WRITE, f"{file} has no end after {SECONDS_TO_WRITE} s"
+        time.sleep(0.05)
 
 
 def _add_artifact(found: dict[str, Any], artifact: Any) -> None:

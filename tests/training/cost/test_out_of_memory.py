@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from limited_memory import run_limited
 from small_runs import AtStep, epochs, small_config
 
 from cifar100 import commands
@@ -106,17 +106,15 @@ def test_a_bug_stays_a_bug(tiny_data: Path) -> None:
         commands.train(small_config(tiny_data), callbacks=[fail_with(RuntimeError("wrong shape"), 1)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the address space")
-@pytest.mark.skipif(torch.version.cuda is not None, reason="the libraries of CUDA alone take more than the limit")
 def test_a_real_allocation_fails(tiny_data: Path) -> None:
     """`ulimit -v` makes malloc fail, where a CPU usually overcommits. The batch that is named can be trained."""
     settings = f"--recipe baseline --data.root {tiny_data} --data.source generated --training.max_epochs 1"
     small = f"{settings} --model.name fast_net --model.widths [256,256,256] --training.channels_last false"
 
     def train(arguments: str) -> subprocess.CompletedProcess[str]:
-        limited = f'ulimit -v 2000000; exec "{sys.executable}" -m cifar100 train {arguments}'
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.run(["sh", "-c", limited], env=environment, capture_output=True, text=True, check=False)
+        return run_limited(["-m", "cifar100", "train", *arguments.split()], megabytes=1000)
 
     failed = train(f"{small} --data.batch_size 500")
     assert failed.returncode == 2, failed.stderr

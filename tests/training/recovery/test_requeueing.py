@@ -71,11 +71,30 @@ def test_rank_zero_requeues_the_job_at_slurms_signal(asked: Path) -> None:
     run = small_run("x")
     assert stopped_by(signal.SIGTERM, run, "Saved.") == "Saved. Resume with: cifar100 train --resume x"
     assert stopped_by(signal.SIGTERM) == ""
-    assert not asked.exists()
+    assert set(asked.read_text().splitlines()) == {"show job 77"}  # whether SIGTERM is a preemption
+    asked.unlink()
     assert stopped_by(signal.SIGUSR1, run, "Saved.").startswith("Saved. SLURM requeued job 77. SLURM will resume")
     assert asked.read_text() == "requeue 77\n"
     assert stopped_by(signal.SIGUSR1) == "SLURM requeued job 77."  # while the data are prepared
     assert asked.read_text() == "requeue 77\n" * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "is_requeued"),
+    [
+        ("JobId=77 JobState=RUNNING Reason=None PreemptEligibleTime=2026-01-01 PreemptTime=2026-01-02", True),
+        ("JobId=77 JobState=RUNNING Reason=None PreemptEligibleTime=2026-01-01 PreemptTime=None", False),
+        ("JobId=77 JobState=RUNNING Reason=None", False),
+        ("JobId=77 JobState=CANCELLED Reason=None PreemptTime=2026-01-02", False),
+    ],
+)
+def test_a_preempted_job_is_requeued_and_a_cancelled_one_is_not(
+    said: str, is_requeued: bool, asked: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bin" / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {asked}\necho "{said}"\n')
+    line = stopped_by(signal.SIGTERM, small_run("x"), "Saved.")
+    assert line.startswith("Saved. SLURM requeued job 77." if is_requeued else "Saved. Resume with: ")
+    assert ("requeue 77" in asked.read_text()) == is_requeued
 
 
 def test_other_ranks_do_not_requeue_the_job(asked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _average(options: Namespace) -> None:
-    from cifar100.environment import this_program  # imports numpy
+    from cifar100.data.dataset_info import read_info  # imports numpy
+    from cifar100.environment import this_program
 
     found = commands.average(
         options.runs, experiment=options.experiment, checkpoint=options.checkpoint, data_root=options.data_root
@@ -38,7 +39,7 @@ def _average(options: Namespace) -> None:
         low, high = found.evaluation.top1_interval
         say(
             f"accuracy on {found.evaluation.num_images:,} validation images: {found.evaluation.top1:.2%} "
-            f"({100 * low:.1f} to {100 * high:.1f})"
+            f"(95 % interval {low:.2%} to {high:.2%})"
         )
         say()
         say("The average against each member, on the same images:")
@@ -46,7 +47,8 @@ def _average(options: Namespace) -> None:
         say("The epoch of each member was chosen on these images, which makes its accuracy slightly too optimistic.")
     say()
     say("Next:")
-    say(f"  {this_program()} evaluate {quote(found.run.name)}")
+    split = "" if read_info(found.run.dataset_info).num_test else " --split validation"
+    say(f"  {this_program()} evaluate {quote(found.run.name)}{split}")
 
 
 COMMANDS = {"average": Command(commands.average, _average, _add_options)}

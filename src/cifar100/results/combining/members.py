@@ -117,7 +117,7 @@ def check_same_images(runs: Sequence[RunFolder], split: Literal["test", "validat
             noun = "test" if part == "test" else "training"
             raise UserError(
                 f"{first.argument} and {other.argument} were trained on data with different {noun} images or labels "
-                f"({one.describe()}, {two.describe()}); combine runs of the same data."
+                f"({one.describe()}; {two.describe()}); combine runs of the same data."
             )
         if split == "validation" and not np.array_equal(_validation(first), _validation(other)):
             raise UserError(

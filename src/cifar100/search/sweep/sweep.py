@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
+from cifar100.environment import this_program
 from cifar100.errors import Stopped, UserError
 from cifar100.files.atomic import writing_below
 from cifar100.process.launchers import launcher
 from cifar100.runs.folder import check_name
 from cifar100.search.sweep.page import write_page
 from cifar100.search.sweep.results import SweepResult, read_result, write_best
-from cifar100.search.sweep.space import read_space
+from cifar100.search.sweep.space import Space, read_space
 from cifar100.search.sweep.storage import DATABASE, Address, check_packages, check_url, opened
 from cifar100.search.sweep.study import SWEEPS, begin_or_join, load
 from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, work
 from cifar100.search.sweep.workers import divide, work_together
+from cifar100.terminal import say
 
 
 def run_sweep(
@@ -57,6 +60,7 @@ def run_sweep(
         is_alone=workers == 1 and storage is None,
         heartbeat_seconds=heartbeat_seconds,
     )
+    say(f"{address.folder}: {_length(space)}; its table at any moment: {_command(address)}")
     try:
         if workers == 1:
             work(assignment)
@@ -83,8 +87,8 @@ def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
         known = sorted(path.parent.name for path in SWEEPS.glob(f"*/{DATABASE}"))
         there = f"there are: {', '.join(known[:20])}" if known else "there are none below this folder"
         raise UserError(
-            f"found no sweep {name!r} ({there}); start one: cifar100 sweep SPACE.yaml, or add --storage URL if it is "
-            "on a server."
+            f"found no sweep {name!r} ({there}); start one: {this_program()} sweep SPACE.yaml, or add --storage URL "
+            "if it is on a server."
         )
     return _written(address)
 
@@ -98,6 +102,19 @@ def _written(address: Address) -> SweepResult:
         result = read_result(study, address.folder)
     write_page(result)
     return result
+
+
+def _length(space: Space) -> str:
+    """Return what ends a sweep, such as "12 trials, none begins after 30 minutes"."""
+    trials = [] if space.trials is None else [f"{space.trials:,} trial{'s' * (space.trials > 1)}"]
+    minutes = [] if space.minutes is None else [f"none begins after {space.minutes:g} minutes"]
+    return ", ".join([*(trials or ["trials"]), *minutes])
+
+
+def _command(address: Address) -> str:
+    """Return the command that shows a sweep; without the address of a server, which may hold a password."""
+    server = "" if address.url is None else " --storage URL"
+    return f"{this_program()} sweep {quote(address.folder.name)}{server}"
 
 
 def _create(folder: Path) -> None:

@@ -50,7 +50,7 @@ def with_batch_size(subject: Subject) -> tuple[Config, list[str]]:
     fitting = most if available is None else memory.largest_batch(available)
     if fitting < SMALLEST:
         raise UserError(
-            f"--data.batch_size auto: a step of {SMALLEST} images needs at least "
+            f"--data.batch_size auto: a step of {SMALLEST} images needs about "
             f"{bytes_text(memory.needed(SMALLEST))}, but {bytes_text(available or 0)} are free ({device.type}); choose "
             "a smaller network, or close other programs."
         )
@@ -95,7 +95,7 @@ def _confirmed(subject: Subject, images: int, device: torch.device) -> int:
 
 def _reason(memory: StepMemory, images: int, fitting: int, most: int, available: float | None) -> str:
     fraction = "" if available is None else f" of {bytes_text(available)} that it may take"
-    because = f"the largest power of two that fits, at least {bytes_text(memory.needed(images))}{fraction}"
+    because = f"the largest power of two that fits, about {bytes_text(memory.needed(images))}{fraction}"
     if fitting > most:
         because = f"memory would hold more, but an epoch keeps {MIN_STEPS_PER_EPOCH} steps"
     return f"--data.batch_size auto: {images:,} images ({because})"

@@ -1,4 +1,4 @@
-"""SLURM: requeue a job at its time limit, and find the run of a command of a requeued job.
+"""SLURM: requeue a job at its time limit or when it is preempted, and find the run of a command of a requeued job.
 
 A job script may hold several trainings. Each run records which request of which job has started it, so that the same
 command of the restarted job resumes its own run.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,7 +98,7 @@ def skip_finished(run: RunFolder) -> bool:
 
 @contextmanager
 def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
-    """Add to a `Stopped` how to resume the run, if there is one. After SLURM's signal, rank 0 also requeues the job."""
+    """Add to a `Stopped` how to resume the run, if there is one. If SLURM takes the node, rank 0 requeues the job."""
     try:
         yield
     except KeyboardInterrupt as stopped:
@@ -109,10 +110,31 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
 
 
 def _advice(number: int | None, resume: str) -> str:
-    if number is None or number != REQUEUE_SIGNAL or not is_rank_zero():
+    if not is_rank_zero() or not _is_slurms_stop(number):
         return f"Resume with: {resume}" if resume else ""
     yourself = f" SLURM will resume the run; to resume it yourself: {resume}" if resume else ""
     return f"{requeue()}{yourself}"
+
+
+def _is_slurms_stop(number: int | None) -> bool:
+    """Return whether a signal means that SLURM needs the node: the time limit, or a preemption."""
+    return number is not None and (number == REQUEUE_SIGNAL or (number == signal.SIGTERM and is_preempted()))
+
+
+def is_preempted() -> bool:
+    """Return whether SLURM preempts this job, and has not cancelled it: both send SIGTERM.
+
+    A job that ends within the grace time of its partition counts as ended; SLURM does not requeue it by itself.
+    """
+    job = _job()
+    if job is None:
+        return False
+    try:
+        shown = subprocess.run(["scontrol", "show", "job", job], check=True, capture_output=True, timeout=60, text=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    facts = dict(item.partition("=")[::2] for item in shown.stdout.split())
+    return facts.get("JobState") == "RUNNING" and facts.get("PreemptTime", "None") not in ("None", "Unknown")
 
 
 def requeue() -> str:
