@@ -17,9 +17,9 @@ from cifar100.environment import (
     describe_origin,
     describe_versions,
     git_commit,
-    this_program,
 )
 from cifar100.process.processors import processor_name
+from cifar100.terminal import this_program
 
 
 def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
