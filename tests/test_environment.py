@@ -10,16 +10,16 @@ import pytest
 import torch
 from small_folder import make_folder
 
-from cifar100 import __version__, devices, environment
+from cifar100 import __version__, cli, devices, environment
 from cifar100.environment import (
     describe_data,
     describe_devices,
     describe_origin,
     describe_versions,
     git_commit,
-    this_program,
 )
 from cifar100.process.processors import processor_name
+from cifar100.terminal import this_program
 
 
 def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +83,9 @@ def test_the_commit_is_that_of_the_working_directory(tmp_path: Path, monkeypatch
     assert origin["device.cpu"].startswith(processor_name())
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
+
+
+def test_the_next_commands_begin_as_the_program_was_started() -> None:
+    groups = Path(cli.__file__).parent / "groups"
+    literal = re.compile(r"say\(f?\"[^\"]*: +cifar100 |\"Next: cifar100 ")
+    assert {path.name for path in groups.glob("*.py") if literal.search(path.read_text(encoding="utf-8"))} == set()

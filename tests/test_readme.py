@@ -112,7 +112,8 @@ def test_the_blocks_of_the_readme(folder: Path) -> None:
         if reason is None:
             run(script, folder)
     assert (folder / "predictions.csv").read_text().count("\n") == 37
-    assert (folder / "logs" / "laptop" / "export" / "model.onnx").exists()
+    assert (folder / "logs" / "pets" / "export" / "model.onnx").exists()
+    assert (folder / "logs" / "pets" / "report.html").exists()
 
 
 @pytest.mark.slow

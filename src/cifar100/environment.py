@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -13,6 +12,7 @@ from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
+from cifar100.terminal import this_program
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")
 
@@ -82,11 +82,6 @@ def describe_data(root: Path) -> dict[str, str]:
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},
     }
-
-
-def this_program() -> str:
-    """Return how the user starts this program, to print commands that can be copied."""
-    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
 
 
 def _count(number: int, noun: str) -> str:

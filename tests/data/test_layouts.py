@@ -167,8 +167,10 @@ def test_damaged_images_are_named_and_left_out_on_request(tmp_path: Path, capsys
     assert not (root / "packed").exists()
     info = ensure_prepared("download", root, skip_damaged=True)
     said = capsys.readouterr().err
-    assert f"{root}: 2 damaged images were left out; skipped_images.csv lists them" in said
-    assert "left out: " in said
+    assert f"{root}: 2 damaged images were skipped; skipped_images.csv lists them" in said
+    assert f"skipped: {root}/cat/1.png is damaged or not an image (8 bytes)\n" in said
+    assert "leave it out" not in said, "it was left out"
+    assert "leave it out" not in (root / "skipped_images.csv").read_text()
     assert info.num_train == 8
     assert list(read_skipped(root)) == ["cat/1.png", "dog/2.png"]
     assert list_images(DataFolder(root), "train", num_classes=2)[0] == [

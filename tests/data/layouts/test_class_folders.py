@@ -8,6 +8,7 @@ from custom_folder import paint
 from labelled_images import class_folders
 
 from cifar100.data.layouts.class_folders import find_class_folders, has_class_folders
+from cifar100.data.layouts.listing import Row, make_listing
 from cifar100.data.layouts.reading import list_folder
 from cifar100.errors import UserError
 
@@ -142,3 +143,12 @@ def test_a_fifo_named_like_an_image_is_listed_and_never_opened(tmp_path: Path) -
     os.mkfifo(tmp_path / "cat/without_suffix")
     found = find_class_folders(tmp_path)
     assert [image.file for image in found.images["train"]] == ["cat/0.png", "cat/1.png", "dog/0.png"]
+
+
+def test_the_description_names_few_classes_and_counts_the_hidden_ones_of_many() -> None:
+    def described(number: int) -> str:
+        rows = [Row(place="", file=f"{name}.png", label=str(name)) for name in range(number)]
+        return make_listing({"train": rows}, where="", found="class folders").describe()
+
+    assert described(8) == "found class folders: 8 classes (0, 1, 2, 3, 4, 5, 6, 7), 8 training images"
+    assert described(9) == "found class folders: 9 classes (0, 1, 2, 3, 4 and 4 more), 9 training images"

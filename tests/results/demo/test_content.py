@@ -19,6 +19,7 @@ from cifar100.results.demo.answers import Answerer
 from cifar100.results.demo.content import NUM_EXAMPLES, NUM_MISTAKES, of_exported, of_run
 from cifar100.results.demo.demo import render_page
 from cifar100.results.exported.onnx_network import load_exported
+from cifar100.results.report.facts import read_facts
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork
 
@@ -48,6 +49,23 @@ def test_a_run_that_was_not_measured_shows_validation_images_only(tiny_data: Pat
     page = render_page(content)
     assert "accuracy not yet measured" in page
     assert "not calibrated" in page
+
+
+def test_a_run_without_held_out_images_shows_training_images(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_exportable(tmp_path / "new", tiny_data)
+    facts = read_facts(run)
+    info = replace(facts.info, num_test=0)
+    monkeypatch.setattr(
+        "cifar100.results.demo.content.read_facts", lambda _: replace(facts, info=info, num_validation=0)
+    )
+    content, _ = of_run(run, loaded(run))
+    assert (content.examples_are, len(content.examples)) == ("training", NUM_EXAMPLES)
+    assert content.how_to_evaluate == content.how_to_calibrate == ""
+    page = render_page(content)
+    assert "random training images, which the network has seen in training: no images were held out" in page
+    assert "--split" not in page
 
 
 def test_an_evaluation_of_other_weights_is_not_shown(run: RunFolder) -> None:

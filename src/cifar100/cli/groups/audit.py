@@ -10,7 +10,7 @@ from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.errors import UserError
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say
+from cifar100.terminal import say, this_program
 
 if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
@@ -98,7 +98,7 @@ def show_report(report: AuditReport) -> None:
     say()
     say(f"review: {report.page}")
     say(f"judge:  write reject or keep into the column verdict of {report.table}")
-    say(f"apply:  cifar100 audit {quote(str(report.root))} --apply {quote(str(report.table))}")
+    say(f"apply:  {this_program()} audit {quote(str(report.root))} --apply {quote(str(report.table))}")
 
 
 def show_exclusion(exclusion: Exclusion) -> None:
@@ -109,7 +109,7 @@ def show_exclusion(exclusion: Exclusion) -> None:
         say(f"it also rejects {_test_images(len(exclusion.test))}, but evaluate always measures on all test images")
     if count:
         root, table = quote(str(exclusion.root)), quote(str(exclusion.table))
-        say(f"train without them: cifar100 train --data.root {root} --data.exclude {table}")
+        say(f"train without them: {this_program()} train --data.root {root} --data.exclude {table}")
 
 
 def _test_images(count: int) -> str:

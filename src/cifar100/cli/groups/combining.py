@@ -8,7 +8,7 @@ from shlex import quote
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.shown_evaluation import members_table
-from cifar100.terminal import say, show
+from cifar100.terminal import say, show, this_program
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -29,7 +29,6 @@ def _add_options(parser: ArgumentParser) -> None:
 
 def _average(options: Namespace) -> None:
     from cifar100.data.dataset_info import read_info  # imports numpy
-    from cifar100.environment import this_program
 
     found = commands.average(
         options.runs, experiment=options.experiment, checkpoint=options.checkpoint, data_root=options.data_root

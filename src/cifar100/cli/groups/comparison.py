@@ -15,7 +15,7 @@ from cifar100.cli.command import Command
 from cifar100.config.shown_values import shown
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show
+from cifar100.terminal import say, show, this_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +50,7 @@ def _compare(options: Namespace) -> None:
     else:
         show_comparison(comparison)
         say()
-        say(f"Next: cifar100 report {' '.join(map(quote, options.runs))}")
+        say(f"Next: {this_program()} report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:

@@ -8,7 +8,7 @@ from shlex import quote
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.terminal import say
+from cifar100.terminal import say, this_program
 
 
 def _add_prepare_options(parser: ArgumentParser) -> None:
@@ -47,8 +47,6 @@ def _prepare(options: Namespace) -> None:
 
 def _how_to_train(options: Namespace, *, is_generated: bool) -> str:
     """Return the command that trains on the data that were prepared."""
-    from cifar100.environment import this_program  # imports numpy
-
     root = "" if options.root == "dataset" else f" --data.root {quote(options.root)}"
     source = " --data.source generated" if is_generated else ""
     side = "" if options.image_size == 32 else f" --data.image_size {options.image_size}"

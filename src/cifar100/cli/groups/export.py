@@ -11,7 +11,7 @@ from cifar100.cli.command import Command
 from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show
+from cifar100.terminal import say, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.results.export.result import Export
@@ -89,7 +89,7 @@ def show_export(export: Export) -> None:
 def _next(export: Export) -> str:
     path = str(export.path)
     if export.format == "onnx":
-        return f"Next: cifar100 predict {quote(path)} IMAGE"
+        return f"Next: {this_program()} predict {quote(path)} IMAGE"
     calls = {
         "torch": f"torch.export.load({path!r}).module()(images)",
         "torchscript": f"torch.jit.load({path!r})(images)",

@@ -10,7 +10,7 @@ from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.shown_evaluation import show_ensemble, show_evaluation
 from cifar100.errors import UserError
-from cifar100.terminal import is_terminal, say
+from cifar100.terminal import is_terminal, say, this_program
 
 
 def add_checkpoint_option(parser: ArgumentParser) -> None:
@@ -123,8 +123,6 @@ def _evaluate_ensemble(options: Namespace) -> None:
 
 
 def _say_how_to_report(run: str) -> None:
-    from cifar100.environment import this_program  # imports numpy
-
     say()
     say("Next, a report with pictures, as one HTML file:")
     say(f"  {this_program()} report {quote(run)}")

@@ -12,7 +12,7 @@ from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show
+from cifar100.terminal import say, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.results.publishing.publish import Published
@@ -90,7 +90,7 @@ def show_published(published: Published) -> None:
     show(table)
     say(f"in {published.where}")
     say()
-    say(f"Next: cifar100 predict {quote(str(published.name or published.where))} IMAGE")
+    say(f"Next: {this_program()} predict {quote(str(published.name or published.where))} IMAGE")
 
 
 COMMANDS = {

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.dataset_info import CHANNELS, IMAGE_SIDE, DatasetInfo, write_info
-from cifar100.data.folder.image_files import read_image
+from cifar100.data.folder.image_files import UnusableImage, read_image
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.record import Stamp, begin_record, stamps_of, write_record
 from cifar100.data.layouts.importing import read_origin
@@ -169,28 +169,32 @@ def _write_images(
     num_at_once = max(1, _PART_BYTES // (3 * side**2))
     place_of_images = folder.images
 
-    def read(row: Row) -> NDArray[np.uint8] | UserError:
+    def read(row: Row) -> NDArray[np.uint8] | UnusableImage:
         try:
             return read_image(place_of_images / row.file, side=side).transpose(2, 0, 1)
-        except UserError as error:
-            where = "" if str(error).startswith(row.place) else f"{row.place}: "
-            return UserError(f"{where}{error}")
+        except UnusableImage as error:
+            return error
 
     with progress(f"Reading {split} images", total=len(rows)) as advance, ThreadPoolExecutor() as pool:
         for start in range(0, len(rows), num_at_once):
             some = rows[start : start + num_at_once]
             images = np.zeros((len(some), 3, side, side), dtype=np.uint8)
             for place, (row, image) in enumerate(zip(some, pool.map(read, some), strict=True)):
-                if not isinstance(image, UserError):
+                if not isinstance(image, UnusableImage):
                     images[place] = image
                 elif damaged is None:
-                    raise UserError(f"{image} {_HOW_TO_SKIP}") from image
+                    raise UserError(f"{_where(row, image)}{image} {_HOW_TO_SKIP}") from image
                 else:
-                    damaged[row.file] = str(image)
+                    damaged[row.file] = f"{_where(row, image)}{image.found}"
                 advance(1)
             sums.add(images)
             append(images)
     return sums
+
+
+def _where(row: Row, image: UnusableImage) -> str:
+    """Return the line of the table that lists an image; empty if the message begins with the image itself."""
+    return "" if str(image).startswith(row.place) else f"{row.place}: "
 
 
 def _describe(listing: Listing, sums: dict[Split, ContentSums], folder: DataFolder) -> DatasetInfo:
@@ -228,6 +232,6 @@ def _warn_of_single_images(root: Path, listing: Listing) -> None:
 
 def _warn_of_damaged(root: Path, damaged: Mapping[str, str]) -> None:
     for reason in list(damaged.values())[:_NUM_NAMED]:
-        warn(f"left out: {reason}")
+        warn(f"skipped: {reason}")
     what = "damaged image was" if len(damaged) == 1 else "damaged images were"
-    warn(f"{root}: {len(damaged):,} {what} left out; {SKIPPED} lists {'it' if len(damaged) == 1 else 'them'}")
+    warn(f"{root}: {len(damaged):,} {what} skipped; {SKIPPED} lists {'it' if len(damaged) == 1 else 'them'}")

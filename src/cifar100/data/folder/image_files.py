@@ -40,6 +40,20 @@ _PLAIN_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
 _CHUNK = 500
 
 
+class UnusableImage(UserError):  # noqa: N818  # what it says of the image
+    """An image cannot be read."""
+
+    found: str
+    """The message without advice, for an image that was skipped."""
+
+
+def _unusable(name: object, finding: str) -> UnusableImage:
+    """Return the error for an image. finding: what is wrong, and after a semicolon, what to do."""
+    error = UnusableImage(f"{name} {finding}.")
+    error.found = f"{name} {finding.rpartition('; ')[0] or finding}"
+    return error
+
+
 def read_image(path: Path, *, side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
     """Read an image file of any supported format, mode and size as uint8 (side, side, 3) RGB; see `decode_image`.
 
@@ -47,19 +61,19 @@ def read_image(path: Path, *, side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
     `images` pipeline and in predict.
 
     Raises:
-        UserError: the file is missing, damaged, too large or not an image of a supported format.
+        UnusableImage: the file is missing, damaged, too large or not an image of a supported format.
     """
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
-                raise UserError(f"{path} has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}; scale it down.")
+                raise _unusable(path, f"has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}; scale it down")
             if size <= _LARGE_FILE_BYTES:
                 return _read(file.read(size), path, _MEMORY, side)
             with _MEMORY.reserved(_MEMORY.total):  # alone, from its first byte
                 return _read(file.read(size), path, Memory(), side)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+        raise _unusable(path, f"cannot be read ({error.strerror})") from error
 
 
 def read_content(content: bytes, name: str, *, side: int) -> NDArray[np.uint8]:
@@ -95,15 +109,15 @@ def _read(content: bytes, name: object, memory: Memory, side: int) -> NDArray[np
 
 @contextmanager
 def _named(name: object, what: str) -> Iterator[None]:
-    """Turn what decoding raises into a `UserError` that names the image."""
+    """Turn what decoding raises into an `UnusableImage`."""
     try:
         yield
     except ImageError as error:
-        raise UserError(f"{name} {error}.") from error
+        raise _unusable(name, str(error)) from error
     except MemoryError as error:
-        raise UserError(f"{name} takes more memory to read than is free; scale it down.") from error
+        raise _unusable(name, "takes more memory to read than is free; scale it down") from error
     except Exception as error:  # a damaged file makes Pillow raise almost anything
-        raise UserError(f"{name} is damaged or not an image ({what}); restore it or leave it out.") from error
+        raise _unusable(name, f"is damaged or not an image ({what}); restore it or leave it out") from error
 
 
 def _is_plain_png(content: bytes, side: int) -> bool:

@@ -17,6 +17,9 @@ from cifar100.foreign_text import printable
 Split = Literal["train", "test"]
 Kind = Literal["class", "superclass"]
 
+_ALL_NAMED, _SOME_NAMED = 8, 5
+"""Up to how many classes a description names all, and how many it names of more."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -93,8 +96,9 @@ class Listing:
         """Return one line: layout, classes, images of each split, and what was ignored."""
         num_train = len(self.rows["train"]) - self.num_validation
         counts = {"training": num_train, "validation": self.num_validation, "test": len(self.rows.get("test", ()))}
-        shown = [printable(name, max_length=30) for name in self.class_names[:5]]
-        names = ", ".join(shown) + (", ..." if len(self.class_names) > 5 else "")
+        num_shown = len(self.class_names) if len(self.class_names) <= _ALL_NAMED else _SOME_NAMED
+        shown = ", ".join(printable(name, max_length=30) for name in self.class_names[:num_shown])
+        names = shown + (f" and {hidden:,} more" if (hidden := len(self.class_names) - num_shown) else "")
         images = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
         others = ""
         if self.ignored:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from markupsafe import Markup
@@ -68,7 +68,7 @@ class Content:
 
     examples: list[Example] = field(default_factory=list)
     examples_are: str = ""
-    """Their split: `test` or `validation`."""
+    """Their split: `test`, `validation` or `training`."""
 
     mistakes: list[Mistake] = field(default_factory=list)
 
@@ -86,6 +86,7 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
     fitted = saved_temperature(run, trained)
     if fitted is not None:
         trained = replace(trained, temperature=fitted.temperature)
+    can_be_measured = facts.info.num_test or facts.num_validation or facts.is_ensemble
     content = Content(
         name=run.name,
         network=facts.network,
@@ -93,7 +94,7 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
         temperature=trained.temperature,
         accuracy=None if measured is None else measured.content["metrics"]["accuracy"],
         measured_on="" if measured is None else measured.images,
-        how_to_evaluate=facts.how_to_evaluate() if measured is None else "",
+        how_to_evaluate=facts.how_to_evaluate() if measured is None and can_be_measured else "",
         how_to_calibrate=_how_to_calibrate(facts) if fitted is None else "",
     )
     try:
@@ -138,14 +139,15 @@ def _how_to_calibrate(facts: RunFacts) -> str:
 def _with_images(content: Content, facts: RunFacts, measured: Measured | None, trained: TrainedNetwork) -> Content:
     """Return the content with random examples, and with the worst mistakes of an evaluation.
 
-    Test images are shown only of a run that was measured on them; others show validation images.
+    Test images are shown only of a run that was measured on them; others show validation images, or training images
+    if there are none.
     """
     names = facts.info.class_names
     if measured is None:
-        if not facts.num_validation:
-            return content
-        images, labels, _ = images_of(trained, facts.run, split="validation")
-        return replace(content, examples=_examples(images, labels, names), examples_are="validation")
+        split: Literal["validation", "train"] = "validation" if facts.num_validation else "train"
+        images, labels, _ = images_of(trained, facts.run, split=split, most=NUM_EXAMPLES)
+        shown_as = split.replace("train", "training")
+        return replace(content, examples=_examples(images, labels, names), examples_are=shown_as)
     images, labels = read_pictures(facts, measured).images, measured.saved.labels
     mistakes = [
         Mistake(picture=_picture(images[loss.index]), loss=loss) for loss in measured.top_losses()[:NUM_MISTAKES]

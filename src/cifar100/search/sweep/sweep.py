@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from shlex import quote
 
-from cifar100.environment import this_program
 from cifar100.errors import Stopped, UserError
 from cifar100.files.atomic import writing_below
 from cifar100.process.launchers import launcher
@@ -17,7 +16,7 @@ from cifar100.search.sweep.storage import DATABASE, Address, check_packages, che
 from cifar100.search.sweep.study import SWEEPS, begin_or_join, load
 from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, work
 from cifar100.search.sweep.workers import divide, work_together
-from cifar100.terminal import say
+from cifar100.terminal import say, this_program
 
 
 def run_sweep(

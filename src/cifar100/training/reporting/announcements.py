@@ -8,13 +8,14 @@ import lightning as L
 
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.loading.datamodule import CifarDataModule
-from cifar100.environment import describe_devices, describe_versions, this_program
+from cifar100.environment import describe_devices, describe_versions
 from cifar100.foreign_text import printable
 from cifar100.metrics import METRICS, label, text
 from cifar100.models.summary import count_parameters
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
+from cifar100.terminal import this_program
 from cifar100.training.experiment import Experiment
 from cifar100.training.reporting.run_log import RunLog, format_seconds
 
