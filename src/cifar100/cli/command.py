@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from cifar100.config.suggestions import suggestion
 from cifar100.errors import UserError
+from cifar100.foreign_text import printable
 from cifar100.settings import DEFAULT_RECIPE
 
 
@@ -44,3 +46,20 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as one line."""
         raise UserError(f"{message}; {self.prog} --help shows the options.")
+
+    def unknown(self, argument: str) -> str:
+        """Return the message about an argument that the command does not take, with the nearest option."""
+        name = printable(argument.partition("=")[0], max_length=100)
+        if not argument.startswith("-"):
+            return f"{self.prog} does not take the argument {name}; leave it out, or see {self.prog} --help."
+        options = [
+            text.removeprefix("--")
+            for action in self._actions
+            if action.help != SUPPRESS
+            for text in action.option_strings
+            if text.startswith("--")
+        ]
+        near = suggestion(name[:200].lstrip("-"), options)
+        if near is None:
+            return f"{self.prog} has no option {name}; choose one that {self.prog} --help lists."
+        return f"{self.prog} has no option {name}; did you mean --{near}? {self.prog} --help lists all of them."
