@@ -118,6 +118,10 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
         run_command_line(["predict", "x", "b.png", "bad.png", "--output", "out.csv"])
     assert Path("out.csv").read_text().splitlines()[2].startswith("bad.png,,,")
     assert Path("out.csv").read_text().endswith(",bad.png is damaged.\n")
+    with pytest.raises(Incomplete, match=r"^the image could not be read; the output says why\.$"):
+        run_command_line(["predict", "x", "bad.png"])
+    with pytest.raises(Incomplete, match=r"^none of the 2 images could be read; the output says why for each\.$"):
+        run_command_line(["predict", "x", "bad.png", "bad.png"])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.config.shown_values import shown
+from cifar100.config.shown_values import shown_setting
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, show
@@ -94,7 +94,7 @@ def _show_settings(comparison: Comparison) -> None:
     table = _table("what differs", "", text_columns=("what differs", ""))
     for setting, values in comparison.differing_settings.items():
         groups_with = {repr(value): [group for group in values if values[group] == value] for value in values.values()}
-        cells = (f"{', '.join(groups)}: {shown(values[groups[0]])}" for groups in groups_with.values())
+        cells = (f"{', '.join(groups)}: {shown_setting(values[groups[0]])}" for groups in groups_with.values())
         table.add_row(printable(setting), ";  ".join(cells))
     show(table)
 
