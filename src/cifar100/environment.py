@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 
 from cifar100 import __version__
 from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.process.processors import processor_name, usable_processors
+from cifar100.terminal import this_program
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")
 
@@ -67,7 +68,7 @@ def describe_data(root: Path) -> dict[str, str]:
     sizes = DataFolder(root).prepared_sizes()
     folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
     if not sizes:
-        return {str(root): f"not prepared; run: {this_program()} prepare --root {root}"}
+        return {str(root): f"not prepared; run: {this_program()} prepare --root {quote(str(root))}"}
     try:
         info = folder.info()
     except UserError as error:
@@ -82,11 +83,6 @@ def describe_data(root: Path) -> dict[str, str]:
         "std": ", ".join(f"{value:.7f}" for value in info.std),
         **{f"sha256 {split}": digest for split, digest in info.sha256.items()},
     }
-
-
-def this_program() -> str:
-    """Return how the user starts this program, to print commands that can be copied."""
-    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
 
 
 def _count(number: int, noun: str) -> str:

@@ -32,6 +32,25 @@ def say(line: str = "") -> None:
     _write(sys.stdout, f"{printable(line)}\n")
 
 
+def say_next(*commands: str, purpose: str = "") -> None:
+    """Print the commands that a person may want to copy, after an empty line. See `next_steps`."""
+    for line in ("", *next_steps(*commands, purpose=purpose)):
+        _write(sys.stdout, f"{printable(line, max_length=len(line))}\n")
+
+
+def next_steps(*commands: str, purpose: str = "") -> list[str]:
+    """Return a heading and a line for each command. A command is never broken or cut: the terminal wraps it.
+
+    purpose: what they are for, if the commands do not say it, such as `in Python`.
+    """
+    return [f"Next, {purpose}:" if purpose else "Next:", *(f"  {command}" for command in commands)]
+
+
+def this_program() -> str:
+    """Return how the user starts this program, to print commands that can be copied."""
+    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
+
+
 def warn(line: str) -> None:
     """Print one line on standard error, after the name of the program."""
     report(f"cifar100: {line}")

@@ -43,7 +43,7 @@ def test_a_sweep_is_a_table_with_the_best_first_and_the_next_command(capsys: pyt
     assert lines[0].split() == ["trial", "accuracy", "epochs", "state", "batch_size"]
     assert lines[1].split() == ["1", "50.00%", "2", "finished", "64"]
     assert "trial 0 failed: it broke\\x1b" in lines
-    assert lines[-1] == "use:  cifar100 train --config 'logs/sweeps/a b/best.yaml'"
+    assert lines[-1] == "  cifar100 train --config 'logs/sweeps/a b/best.yaml'"
 
 
 def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +58,7 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert "test accuracy 3 70.31% 0.05% 70.18% to 70.43%" in [" ".join(line.split()) for line in text.splitlines()]
     assert "rule:   The rule." in text
-    assert text.splitlines()[-1] == "Next: cifar100 report logs/trials/a/seed0 logs/trials/a/seed2"
+    assert text.endswith("\n\nNext:\n  cifar100 report logs/trials/a/seed0 logs/trials/a/seed2\n")
 
 
 @pytest.mark.parametrize(

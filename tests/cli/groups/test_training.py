@@ -55,7 +55,7 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for name in recipe_names():
         assert f"\n{name} " in shown
-    assert shown.endswith("Use one: cifar100 train --recipe NAME\n")
+    assert shown.endswith("\n\nNext:\n  cifar100 train --recipe NAME\n")
 
 
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,8 +76,10 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     )
     monkeypatch.setattr(commands, "list_runs", lambda: [run])
     run_command_line(["runs"])
-    heads, line, _, following = capsys.readouterr().out.splitlines()
-    assert following == "Next: cifar100 evaluate RUN, cifar100 report RUN, or cifar100 compare RUN RUN"
+    heads, line, *following = capsys.readouterr().out.splitlines()
+    assert following == [
+        *("", "Next:", "  cifar100 evaluate RUN", "  cifar100 report RUN", "  cifar100 compare RUN RUN")
+    ]
     assert heads.split() == ["run", "recipe", "data", "epochs", "best", "val", "status", "age"]
     assert line.split() == ["first", "fast", "CIFAR-100", "3", "62.50%", "finished", "5", "h"]
 
@@ -102,8 +104,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
         *("mine", "not stated", "not stated", "not yet measured", "none in the paper")
     ]
     assert "images/s: training steps, one GPU, 2026-11-24." in lines
-    assert lines[-2] == "Use one: cifar100 train --model.name NAME"
-    assert lines[-1] == "timm has over a thousand others, with weights: cifar100 models 'timm/*lite*'"
+    assert lines[-3:] == ["Next:", "  cifar100 train --model.name NAME", "  cifar100 models 'timm/*lite*'"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from shlex import quote
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.shown_evaluation import members_table
-from cifar100.terminal import say, show
+from cifar100.terminal import say, say_next, show, this_program
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -28,8 +28,6 @@ def _add_options(parser: ArgumentParser) -> None:
 
 
 def _average(options: Namespace) -> None:
-    from cifar100.environment import this_program  # imports numpy
-
     found = commands.average(
         options.runs, experiment=options.experiment, checkpoint=options.checkpoint, data_root=options.data_root
     )
@@ -44,9 +42,7 @@ def _average(options: Namespace) -> None:
         say("The average against each member, on the same images:")
         show(members_table(found.members, found.member_accuracies, found.against_members))
         say("The epoch of each member was chosen on these images, which makes its accuracy slightly too optimistic.")
-    say()
-    say("Next:")
-    say(f"  {this_program()} evaluate {quote(found.run.name)}")
+    say_next(f"{this_program()} evaluate {quote(found.run.name)}")
 
 
 COMMANDS = {"average": Command(commands.average, _average, _add_options)}

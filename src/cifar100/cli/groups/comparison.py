@@ -15,7 +15,7 @@ from cifar100.cli.command import Command
 from cifar100.config.shown_values import shown_setting
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show
+from cifar100.terminal import say, say_next, show, this_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,8 +49,7 @@ def _compare(options: Namespace) -> None:
             say(line)
     else:
         show_comparison(comparison)
-        say()
-        say(f"Next: cifar100 report {' '.join(map(quote, options.runs))}")
+        say_next(f"{this_program()} report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:

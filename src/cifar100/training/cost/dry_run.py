@@ -19,13 +19,12 @@ from cifar100.data.folder.changes import find_changes
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.image_loader import resolve_num_workers
 from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER
-from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.models.summary import count_parameters
 from cifar100.process.memory import peak_memory, reset_peak
 from cifar100.runs.checkpoints import LAST
 from cifar100.runs.folder import LOGS, check_free
-from cifar100.terminal import temporary_line
+from cifar100.terminal import temporary_line, this_program
 from cifar100.training.cost.run_time import Parts, plan
 from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides
 from cifar100.training.cost.trial import LEARNING_RATE, Subject

@@ -7,10 +7,9 @@ import time
 import torch
 
 from cifar100.devices import choose_accelerator
-from cifar100.environment import this_program
 from cifar100.process.processors import usable_processors
 from cifar100.settings import DEFAULT_RECIPE
-from cifar100.terminal import say, temporary_line
+from cifar100.terminal import say, temporary_line, this_program
 from cifar100.training.cost.run_time import plan
 from cifar100.training.cost.step_timer import part_ends
 from cifar100.training.cost.trial import Subject, Trial

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import torch
 
 from cifar100.devices import choose_accelerator
-from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import has_saved_state
 from cifar100.runs.folder import RunFolder
+from cifar100.terminal import this_program
 from cifar100.training.cost.step_memory import measure_step_memory, usable_memory
 from cifar100.training.cost.trial import Subject
 

@@ -14,14 +14,13 @@ from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.folder.splits import Split
 from cifar100.data.prepare import ensure_prepared, refuse_moved
 from cifar100.devices import check_device, choose_accelerator
-from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
 from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import LOGS, RunFolder, create_run_folder
 from cifar100.runs.history import History
 from cifar100.runs.status import FAILED, occupied, write_status
-from cifar100.terminal import warn
+from cifar100.terminal import this_program, warn
 from cifar100.training.cost.batch_size import resolve_batch_size
 from cifar100.training.cost.trial import Subject
 from cifar100.training.experiment import make_split

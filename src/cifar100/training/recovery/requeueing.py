@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cifar100.config import Config
-from cifar100.environment import this_program
 from cifar100.errors import Stopped
 from cifar100.files.atomic import write_json
 from cifar100.files.regular import read_json
@@ -25,7 +24,7 @@ from cifar100.process.stopping import REQUEUE_SIGNAL
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.settings import to_dict
-from cifar100.terminal import say
+from cifar100.terminal import say, this_program
 
 MAX_BYTES = 10_000
 

@@ -11,7 +11,6 @@ from typing import Any
 from cifar100.config import Config, TrainingConfig, get, settings
 from cifar100.config.settings_file import naming
 from cifar100.data.dataset_info import DatasetInfo, read_info
-from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import LAST, saved_facts
@@ -19,7 +18,7 @@ from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
-from cifar100.terminal import say
+from cifar100.terminal import say, this_program
 
 CHANGEABLE = {
     "training.max_epochs": "the learning-rate schedule is stretched over the new length",

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cifar100.environment import this_program
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
+from cifar100.terminal import this_program
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
 """No space left, quota exceeded, read-only file system, file too large, failing disk, stale network file.
