@@ -77,7 +77,7 @@ def describe_data(root: Path) -> dict[str, str]:
     return {
         str(root): info.describe(),
         "images": f"{info.num_train - info.num_validation:,} training, {validation}{info.num_test:,} test, "
-        f"{info.num_classes} classes",
+        f"{info.num_classes:,} classes",
         "pixels": ", ".join(f"{size}x{size}" for size in sizes),
         "mean": ", ".join(f"{value:.7f}" for value in info.mean),
         "std": ", ".join(f"{value:.7f}" for value in info.std),
@@ -86,4 +86,4 @@ def describe_data(root: Path) -> dict[str, str]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -92,8 +92,8 @@ def timm_facts(pattern: str) -> list[ModelFacts]:
         raise UserError(f"timm has no network like {shown(pattern)}; use a wider pattern, such as timm/*lite*")
     if len(names) > MAX_TIMM:
         raise UserError(
-            f"timm has {len(names)} networks like {shown(pattern)}, but at most {MAX_TIMM} can be listed at once; use "
-            "a narrower pattern, such as timm/resnet18*"
+            f"timm has {len(names):,} networks like {shown(pattern)}, but at most {MAX_TIMM:,} can be listed at once; "
+            "use a narrower pattern, such as timm/resnet18*"
         )
     found = []
     with progress("building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:

@@ -229,7 +229,7 @@ def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolde
         return
     ours, theirs = present.class_names, trained.class_names
     if len(ours) != len(theirs):
-        difference = f"{len(ours)} classes, expected {len(theirs)}"
+        difference = f"{len(ours):,} classes, expected {len(theirs):,}"
     else:
         label = next(label for label in range(len(ours)) if ours[label] != theirs[label])
         difference = f"class {label} is {printable(ours[label])!r}, expected {printable(theirs[label])!r}"
