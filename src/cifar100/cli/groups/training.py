@@ -144,20 +144,22 @@ def _models(options: Namespace) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("network", no_wrap=True)
     table.add_column("paper")
-    for title in ("parameters", "mult-adds", "images/s"):
+    for title in ("params", "mult-adds", "images/s", "accuracy"):
         table.add_column(title, justify="right")
-    table.add_column("published accuracy")
     for model in models:
-        speed = "not yet measured" if model.images_per_second is None else f"{model.images_per_second:,.0f}"
-        accuracy = "" if model.accuracy is None else f"{model.accuracy:.2%}, {model.accuracy_source}"
+        speed = "" if model.images_per_second is None else f"{model.images_per_second:,.0f}"
+        accuracy = "" if model.accuracy is None else f"{model.accuracy:.2%}"
         sizes = format_size(model.parameters), format_size(model.mult_adds)
-        table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
+        table.add_row(model.name, model.paper, *sizes, speed, accuracy)
     show(table)
     say()
     _note("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its image size.")
-    _note("published accuracy: on the CIFAR-100 test images, from the paper unless another source is named.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
-        _note(f"images/s: training steps, {measured_on}.")
+        _note(f"images/s: training steps, {measured_on}; empty if not yet measured.")
+    _note("accuracy: published, on the CIFAR-100 test images; empty if the paper has none. Sources:")
+    for model in models:
+        if model.accuracy_source:
+            _note(f"  {model.name}: {model.accuracy_source}")
     _note("timm has over a thousand other networks, with weights.")
     say_next(f"{this_program()} train --model.name NAME", f"{this_program()} models 'timm/*lite*'")
 
