@@ -126,15 +126,41 @@ def write_data(content: bytes) -> None:
 
 @contextlib.contextmanager
 def temporary_line(text: str) -> Iterator[None]:
-    """Show a text on standard error while the block runs, then erase it, if standard error is a terminal that can."""
-    shown = can_redraw(sys.stderr)
-    if shown:
+    """Show a text on standard error, if that is a terminal that can erase it.
+
+    It disappears when something else is printed, at the latest at the end of the block.
+    """
+    if can_redraw(sys.stderr):
         _write(sys.stderr, text)
+        _temporary.is_shown = True
     try:
         yield
     finally:
-        if shown:
+        _temporary.erase()
+
+
+def has_temporary_line() -> bool:
+    """Return whether the text of `temporary_line` is on the screen."""
+    return _temporary.is_shown
+
+
+def take_over_temporary_line() -> None:
+    """Let the next output of this process erase the text that the process which started it has shown."""
+    _temporary.is_shown = True
+
+
+class _Temporary:
+    """The text of `temporary_line`, if there is one on the screen."""
+
+    is_shown = False
+
+    def erase(self) -> None:
+        if self.is_shown:
+            self.is_shown = False
             _write(sys.stderr, "\r\x1b[K")
+
+
+_temporary = _Temporary()
 
 
 @contextlib.contextmanager
@@ -171,6 +197,7 @@ class UnfailingStream:
 
     def write(self, text: str) -> int:
         """Write text as far as possible; returns its length."""
+        _temporary.erase()
         if self._stream is not None:
             try:
                 self._stream.write(text)
