@@ -96,7 +96,7 @@ def timm_facts(pattern: str) -> list[ModelFacts]:
             "use a narrower pattern, such as timm/resnet18*"
         )
     found = []
-    with progress("building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:
+    with progress("Building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:
         for name in names:
             found.append(_timm_facts(name))
             advance(1)

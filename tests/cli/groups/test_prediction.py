@@ -158,7 +158,7 @@ def test_progress_is_shown_for_many_images_on_standard_error(
     run_command_line(["predict", "x", *many, "--csv"])
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 301
-    assert captured.err.startswith("predicting: 300 in ")
+    assert captured.err.startswith("Predicting: 300 in ")
     monkeypatch.setattr(group, "is_terminal", lambda stream: True)
     run_command_line(["predict", "x", *many])
     assert capsys.readouterr().err == ""  # the tables are the progress

@@ -40,7 +40,7 @@ def test_a_sweep_is_a_table_with_the_best_first_and_the_next_command(capsys: pyt
         )
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["trial", "accuracy", "epochs", "state", "batch_size"]
+    assert lines[0].split() == ["Trial", "Accuracy", "Epochs", "State", "batch_size"]
     assert lines[1].split() == ["1", "50.00%", "2", "finished", "64"]
     assert "trial 0 failed: it broke\\x1b" in lines
     assert lines[-1] == "  cifar100 train --config 'logs/sweeps/a b/best.yaml'"

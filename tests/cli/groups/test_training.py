@@ -81,7 +81,7 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert following == [
         *("", "Next:", "  cifar100 evaluate RUN", "  cifar100 report RUN", "  cifar100 compare RUN RUN")
     ]
-    assert heads.split() == ["run", "recipe", "data", "epochs", "best", "val", "status", "age"]
+    assert heads.split() == ["Run", "Recipe", "Data", "Epochs", "Best", "val", "Status", "Age"]
     assert line.split() == ["first", "fast", "CIFAR-100", "3", "62.50%", "finished", "5", "h"]
 
 
@@ -102,7 +102,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     cells = ["net", "Lee 2020", "36.5 M", "5.24 G", "1,235", "80.75%"]
     assert re.split(r" {2,}", lines[1]) == cells
     assert re.split(r" {2,}", lines[2].strip()) == ["mine", "not stated", "not stated"]
-    assert "images/s: training steps, one GPU, 2026-11-24; empty if not yet measured." in lines
+    assert "Images/s: training steps, one GPU, 2026-11-24; empty if not yet measured." in lines
     assert "  net: table 5" in lines
     assert lines[-3:] == ["Next:", "  cifar100 train --model.name NAME", "  cifar100 models 'timm/*lite*'"]
 

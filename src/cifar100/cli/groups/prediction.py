@@ -85,7 +85,7 @@ def _predict(options: Namespace) -> None:
     )
     total, counts = stream.total or 0, Counter[str]()
     is_short = total <= FEW or (output is None and is_terminal(sys.stdout))
-    with progress("predicting", total=total, silent=is_short) as advance:
+    with progress("Predicting", total=total, silent=is_short) as advance:
         predictions = _counted(stream, counts, advance)
         if format is None:
             show_predictions(predictions)
