@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,11 +41,26 @@ class Command:
         return (self.function.__doc__ or "").splitlines()[0]
 
 
+_IN_OUR_WORDS = {
+    r"argument (\S+): invalid int value: '(.*)'": r"\1 is \2, but it must be a whole number",
+    r"argument (\S+): invalid float value: '(.*)'": r"\1 is \2, but it must be a number",
+    r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)": r"\1 is \2, but it must be one of \3",
+    r"argument (\S+): expected one argument": r"\1 needs a value",
+    r"argument (\S+): not allowed with argument (\S+)": r"\1 and \2 exclude each other; use only one",
+    r"the following arguments are required: (.*)": r"missing on the command line: \1",
+}
+"""Message of argparse, as a regular expression -> what we say."""
+
+
 class Parser(ArgumentParser):
     """Raises a `UserError` for a mistake, instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as one line."""
+        for pattern, sentence in _IN_OUR_WORDS.items():
+            message = re.sub(pattern, sentence, message, flags=re.DOTALL)
+        start, middle, choices = message.partition("must be one of ")
+        message = start + middle + choices.replace("'", "")  # argparse quotes them, depending on the version of Python
         raise UserError(f"{message}; {self.prog} --help shows the options.")
 
     def unknown(self, argument: str) -> str:

@@ -64,7 +64,7 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sweep"], "the following arguments are required: SPACE.yaml"),
+        (["sweep"], "missing on the command line: SPACE.yaml"),
         (["sweep", "a", "--workers", "2"], "--name and --workers need the file of a sweep, but 'a' is a name"),
         (["sweep", "a.yaml", "--workers", "0"], "--workers is 0, but it must be a whole number from 1 to 256"),
         (["sweep", "a.yaml"], "a.yaml cannot be read as a sweep"),
