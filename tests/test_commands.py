@@ -104,7 +104,9 @@ def test_predict_takes_a_custom_network_and_returns_a_list(run: RunFolder, netwo
 
 
 def test_evaluate_takes_a_custom_network(run: RunFolder) -> None:
-    with pytest.raises(UserError, match="holds no prepared data"):  # found after the weights were loaded
+    with pytest.raises(
+        UserError, match="does not exist; the run was trained on"
+    ):  # found after the weights were loaded
         commands.evaluate("custom", network=ColourNetwork)
     with pytest.raises(UserError, match="has another architecture"):
         commands.evaluate("custom")

@@ -318,7 +318,9 @@ def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
     settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands.find_lr(settings(**{"data.batch_size": 32}))
-    assert capsys.readouterr().out.splitlines()[-1].strip() == "together with the options given here"
+    heading, command = capsys.readouterr().out.splitlines()[-2:]
+    assert heading == "Next, together with the options that were given here:"
+    assert command.startswith("  cifar100 train --optimization.learning_rate ")
 
 
 @pytest.mark.usefixtures("short_range_tests")

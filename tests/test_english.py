@@ -47,6 +47,12 @@ INSTEAD = {
 """Phrase, as a regular expression between word boundaries -> what to write instead."""
 
 
+TITLE_IN_LOWERCASE = re.compile(
+    r"""(?:\bprogress\(f?"|\badd_column\("|<th(?:\ [^>{]*)?>(?:<(?:button|span)[^>]*>)?)[a-z][a-z ]+""", re.VERBOSE
+)
+"""A long step, or the heading of a column on the terminal or in a page, that does not begin with a capital letter."""
+
+
 def forbidden(text: str) -> list[str]:
     """Return the forbidden phrases of a text, each with its replacement."""
     joined = " ".join(text.split())
@@ -78,3 +84,15 @@ def test_a_forbidden_phrase_is_found(text: str) -> None:
 
 def test_ordinary_words_are_allowed() -> None:
     assert not forbidden("house, kangaroo; make room; recommended; too many, too large")
+
+
+def test_titles_begin_with_a_capital_letter() -> None:
+    files = [path for ending in ("py", "html", "jinja") for path in ROOT.glob(f"src/**/*.{ending}")]
+    found = {path: TITLE_IN_LOWERCASE.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert not {path: titles for path, titles in found.items() if titles}
+    for text in (
+        'progress("reading", total=1)',
+        'table.add_column("run")',
+        '<th scope="col"><button>class</button></th>',
+    ):
+        assert TITLE_IN_LOWERCASE.search(text)

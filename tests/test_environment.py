@@ -19,7 +19,6 @@ from cifar100.environment import (
     git_commit,
 )
 from cifar100.process.processors import processor_name
-from cifar100.terminal import this_program
 
 
 def test_versions_are_those_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,13 +54,6 @@ def test_data_that_are_prepared_missing_and_damaged(tmp_path: Path) -> None:
     assert "not prepared; run: " in describe_data(tmp_path)[str(tmp_path)]
     (tmp_path / "data" / "dataset.json").write_text("{")
     assert "cannot be read" in describe_data(tmp_path / "data")[str(tmp_path / "data")]
-
-
-def test_a_printed_command_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
-    assert this_program() == "cifar100"
-    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
-    assert this_program() == "uv run cifar100"
 
 
 def test_the_commit_is_that_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

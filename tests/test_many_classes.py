@@ -95,7 +95,7 @@ def test_every_command_copes_with_so_many_classes(
     with Path("audit/audit.csv").open(newline="") as file:
         assert "verdict" in next(csv.reader(file))
 
-    assert "Next: cifar100 predict" in shown("export", "run")
+    assert "Next:\n  cifar100 predict" in shown("export", "run")
     exported = load_model("logs/run/export/model.onnx")
     assert exported.info.class_names == tuple(name_of(label) for label in range(num_classes))
 

@@ -518,7 +518,7 @@ def test_every_run_is_listed_with_what_became_of_it(
     capsys.readouterr()
     run_until_stopped()
     shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in shown[:4]] == ["run", "mess", "whole", "broken"]
+    assert [line.split()[0] for line in shown[:4]] == ["Run", "mess", "whole", "broken"]
     assert all(len(line) <= 80 for line in shown)
 
 

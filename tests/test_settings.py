@@ -96,13 +96,13 @@ def test_every_setting_has_a_description() -> None:
         ({"data.mean": [1, 2]}, r"--data.mean is \[1, 2\], but it must be 3 numbers in brackets"),
         (
             {"data.mean": [0.5, 0.5, 128]},
-            r"--data.mean is \[0.5, 0.5, 128.0\], but each value must be at least 0 and at most 1",
+            r"--data.mean is \[0.5, 0.5, 128\], but each value must be at least 0 and at most 1",
         ),
         ({"data.mean": [0.5, 0.5, 0.5], "data.std": None}, r"must be set together"),
         ({"optimization.learning_rate": "atuo"}, r"--optimization.learning_rate is atuo, but it must be a number or"),
         ({"optimization.learning_rate": float("nan")}, r"--optimization.learning_rate is nan"),
-        ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1.0, but it must be more than 0"),
-        ({"data.validation_fraction": 1}, r"--data.validation_fraction is 1.0, .* at most 0.9"),
+        ({"optimization.learning_rate": -1}, r"--optimization.learning_rate is -1, but it must be more than 0"),
+        ({"data.validation_fraction": 1}, r"--data.validation_fraction is 1, .* at most 0.9"),
         ({"model.name": "vgg"}, r"--model.name is vgg, but it must be one of"),
         (
             {"model.name": "fast_net", "model.stem": "imagenet"},

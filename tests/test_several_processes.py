@@ -384,7 +384,7 @@ def test_on_a_terminal_one_process_draws_the_bar_and_none_waits_for_it(program: 
             break
     os.close(controller)
     assert process.wait(timeout=SECONDS) == 0
-    assert b"epoch ends in" in shown
+    assert b" left" in shown
     assert shown.count(b"Next:") == 1
 
 

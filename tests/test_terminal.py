@@ -12,7 +12,18 @@ import pytest
 from rich.table import Table
 
 from cifar100 import terminal
-from cifar100.terminal import UnfailingStream, report, say, show, warn
+from cifar100.terminal import (
+    UnfailingStream,
+    has_temporary_line,
+    report,
+    say,
+    say_next,
+    show,
+    take_over_temporary_line,
+    temporary_line,
+    this_program,
+    warn,
+)
 
 TEN_LINES = """
 from cifar100.terminal import say, warn, unfailing_streams
@@ -148,3 +159,43 @@ def test_a_temporary_line_is_shown_only_where_it_can_be_erased(
     with terminal.temporary_line("loading"):
         pass
     assert sys.stderr.getvalue() == shown  # type: ignore[attr-defined]
+
+
+def test_a_printed_command_is_the_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
+    assert this_program() == "cifar100"
+    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
+    assert this_program() == "uv run cifar100"
+
+
+def test_a_command_to_copy_is_one_line_whatever_its_length(capsys: pytest.CaptureFixture[str]) -> None:
+    long = f"cifar100 report {' '.join('a' * 100 for _ in range(40))}"
+    say_next(long, "cifar100 info")
+    say_next("load()", purpose="in Python")
+    expected = ["", "Next:", f"  {long}", "  cifar100 info", "", "Next, in Python:", "  load()"]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_a_temporary_line_gives_way_to_the_first_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with temporary_line("starting ..."):
+        warn("first")
+        warn("second")
+        with temporary_line("reading ..."):
+            assert has_temporary_line()
+        assert not has_temporary_line()
+    erased = "\r\x1b[K"
+    lines = f"starting ...{erased}cifar100: first\ncifar100: second\nreading ...{erased}"
+    assert capsys.readouterr().err == lines
+
+
+def test_another_process_erases_the_temporary_line_of_the_one_that_started_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    take_over_temporary_line()
+    say("first")
+    say("second")
+    assert capsys.readouterr() == ("first\nsecond\n", "\r\x1b[K")

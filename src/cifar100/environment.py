@@ -6,6 +6,7 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from shlex import quote
 
 from cifar100 import __version__
 from cifar100.data.dataset_info import IMAGE_SIDE
@@ -67,7 +68,7 @@ def describe_data(root: Path) -> dict[str, str]:
     sizes = DataFolder(root).prepared_sizes()
     folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
     if not sizes:
-        return {str(root): f"not prepared; run: {this_program()} prepare --root {root}"}
+        return {str(root): f"not prepared; run: {this_program()} prepare --root {quote(str(root))}"}
     try:
         info = folder.info()
     except UserError as error:
@@ -76,7 +77,7 @@ def describe_data(root: Path) -> dict[str, str]:
     return {
         str(root): info.describe(),
         "images": f"{info.num_train - info.num_validation:,} training, {validation}{info.num_test:,} test, "
-        f"{info.num_classes} classes",
+        f"{info.num_classes:,} classes",
         "pixels": ", ".join(f"{size}x{size}" for size in sizes),
         "mean": ", ".join(f"{value:.7f}" for value in info.mean),
         "std": ", ".join(f"{value:.7f}" for value in info.std),
@@ -85,4 +86,4 @@ def describe_data(root: Path) -> dict[str, str]:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number:,} {noun}s"

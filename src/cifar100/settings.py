@@ -28,9 +28,8 @@ from cifar100.config import (
 from cifar100.config.checks import without_effect
 from cifar100.config.conversion import convert
 from cifar100.config.declarations import components, is_family
-from cifar100.config.settings_file import flatten, naming, read_settings, setting_names
+from cifar100.config.settings_file import flatten, naming, read_settings
 from cifar100.config.shown_values import shown
-from cifar100.config.suggestions import did_you_mean
 from cifar100.config.yaml_text import parse_yaml
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
@@ -186,12 +185,6 @@ def add_settings(parser: argparse.ArgumentParser, *, recipe: str = DEFAULT_RECIP
 def given_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings given on the command line: name -> text."""
     return {name: value for name, value in vars(options).items() if name in settings()}
-
-
-def unknown_option(option: str, *, has_settings: bool) -> str:
-    """Return the message about an unknown option. has_settings: whether the command takes every setting."""
-    near = did_you_mean(option.lstrip("-").partition("=")[0], setting_names() if has_settings else (), prefix="--")
-    return f"unknown option {option}{near} --help lists all options."
 
 
 def _read_files(files: PathLike | Iterable[PathLike]) -> tuple[dict[str, Any], dict[str, Any]]:

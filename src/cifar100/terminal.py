@@ -32,6 +32,25 @@ def say(line: str = "") -> None:
     _write(sys.stdout, f"{printable(line)}\n")
 
 
+def say_next(*commands: str, purpose: str = "") -> None:
+    """Print the commands that a person may want to copy, after an empty line. See `next_steps`."""
+    for line in ("", *next_steps(*commands, purpose=purpose)):
+        _write(sys.stdout, f"{printable(line, max_length=len(line))}\n")
+
+
+def next_steps(*commands: str, purpose: str = "") -> list[str]:
+    """Return a heading and a line for each command. A command is never broken or cut: the terminal wraps it.
+
+    purpose: what they are for, if the commands do not say it, such as `in Python`.
+    """
+    return [f"Next, {purpose}:" if purpose else "Next:", *(f"  {command}" for command in commands)]
+
+
+def this_program() -> str:
+    """Return how the user starts this program, to print commands that can be copied."""
+    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
+
+
 def warn(line: str) -> None:
     """Print one line on standard error, after the name of the program."""
     report(f"cifar100: {line}")
@@ -112,15 +131,41 @@ def write_data(content: bytes) -> None:
 
 @contextlib.contextmanager
 def temporary_line(text: str) -> Iterator[None]:
-    """Show a text on standard error while the block runs, then erase it, if standard error is a terminal that can."""
-    shown = can_redraw(sys.stderr)
-    if shown:
+    """Show a text on standard error, if that is a terminal that can erase it.
+
+    It disappears when something else is printed, at the latest at the end of the block.
+    """
+    if can_redraw(sys.stderr):
         _write(sys.stderr, text)
+        _temporary.is_shown = True
     try:
         yield
     finally:
-        if shown:
+        _temporary.erase()
+
+
+def has_temporary_line() -> bool:
+    """Return whether the text of `temporary_line` is on the screen."""
+    return _temporary.is_shown
+
+
+def take_over_temporary_line() -> None:
+    """Let the next output of this process erase the text that the process which started it has shown."""
+    _temporary.is_shown = True
+
+
+class _Temporary:
+    """The text of `temporary_line`, if there is one on the screen."""
+
+    is_shown = False
+
+    def erase(self) -> None:
+        if self.is_shown:
+            self.is_shown = False
             _write(sys.stderr, "\r\x1b[K")
+
+
+_temporary = _Temporary()
 
 
 @contextlib.contextmanager
@@ -157,6 +202,7 @@ class UnfailingStream:
 
     def write(self, text: str) -> int:
         """Write text as far as possible; returns its length."""
+        _temporary.erase()
         if self._stream is not None:
             try:
                 self._stream.write(text)

@@ -22,8 +22,18 @@ def test_the_summary_is_the_first_line_of_the_docstring() -> None:
 def test_a_mistake_is_one_line() -> None:
     parser = Parser(prog="x")
     parser.add_argument("--top", type=int)
-    with pytest.raises(UserError, match=r"argument --top: invalid int value: 'many'; x --help shows the options\."):
-        parser.parse_args(["--top", "many"])
+    parser.add_argument("--ratio", type=float)
+    parser.add_argument("--split", choices=["test", "validation"])
+    parser.add_argument("run", metavar="RUN")
+    for arguments, message in {
+        ("--top", "many"): "--top is many, but it must be a whole number",
+        ("--ratio", "big"): "--ratio is big, but it must be a number",
+        ("--split", "train"): "--split is train, but it must be one of test, validation",
+        ("--top",): "--top needs a value",
+        (): "missing on the command line: RUN",
+    }.items():
+        with pytest.raises(UserError, match=rf"^{message}; x --help shows the options\.$"):
+            parser.parse_args(arguments)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

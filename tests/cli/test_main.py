@@ -57,6 +57,11 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["trian"], "unknown command 'trian'"),
         (["train", "--data.batchsize", "3"], "did you mean --data.batch_size?"),
         (["train", "--batch_size", "3"], "did you mean --data.batch_size?"),
+        (["train", "--dryrun"], "cifar100 train has no option --dryrun; did you mean --dry-run? cifar100 train --help"),
+        (["evaluate", "x", "--flip_tta"], "has no option --flip_tta; did you mean --flip-tta?"),
+        (["prepare", "--data.root", "x"], "has no option --data.root; did you mean --root?"),
+        (["recipes", "--training.max_epochs", "-3"], "cifar100 recipes has no option --training.max_epochs; choose"),
+        (["recipes", "fast"], "cifar100 recipes does not take the argument fast; leave it out"),
         (["train", "--data.batch_size", "x"], "--data.batch_size is x, but it must be a whole number or auto."),
         (["train", "--recipe", "quick"], "no recipe 'quick'"),
         (["train", "--config", "none.yaml"], "configuration file none.yaml cannot be read"),
@@ -71,7 +76,7 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["compare", "x", "y", "--split", "train"], "--split"),
         (["predict", "x"], "IMAGE"),
         (["predict", "x", "a.png", "--top", "many"], "--top"),
-        (["recipes", "--all"], "unknown option --all"),
+        (["recipes", "--all"], "cifar100 recipes has no option --all; choose one that cifar100 recipes --help lists."),
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(

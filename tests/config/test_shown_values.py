@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cifar100.config.shown_values import shown
+from cifar100.config.shown_values import shown, shown_setting
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,24 @@ from cifar100.config.shown_values import shown
 )
 def test_a_value_is_short_and_in_one_line(value: Any, expected: str) -> None:
     assert shown(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (-3.0, "-3"),
+        (0.5, "0.5"),
+        (1e38, "1e+38"),
+        (math.inf, "inf"),
+        ((1.0, 0.5), "[1, 0.5]"),
+        (True, "true"),
+        ("auto", "auto"),
+        (None, "null"),
+    ],
+)
+def test_a_setting_is_shown_as_it_is_typed(value: Any, expected: str) -> None:
+    assert shown_setting(value) == expected
+    assert shown(3.0) == "3.0"  # as in "is 3.0, but it must be a whole number"
 
 
 def test_a_large_value_is_cut_before_it_becomes_text() -> None:

@@ -343,10 +343,22 @@ def test_a_read_only_folder_is_refused(archive: Path, tmp_path: Path) -> None:
         prepare(source=str(archive), root=tmp_path / "root")
 
 
-@pytest.mark.parametrize("source", ["nowhere", "."])
-def test_a_source_without_data_is_refused(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "nowhere",
+            r"nowhere does not exist; a source is download \(CIFAR-100\), generated .*, or the path of labelled",
+        ),
+        ("downlaod", r"downlaod does not exist; did you mean download\? A source is download \(CIFAR-100\), generated"),
+        (".", r"expected class folders .* or CIFAR-100's folder or archive"),
+    ],
+)
+def test_a_source_without_data_is_refused(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"expected class folders .* or CIFAR-100's folder or archive"):
+    with pytest.raises(UserError, match=message):
         prepare(source=source, root=tmp_path / "root")
     assert not (tmp_path / "root").exists()
 
@@ -397,7 +409,7 @@ def test_custom_data_are_used_whatever_the_source_of_the_recipe(tmp_path: Path) 
 def test_nothing_is_prepared_in_the_place_of_data_that_have_moved(origin: str, tmp_path: Path) -> None:
     info = dataclasses.replace(prepare(source="download", root=make_custom(tmp_path / "zoo")), origin=origin)
     refuse_moved(tmp_path / "zoo", info)
-    with pytest.raises(UserError, match=r"/away holds no prepared data; the run was trained on zoo, .*--data.root"):
+    with pytest.raises(UserError, match=r"/away does not exist; the run was trained on zoo, .*--data.root"):
         refuse_moved(tmp_path / "away", info)
     for again in ("official", "generated"):
         refuse_moved(tmp_path / "away", dataclasses.replace(info, origin=again))

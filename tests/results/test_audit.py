@@ -109,7 +109,7 @@ def test_a_run_on_other_images_is_one_line(folder: Path) -> None:
 
 
 def test_a_folder_without_data_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"holds no prepared data; pass the data folder, or prepare it"):
+    with pytest.raises(UserError, match=r"does not exist; pass the data folder, or prepare it"):
         commands.audit(tmp_path / "nothing", out=tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 

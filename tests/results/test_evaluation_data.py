@@ -128,7 +128,7 @@ def test_another_folder_with_the_same_classes_can_be_measured(run: RunFolder, da
     assert (result.num_images, result.data) == (4, "other, custom data, 2 classes")
     assert measured(run).data == "data, custom data, 2 classes"
     moved = data.rename(data.parent / "moved")
-    with pytest.raises(UserError, match=r"data holds no prepared data; the run was trained on .*--data.root"):
+    with pytest.raises(UserError, match=r"data does not exist; the run was trained on .*--data.root"):
         measured(run)
     assert measured(run, "validation", moved).top1 == 1, "the same images in another place"
 
@@ -155,7 +155,11 @@ def test_a_folder_without_data_is_refused_and_left_alone(kind: str, run: RunFold
         root.touch()
     before = sorted(tmp_path.rglob("*"))
     message = r"holds no prepared data; set --data.root to a prepared data folder, or to a folder with a train"
-    messages = {"file": "is a file, expected a folder", "pictures": "has the single class 'cat', expected at least two"}
+    messages = {
+        "missing": message.replace("holds no prepared data", "does not exist"),
+        "file": "is a file, expected a folder",
+        "pictures": "has the single class 'cat', expected at least two",
+    }
     with pytest.raises(UserError, match=messages.get(kind, message)):
         measured(run, root=root)
     assert sorted(tmp_path.rglob("*")) == before

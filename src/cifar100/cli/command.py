@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from cifar100.config.suggestions import suggestion
 from cifar100.errors import UserError
+from cifar100.foreign_text import printable
 from cifar100.settings import DEFAULT_RECIPE
 
 
@@ -38,9 +41,41 @@ class Command:
         return (self.function.__doc__ or "").splitlines()[0]
 
 
+_IN_OUR_WORDS = {
+    r"argument (\S+): invalid int value: '(.*)'": r"\1 is \2, but it must be a whole number",
+    r"argument (\S+): invalid float value: '(.*)'": r"\1 is \2, but it must be a number",
+    r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)": r"\1 is \2, but it must be one of \3",
+    r"argument (\S+): expected one argument": r"\1 needs a value",
+    r"argument (\S+): not allowed with argument (\S+)": r"\1 and \2 exclude each other; use only one",
+    r"the following arguments are required: (.*)": r"missing on the command line: \1",
+}
+"""Message of argparse, as a regular expression -> what we say."""
+
+
 class Parser(ArgumentParser):
     """Raises a `UserError` for a mistake, instead of printing the usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         """Raise the message as one line."""
+        for pattern, sentence in _IN_OUR_WORDS.items():
+            message = re.sub(pattern, sentence, message, flags=re.DOTALL)
+        start, middle, choices = message.partition("must be one of ")
+        message = start + middle + choices.replace("'", "")  # argparse quotes them, depending on the version of Python
         raise UserError(f"{message}; {self.prog} --help shows the options.")
+
+    def unknown(self, argument: str) -> str:
+        """Return the message about an argument that the command does not take, with the nearest option."""
+        name = printable(argument.partition("=")[0], max_length=100)
+        if not argument.startswith("-"):
+            return f"{self.prog} does not take the argument {name}; leave it out, or see {self.prog} --help."
+        options = [
+            text.removeprefix("--")
+            for action in self._actions
+            if action.help != SUPPRESS
+            for text in action.option_strings
+            if text.startswith("--")
+        ]
+        near = suggestion(name[:200].lstrip("-"), options)
+        if near is None:
+            return f"{self.prog} has no option {name}; choose one that {self.prog} --help lists."
+        return f"{self.prog} has no option {name}; did you mean --{near}? {self.prog} --help lists all of them."

@@ -27,7 +27,7 @@ from cifar100.config import settings
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.process.launchers import is_rank_zero
-from cifar100.settings import add_settings, recipe_names, unknown_option
+from cifar100.settings import add_settings, recipe_names
 from cifar100.terminal import say, unfailing_streams, warn
 from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
 
@@ -96,9 +96,10 @@ def run_command_line(arguments: Sequence[str]) -> None:
         near = difflib.get_close_matches(name[:50], COMMANDS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"choose from: {', '.join(COMMANDS)}."
         raise UserError(f"unknown command {printable(name, max_length=100)!r}; {meant} cifar100 --help describes them.")
-    options, unknown = build_parser(name, _named_recipe(rest)).parse_known_args(_with_values(rest))
+    parser = build_parser(name, _named_recipe(rest))
+    options, unknown = parser.parse_known_args(_with_values(rest))
     if unknown:
-        raise UserError(unknown_option(unknown[0], has_settings=COMMANDS[name].has_settings))
+        raise UserError(parser.unknown(unknown[0]))
     COMMANDS[name].run(options)
 
 

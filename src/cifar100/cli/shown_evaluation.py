@@ -114,10 +114,10 @@ def members_table(members: Sequence[Member], accuracies: Sequence[float], pairs:
     """Return a table of the members, and of what was combined against each of them."""
     from rich.table import Table
 
-    table = Table("member", "epoch", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("accuracy", "points", "95 % interval", "p"):
+    table = Table("Member", "Epoch", box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("Accuracy", "Points", "95 % interval", "p"):
         table.add_column(title, justify="right")
-    table.add_column("verdict")
+    table.add_column("Verdict")
     for member, accuracy, pair in zip(members, accuracies, pairs, strict=True):
         low, high = pair.interval
         table.add_row(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from cifar100.commands.loading import loading
+from cifar100.commands.loading import loading, starting
 from cifar100.config import Config
 from cifar100.config.arguments import check_config, check_mapping
 from cifar100.errors import UserError
@@ -53,7 +53,8 @@ def find_lr(
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
     config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-    return find_learning_rate(config, experiment=experiment, parts=parts)
+    with starting():
+        return find_learning_rate(config, experiment=experiment, parts=parts)
 
 
 def train(
@@ -107,8 +108,13 @@ def train(
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule, callbacks=callbacks, loggers=loggers)
     if resume is None:
         config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-        return start_run(config, experiment=experiment, started=started, parts=parts, write_report=write_tracked_report)
-    return resume_run(find_run_folder(resume), changes=changes, parts=parts, write_report=write_tracked_report)
+        with starting():
+            return start_run(
+                config, experiment=experiment, started=started, parts=parts, write_report=write_tracked_report
+            )
+    run = find_run_folder(resume)
+    with starting():
+        return resume_run(run, changes=changes, parts=parts, write_report=write_tracked_report)
 
 
 def dry_run(
@@ -144,4 +150,5 @@ def dry_run(
 
     parts = CustomParts(network=network, loss=loss, datamodule=datamodule)
     config = resolve(config or load_config(), may_start_processes=not parts.are_given())
-    return estimate_run(config, experiment=experiment, parts=parts, started=started)
+    with starting():
+        return estimate_run(config, experiment=experiment, parts=parts, started=started)

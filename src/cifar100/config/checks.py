@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from cifar100.config.declarations import Setting
-from cifar100.config.shown_values import shown
+from cifar100.config.shown_values import shown, shown_setting
 from cifar100.config.types import Needs, Range
 from cifar100.errors import UserError
 
@@ -39,7 +39,7 @@ def check_range(name: str, value: Any, annotation: Any) -> None:
         if not limits.contains(value):
             each = "each value" if isinstance(value, (list, tuple)) else "it"
             finite = "finite and " if value in (math.inf, -math.inf) else ""
-            raise UserError(f"--{name} is {shown(value)}, but {each} must be {finite}{limits}.")
+            raise UserError(f"--{name} is {shown_setting(value)}, but {each} must be {finite}{limits}.")
 
 
 def without_effect(values: Mapping[str, Any], settings: Mapping[str, Setting], choices: Choices) -> dict[str, str]:
@@ -67,7 +67,7 @@ def check_effects(values: Mapping[str, Any], settings: Mapping[str, Setting], ch
         UserError: names the first such setting and what it needs.
     """
     for name, reason in without_effect(values, settings, choices).items():
-        raise UserError(f"--{name} {shown(values[name])} has no effect: {reason}; leave it out.")
+        raise UserError(f"--{name} {shown_setting(values[name])} has no effect: {reason}; leave it out.")
 
 
 def check_combinations(config: Config) -> None:

@@ -19,10 +19,24 @@ MAX_ELEMENTS = 12
 _LARGEST_INT = 10**40
 """Python takes quadratic time to write a large number, and refuses one of more than 4,300 digits."""
 
+_LARGEST_WHOLE = 1e15
+"""Python writes larger numbers with an exponent, as 1e+16."""
+
 
 def shown(value: Any) -> str:
     """Return `null`, `true`, a number, text without quotes, or `[1, 2, ...]`. Never builds a long text to cut it."""
     return printable(_shown(value, depth=0), max_length=MAX_LENGTH)
+
+
+def shown_setting(value: Any) -> str:
+    """Return the value of a setting as it is typed: -3, although a setting that takes 0.5 as well holds -3.0."""
+    if isinstance(value, (list, tuple)):
+        return shown([_as_typed(element) for element in value])
+    return shown(_as_typed(value))
+
+
+def _as_typed(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_WHOLE else value
 
 
 def _shown(value: Any, *, depth: int) -> str:

@@ -138,8 +138,8 @@ def refuse_moved(root: Path, trained_on: DatasetInfo) -> None:
         return
     check_kinds(folder.root)
     raise UserError(
-        f"{folder.root.absolute()} holds no prepared data; the run was trained on {trained_on.describe()}; set "
-        "--data.root to the folder that holds them now."
+        f"{folder.describe_absence()}; the run was trained on {trained_on.describe()}; set --data.root to the folder "
+        "that holds them now."
     )
 
 

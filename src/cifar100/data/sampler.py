@@ -55,7 +55,7 @@ class EpochSampler:
     ) -> None:
         if len(indices) < world_size:
             raise UserError(
-                f"{len(indices)} images cannot be divided among {world_size} processes; use fewer --training.devices."
+                f"{len(indices):,} images cannot be divided among {world_size} processes; use fewer --training.devices."
             )
         self.indices = indices
         self.batch_size = batch_size

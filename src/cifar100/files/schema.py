@@ -111,7 +111,7 @@ def list_of(schema: Schema, *, length: int | None = None) -> Schema:
         if not isinstance(value, (list, tuple)):
             raise mismatch(where, value, "a list")
         if length is not None and len(value) != length:
-            raise ValueError(f"{where} has {len(value)} entries, expected {length}")
+            raise ValueError(f"{where} has {len(value):,} entries, expected {length:,}")
         for position, entry in enumerate(value):
             schema(entry, f"{where}[{position}]")
 

@@ -33,7 +33,7 @@ def open_zip(file: BinaryIO, *, max_members: int, max_bytes: int) -> zipfile.Zip
     source.limit = None
     members = archive.infolist()
     if len(members) > max_members:
-        raise zipfile.BadZipFile(f"it holds {len(members)} members, expected at most {max_members}")
+        raise zipfile.BadZipFile(f"it holds {len(members):,} members, expected at most {max_members:,}")
     for member in members:
         if member.compress_type not in _METHODS:
             raise zipfile.BadZipFile(f"a member is compressed by method {member.compress_type}, expected deflate")

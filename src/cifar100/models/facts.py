@@ -92,11 +92,11 @@ def timm_facts(pattern: str) -> list[ModelFacts]:
         raise UserError(f"timm has no network like {shown(pattern)}; use a wider pattern, such as timm/*lite*")
     if len(names) > MAX_TIMM:
         raise UserError(
-            f"timm has {len(names)} networks like {shown(pattern)}, but at most {MAX_TIMM} can be listed at once; use "
-            "a narrower pattern, such as timm/resnet18*"
+            f"timm has {len(names):,} networks like {shown(pattern)}, but at most {MAX_TIMM:,} can be listed at once; "
+            "use a narrower pattern, such as timm/resnet18*"
         )
     found = []
-    with progress("building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:
+    with progress("Building networks", total=len(names), silent=not can_redraw(sys.stderr)) as advance:
         for name in names:
             found.append(_timm_facts(name))
             advance(1)

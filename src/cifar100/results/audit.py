@@ -171,7 +171,7 @@ def look(
     except UserError:
         has_features = False
     logits, features = [], []
-    with progress("asking the network", total=len(places)) as advance:
+    with progress("Asking the network", total=len(places)) as advance:
         for start in range(0, len(places), BATCH_SIZE):
             batch = torch.from_numpy(pixels[places[start : start + BATCH_SIZE]])
             if has_features:
@@ -226,7 +226,7 @@ def find_all(images: AuditedImages, view: NetworkView | None) -> list[Finding]:
         suspects = label_findings(label_suspects(images.labels[rows], view.probabilities[rows]), rows.tolist())
     if view is not None and view.features is not None:
         features = unit_features(view.features)
-        with progress("comparing features", total=len(features)) as advance:
+        with progress("Comparing features", total=len(features)) as advance:
             near, places = nearest(features, features, count=NUM_NEIGHBOURS, first_is_self=True, advance=advance)
         candidates.append(feature_candidates(images.pixels, near.numpy(), places.numpy()))
         oddities += odd_images(1 - near[:, -1].numpy()) if near.shape[1] else []

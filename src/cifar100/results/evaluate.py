@@ -220,7 +220,7 @@ def describe(
     )
 
 
-def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = False, doing: str = "evaluating") -> Tensor:
+def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = False, doing: str = "Evaluating") -> Tensor:
     """Return the logits of images, uint8 (N, 3, S, S): float32 (N, num_classes) on the CPU. Shows progress.
 
     mirrored: of their mirror images, batch by batch, because the images may take more than the memory.
@@ -249,7 +249,7 @@ def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | Non
     """Fit the temperature on the validation images, and save it in the run."""
     instead = " to calibrate on; leave out --calibrate, or train with --data.validation_fraction 0.1"
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root, instead=instead)
-    logits = all_logits(trained, torch.from_numpy(images), doing="calibrating")
+    logits = all_logits(trained, torch.from_numpy(images), doing="Calibrating")
     if (logits.argmax(dim=1) == torch.from_numpy(labels)).all():
         raise UserError(
             f"all {len(labels):,} validation images of {run.argument} are classified correctly, so no temperature "

@@ -119,8 +119,8 @@ def every_image(root: Path, *, image_size: int = IMAGE_SIDE) -> AuditedImages:
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
         raise UserError(
-            f"{folder.root.absolute()} holds no prepared data; pass the data folder, or prepare it: cifar100 prepare "
-            f"--root {quote(str(folder.root))}"
+            f"{folder.describe_absence()}; pass the data folder, or prepare it: cifar100 prepare --root "
+            f"{quote(str(folder.root))}"
         )
     info = ensure_unchanged(folder.root, image_size=folder.image_size)
     splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
@@ -163,9 +163,7 @@ def all_test_images(root: Path, trained_on: DatasetInfo) -> tuple[NDArray[np.uin
     folder = DataFolder(root, trained_on.image_size)
     if not folder.is_sound() and not folder.is_custom():
         check_kinds(folder.root)
-        raise UserError(
-            f"{folder.root.absolute()} holds no prepared data; set --data.root to a data folder with the same classes."
-        )
+        raise UserError(f"{folder.describe_absence()}; set --data.root to a data folder with the same classes.")
     present = ensure_unchanged(folder.root, image_size=folder.image_size)
     _check_classes(present, trained_on, folder)
     if present.num_test == 0:
@@ -206,7 +204,7 @@ def _command(run: RunFolder, root: Path | None) -> str:
 
 
 def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> str:
-    found = f"{folder.root.absolute()} holds no prepared data"
+    found = folder.describe_absence()
     if is_chosen:
         return f"{found}; set --data.root to a prepared data folder, or to a folder with a train.csv."
     refuse_moved(folder.root, trained.info)
@@ -231,7 +229,7 @@ def _check_classes(present: DatasetInfo, trained: DatasetInfo, folder: DataFolde
         return
     ours, theirs = present.class_names, trained.class_names
     if len(ours) != len(theirs):
-        difference = f"{len(ours)} classes, expected {len(theirs)}"
+        difference = f"{len(ours):,} classes, expected {len(theirs):,}"
     else:
         label = next(label for label in range(len(ours)) if ours[label] != theirs[label])
         difference = f"class {label} is {printable(ours[label])!r}, expected {printable(theirs[label])!r}"

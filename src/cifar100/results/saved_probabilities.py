@@ -88,7 +88,7 @@ def _checked(arrays: dict[str, NDArray[Any]], images: AuditedImages) -> tuple[ND
         found = f"probabilities {probabilities.dtype} {probabilities.shape}"
         raise ValueError(f"{found}, expected float32 with {sizes[0]} rows")
     if probabilities.shape[1] != images.info.num_classes:
-        raise ValueError(f"{probabilities.shape[1]} classes, expected {images.info.num_classes}")
+        raise ValueError(f"{probabilities.shape[1]:,} classes, expected {images.info.num_classes:,}")
     rows = np.asarray(probabilities, dtype=np.float32)
     is_known = np.isfinite(rows).all(axis=1)
     known = rows[is_known]

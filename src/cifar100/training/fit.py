@@ -149,7 +149,7 @@ def _fit(session: Session, experiment: Experiment, *, checkpoint: Path | None = 
         raise
     except KeyboardInterrupt:
         ending = "stopped"
-        run_log.write(f"interrupted after {len(history.epochs)} epochs")
+        run_log.write(f"interrupted after {len(history.epochs):,} epochs")
         raise
     finally:
         run_log.close()

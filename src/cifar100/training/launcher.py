@@ -25,6 +25,7 @@ from cifar100.errors import Stopped, UserError
 from cifar100.process.launchers import is_rank_zero, launcher
 from cifar100.process.parent import when_the_parent_ends
 from cifar100.process.stopping import stop_signals
+from cifar100.terminal import has_temporary_line, take_over_temporary_line
 from cifar100.training.preflight.main_guard import require_main_guard
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
         ThreadPoolExecutor(1, initializer=_block_signals) as pool,
     ):
         try:
-            results = pool.submit(elastic_launch(settings, _work), pickled, errors).result()
+            results = pool.submit(elastic_launch(settings, _work), pickled, errors, has_temporary_line()).result()
         except ChildFailedError as failed:
             error = _first_error(failed, errors, received)
         else:
@@ -107,14 +108,18 @@ def _pickled(work: Callable[[], Any]) -> bytes:
         ) from error
 
 
-def _work(pickled: bytes, errors: Any) -> Any:
+def _work(pickled: bytes, errors: Any, temporary_line: bool) -> Any:
     """Do the work in a new process; return its result in rank 0.
 
     If the launcher is killed, this process stops. On Linux torch arranges for SIGINT then, which the background jobs of
     a shell script ignore.
+
+    temporary_line: whether the launcher shows one, which the first output of rank 0 replaces.
     """
     import torch
 
+    if temporary_line and is_rank_zero():
+        take_over_temporary_line()
     if not sys.platform.startswith("linux") or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         when_the_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
 

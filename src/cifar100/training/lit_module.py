@@ -140,7 +140,7 @@ class ImageClassifier(L.LightningModule):
         if not isinstance(logits, Tensor) or logits.shape != expected:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise UserError(
-                f"the network returns {found} for {num_images} images, expected logits {expected}, one for "
+                f"the network returns {found} for {num_images:,} images, expected logits {expected}, one for "
                 "each class; change the output size of its last layer."
             )
 

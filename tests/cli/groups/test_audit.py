@@ -69,7 +69,7 @@ def test_the_report_says_what_to_do_next(calls: list[Any], capsys: pytest.Captur
     run_command_line(["audit"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["near-duplicates", "2,016"]
-    assert lines[-1] == "apply:  cifar100 audit 'my data' --apply audit/audit.csv"
+    assert lines[-1] == "  cifar100 audit 'my data' --apply audit/audit.csv"
 
 
 def test_apply_shows_the_command_that_trains_without_the_rejected(
@@ -80,7 +80,9 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
     assert capsys.readouterr().out.splitlines() == [
         "edited.csv fits the data and rejects 2 of 50,000 training images",
         "it also rejects 1 test image, but evaluate always measures on all test images",
-        "train without them: cifar100 train --data.root 'my data' --data.exclude edited.csv",
+        "",
+        "Next, to train without these images:",
+        "  cifar100 train --data.root 'my data' --data.exclude edited.csv",
     ]
 
 

@@ -44,9 +44,9 @@ def test_the_tables_hold_the_figures(runs: list[str], capsys: pytest.CaptureFixt
     assert "5 comparisons, so a verdict needs p < 0.05 / 5." in shown
     assert "plain_0 (ref) and plain_1 (it): both right 300, both wrong 299, only one right 1" in shown
     assert "a 100 50 51 +1".split() in found
-    *_, caution, _, following = shown.splitlines()
+    *_, caution, _, heading, following = shown.splitlines()
     assert caution.startswith("These are the test images.")
-    assert following == f"Next: cifar100 report {' '.join(runs)}"
+    assert (heading, following) == ("Next:", f"  cifar100 report {' '.join(runs)}")
     assert "seeds." not in shown  # there are several
 
 

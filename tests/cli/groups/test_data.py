@@ -49,13 +49,16 @@ def test_prepare_passes_its_options_and_says_how_to_train(
     monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
     run_command_line(["prepare", *arguments])
     assert calls == [expected]
-    assert capsys.readouterr().out.splitlines()[-1] == f"Next: cifar100 {following}"
+    assert capsys.readouterr().out.endswith(f"\nNext:\n  cifar100 {following}\n")
 
 
 def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_command_line(["info", "--root", str(tmp_path)])
     shown = capsys.readouterr().out
-    assert [line for line in shown.splitlines() if not line.startswith(" ")] == ["versions", "devices", "data"]
+    assert [line for line in shown.splitlines() if not line.startswith(" ")] == [
+        *("versions", "devices", "data", "", "Next, to paste this into a bug report:")
+    ]
+    assert shown.endswith(f"\n  cifar100 info --root {tmp_path} --markdown\n")
     assert " ".join(["cifar100", __version__]) in " ".join(shown.split())
     assert "not prepared; run: cifar100 prepare" in shown
     make_folder(tmp_path / "data")

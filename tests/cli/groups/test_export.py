@@ -40,7 +40,8 @@ def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
         "one image           1.23 ms (onnxruntime 1.32.0, 2 threads)",
         "256 images          201.2 ms",
         "",
-        "Next: cifar100 predict 'logs/my run/export/model.onnx' IMAGE",
+        "Next:",
+        "  cifar100 predict 'logs/my run/export/model.onnx' IMAGE",
     ]
 
 

@@ -118,6 +118,10 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
         run_command_line(["predict", "x", "b.png", "bad.png", "--output", "out.csv"])
     assert Path("out.csv").read_text().splitlines()[2].startswith("bad.png,,,")
     assert Path("out.csv").read_text().endswith(",bad.png is damaged.\n")
+    with pytest.raises(Incomplete, match=r"^the image could not be read; the output says why\.$"):
+        run_command_line(["predict", "x", "bad.png"])
+    with pytest.raises(Incomplete, match=r"^none of the 2 images could be read; the output says why for each\.$"):
+        run_command_line(["predict", "x", "bad.png", "bad.png"])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
     [
         (["--output", "out.txt"], r"--output is out.txt, expected a name that ends in .csv or .json; or add --csv or"),
         (["--output", "out.csv", "--json"], r"--output is out.csv, but --json is given; leave one of them out"),
-        (["--csv", "--json"], r"not allowed with argument --csv"),
+        (["--csv", "--json"], "--json and --csv exclude each other; use only one"),
         (["--probabilities"], r"needs --csv or --json; to see all classes in tables, use a large --top"),
         (["--output", "mine.csv"], r"mine.csv already exists and holds no predictions"),
         (["--output", ""], r"'' is not a path"),
@@ -154,7 +158,7 @@ def test_progress_is_shown_for_many_images_on_standard_error(
     run_command_line(["predict", "x", *many, "--csv"])
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 301
-    assert captured.err.startswith("predicting: 300 in ")
+    assert captured.err.startswith("Predicting: 300 in ")
     monkeypatch.setattr(group, "is_terminal", lambda stream: True)
     run_command_line(["predict", "x", *many])
     assert capsys.readouterr().err == ""  # the tables are the progress

@@ -121,7 +121,10 @@ def test_report_passes_its_options_and_prints_path_and_size(
     monkeypatch.setattr(commands, "report", fake)
     run_command_line(["report", *arguments])
     assert calls == [(runs, {"output": output})]
-    assert capsys.readouterr().out == f"{path} (1.2 MB)\n"
+    other = "" if len(runs) > 1 else " OTHER_RUN"
+    following = f"\nNext:\n  cifar100 compare {' '.join(runs)}{other}\n"
+    assert capsys.readouterr().out == f"{path} (1.2 MB); open it in a browser\n{following}"
     monkeypatch.setattr(results, "is_terminal", lambda stream: True)
     run_command_line(["report", *arguments])
-    assert capsys.readouterr().out == f"{path.as_uri()} (1.2 MB)\n"  # which a terminal opens
+    shown = capsys.readouterr().out  # the terminal opens a URI
+    assert shown == f"{path.as_uri()} (1.2 MB); open it in a browser\n{following}"

@@ -40,10 +40,10 @@ def test_a_sweep_is_a_table_with_the_best_first_and_the_next_command(capsys: pyt
         )
     )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["trial", "accuracy", "epochs", "state", "batch_size"]
+    assert lines[0].split() == ["Trial", "Accuracy", "Epochs", "State", "batch_size"]
     assert lines[1].split() == ["1", "50.00%", "2", "finished", "64"]
     assert "trial 0 failed: it broke\\x1b" in lines
-    assert lines[-1] == "use:  cifar100 train --config 'logs/sweeps/a b/best.yaml'"
+    assert lines[-1] == "  cifar100 train --config 'logs/sweeps/a b/best.yaml'"
 
 
 def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,17 +58,17 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert "test accuracy 3 70.31% 0.05% 70.18% to 70.43%" in [" ".join(line.split()) for line in text.splitlines()]
     assert "rule:   The rule." in text
-    assert text.splitlines()[-1] == "Next: cifar100 report logs/trials/a/seed0 logs/trials/a/seed2"
+    assert text.endswith("\n\nNext:\n  cifar100 report logs/trials/a/seed0 logs/trials/a/seed2\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["sweep"], "the following arguments are required: SPACE.yaml"),
+        (["sweep"], "missing on the command line: SPACE.yaml"),
         (["sweep", "a", "--workers", "2"], "--name and --workers need the file of a sweep, but 'a' is a name"),
         (["sweep", "a.yaml", "--workers", "0"], "--workers is 0, but it must be a whole number from 1 to 256"),
         (["sweep", "a.yaml"], "a.yaml cannot be read as a sweep"),
-        (["sweep", "a.yaml", "--split", "test"], "unknown option --split"),
+        (["sweep", "a.yaml", "--split", "test"], "cifar100 sweep has no option --split"),
         (["trials", "fast", "--training.seed", "3"], "choose the first with --first-seed"),
         (["trials", "fasd"], "no recipe 'fasd'; did you mean fast"),
         (["trials", "fast", "--folds", "2", "--seeds", "2"], "--seeds and --folds exclude each other"),

@@ -23,10 +23,11 @@ def test_what_is_shown_of_a_published_network(capsys: pytest.CaptureFixture[str]
         "model.onnx  10.12 MB",
         "in http://hub/ada/net",
         "",
-        "Next: cifar100 predict hf:ada/net IMAGE",
+        "Next:",
+        "  cifar100 predict hf:ada/net IMAGE",
     ]
     show_published(Published(where="my net", name=None, files=files))
-    assert capsys.readouterr().out.endswith("Next: cifar100 predict 'my net' IMAGE\n")
+    assert capsys.readouterr().out.endswith("Next:\n  cifar100 predict 'my net' IMAGE\n")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pseudo_terminal import in_terminal, without_escapes
 
 from cifar100 import commands
 from cifar100.cli.groups.training import format_age, format_size
@@ -55,7 +56,7 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     for name in recipe_names():
         assert f"\n{name} " in shown
-    assert shown.endswith("Use one: cifar100 train --recipe NAME\n")
+    assert shown.endswith("\n\nNext:\n  cifar100 train --recipe NAME\n")
 
 
 def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,9 +77,11 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     )
     monkeypatch.setattr(commands, "list_runs", lambda: [run])
     run_command_line(["runs"])
-    heads, line, _, following = capsys.readouterr().out.splitlines()
-    assert following == "Next: cifar100 evaluate RUN, cifar100 report RUN, or cifar100 compare RUN RUN"
-    assert heads.split() == ["run", "recipe", "data", "epochs", "best", "val", "status", "age"]
+    heads, line, *following = capsys.readouterr().out.splitlines()
+    assert following == [
+        *("", "Next:", "  cifar100 evaluate RUN", "  cifar100 report RUN", "  cifar100 compare RUN RUN")
+    ]
+    assert heads.split() == ["Run", "Recipe", "Data", "Epochs", "Best", "val", "Status", "Age"]
     assert line.split() == ["first", "fast", "CIFAR-100", "3", "62.50%", "finished", "5", "h"]
 
 
@@ -96,14 +99,19 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     monkeypatch.setattr(commands, "list_models", lambda pattern: [known, ModelFacts(name="mine")])
     run_command_line(["models"])
     lines = capsys.readouterr().out.splitlines()
-    cells = ["net", "Lee 2020", "36.5 M", "5.24 G", "1,235", "80.75%, table 5"]
+    cells = ["net", "Lee 2020", "36.5 M", "5.24 G", "1,235", "80.75%"]
     assert re.split(r" {2,}", lines[1]) == cells
-    assert re.split(r" {2,}", lines[2].strip()) == [
-        *("mine", "not stated", "not stated", "not yet measured", "none in the paper")
-    ]
-    assert "images/s: training steps, one GPU, 2026-11-24." in lines
-    assert lines[-2] == "Use one: cifar100 train --model.name NAME"
-    assert lines[-1] == "timm has over a thousand others, with weights: cifar100 models 'timm/*lite*'"
+    assert re.split(r" {2,}", lines[2].strip()) == ["mine", "not stated", "not stated"]
+    assert "Images/s: training steps, one GPU, 2026-11-24; empty if not yet measured." in lines
+    assert "  net: table 5" in lines
+    assert lines[-3:] == ["Next:", "  cifar100 train --model.name NAME", "  cifar100 models 'timm/*lite*'"]
+
+
+def test_the_models_fit_into_80_columns(tmp_path: Path) -> None:
+    shown = without_escapes(in_terminal(["models"], tmp_path))
+    row = next(line for line in shown.splitlines() if line.startswith("densenet_bc_100_12"))
+    assert row.endswith("  77.73%")  # beside its name, not cut and not wrapped
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_damaged_and_missing_arrays_say_how_to_prepare_them_again(tmp_path: Path
     with pytest.raises(UserError, match=r"run: cifar100 prepare --source generated --root"):
         folder.load("train")
     folder.info_file.unlink()
-    with pytest.raises(UserError, match=r"holds no prepared data; run: cifar100 prepare --root"):
+    with pytest.raises(UserError, match=r"holds no prepared data; to prepare data, run: cifar100 prepare --root"):
         folder.load("train")
 
 

@@ -135,7 +135,7 @@ ATTACKS: dict[Attack, str] = {
     header_without_end: "no connection",
     headers_without_end: "no connection",
     bomb_of_the_right_length: "wrong checksum",
-    wrong_length: "offers 10000000000000000000000 bytes, expected 1000000",
+    wrong_length: "offers 10000000000000000000000 bytes, expected 1,000,000",
     negative_length: "offers -1 bytes",
     huge_chunk: "sent nothing for 0.5 s",
     no_http: "no connection",

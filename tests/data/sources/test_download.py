@@ -213,10 +213,10 @@ def test_a_damaged_archive_is_kept_while_there_is_no_better_one(servers, tmp_pat
 FIRST_MIRROR = {
     missing: "HTTP 404",
     wrong_bytes: "wrong checksum",
-    web_page: "offers 6 bytes, expected 1024000",
-    endless: "sent more than the expected 1024000 bytes",
+    web_page: "offers 6 bytes, expected 1,024,000",
+    endless: "sent more than the expected 1,024,000 bytes",
     half: "broke off",
-    half_without_length: "broke off at 512000 bytes",
+    half_without_length: "broke off at 512,000 bytes",
     stalled: "sent nothing for 0.75 s",
     silent: "no answer in time",
 }

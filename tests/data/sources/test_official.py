@@ -49,7 +49,7 @@ def change_binary(folder: Path, **files: bytes) -> Path:
 RECORD = bytes([SUPERCLASSES[0], 0]) + bytes(3072)
 
 MALFORMED_BINARY = {
-    "cut off": ({"train": RECORD[:-1]}, "found 3073 bytes, expected a multiple of 3074"),
+    "cut off": ({"train": RECORD[:-1]}, "found 3,073 bytes, expected a multiple of 3,074"),
     "no images": ({"test": b""}, "test: found no images"),
     "fine label too large": ({"test": b"\0\4" + bytes(3072)}, "test: found the fine label 4, but only 4 names"),
     "coarse label too large": ({"test": b"\2\0" + bytes(3072)}, "test: found the coarse label 2, but only 2 names"),

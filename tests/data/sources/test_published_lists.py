@@ -161,10 +161,10 @@ def test_a_fifo_in_its_place_does_not_block(server: Server, tmp_path: Path) -> N
 
 PROBLEMS: dict[Answer, str] = {
     wrong_bytes: "wrong checksum",
-    web_page: f"offers 20 bytes, expected {len(CONTENT)}",
+    web_page: f"offers 20 bytes, expected {len(CONTENT):,}",
     web_page_without_length: "broke off at 20 bytes",
     missing: "HTTP 404",
-    endless: f"sent more than the expected {len(CONTENT)} bytes",
+    endless: f"sent more than the expected {len(CONTENT):,} bytes",
     half: "broke off",
     drop_by_drop: "took longer than 0.5 s",
     silent: "no answer in time",

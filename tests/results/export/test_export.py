@@ -163,7 +163,7 @@ def test_a_full_disk_leaves_nothing(run: RunFolder, tmp_path: Path, monkeypatch:
         ({"format": "tflite"}, "format is tflite, but it must be onnx or torch or torchscript or safetensors"),
         ({"int8": True, "format": "torch"}, "--int8 is for --format onnx, not torch"),
         ({"int8_limit": 2.0}, "--int8-limit has no effect without --int8"),
-        ({"int8": True, "int8_limit": -1.0}, "--int8-limit is -1.0, but it must be from 0 to 100"),
+        ({"int8": True, "int8_limit": -1.0}, "--int8-limit is -1, but it must be from 0 to 100"),
         ({"int8": "yes"}, "int8 is yes, but it must be True or False"),
         ({"calibrated": True}, "has no temperature for best.ckpt"),
     ],

@@ -162,7 +162,7 @@ def test_any_number_of_classes_is_shown(tmp_path: Path, number: int, capsys: pyt
     assert parsed.count("table", class_="cells") == (number <= 30)
     assert parsed.count("div", class_="plot") == (number > 30)
     assert "The pictures are left out" in parsed.text
-    assert "holds no prepared data" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err
 
 
 def test_names_are_text_whatever_they_say(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def _train_further(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence", "warning"),
     [
-        (_remove, "The pictures are left out", "has no pictures: .* holds no prepared data"),
+        (_remove, "The pictures are left out", "has no pictures: .* does not exist"),
         (_measure_others, "The pictures are left out", "has no pictures: .* was measured on other test images than"),
         (_train_further, "The maps of where the network looked are left out", "epoch 5 now, but epoch 4 was measured"),
     ],

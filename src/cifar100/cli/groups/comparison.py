@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.config.shown_values import shown
+from cifar100.config.shown_values import shown_setting
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show, this_program
+from cifar100.terminal import say, say_next, show, this_program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,8 +49,7 @@ def _compare(options: Namespace) -> None:
             say(line)
     else:
         show_comparison(comparison)
-        say()
-        say(f"Next: {this_program()} report {' '.join(map(quote, options.runs))}")
+        say_next(f"{this_program()} report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -67,8 +66,8 @@ def show_comparison(comparison: Comparison) -> None:
 
 
 def _runs_table(runs: Sequence[RunFigures]) -> Table:
-    headers = ("run", "group", "seed", "accuracy", "95 % interval", "time", "params", "epoch")
-    table = _table(*headers, text_columns=("run", "group", "epoch"))
+    headers = ("Run", "Group", "Seed", "Accuracy", "95 % interval", "Time", "Params", "Epoch")
+    table = _table(*headers, text_columns=("Run", "Group", "Epoch"))
     for run in runs:
         low, high = run.interval
         weights = "" if run.checkpoint is None else f"{run.epoch} {printable(Path(run.checkpoint).stem, max_length=40)}"
@@ -91,10 +90,10 @@ def _show_settings(comparison: Comparison) -> None:
     if not comparison.differing_settings:
         say("The settings differ only in the seed.")
         return
-    table = _table("what differs", "", text_columns=("what differs", ""))
+    table = _table("What differs", "", text_columns=("What differs", ""))
     for setting, values in comparison.differing_settings.items():
         groups_with = {repr(value): [group for group in values if values[group] == value] for value in values.values()}
-        cells = (f"{', '.join(groups)}: {shown(values[groups[0]])}" for groups in groups_with.values())
+        cells = (f"{', '.join(groups)}: {shown_setting(values[groups[0]])}" for groups in groups_with.values())
         table.add_row(printable(setting), ";  ".join(cells))
     show(table)
 
@@ -102,7 +101,7 @@ def _show_settings(comparison: Comparison) -> None:
 def _show_pairs(comparison: Comparison) -> None:
     reference = printable(comparison.pairs[0].reference)
     table = _table(
-        "run", "points", "95 % interval", "only it", "only ref", "p", "verdict", text_columns=("run", "verdict")
+        "Run", "Points", "95 % interval", "Only it", "Only ref", "p", "Verdict", text_columns=("Run", "Verdict")
     )
     for pair in comparison.pairs:
         table.add_row(
@@ -134,8 +133,8 @@ def _show_groups(comparison: Comparison) -> None:
 
 def _groups_table(groups: Sequence[Group], pairs: Sequence[GroupComparison]) -> Table:
     tests = {pair.group: pair for pair in pairs}
-    tested = ("points", "95 % interval", "p", "verdict") if pairs else ()
-    table = _table("group", "runs", "mean", "deviation", *tested, text_columns=("group", "verdict"))
+    tested = ("Points", "95 % interval", "p", "Verdict") if pairs else ()
+    table = _table("Group", "Runs", "Mean", "Deviation", *tested, text_columns=("Group", "Verdict"))
     for group in groups:
         deviation = "" if group.deviation is None else f"{100 * group.deviation:.2f}"
         row = [group.name, str(len(group.runs)), f"{group.mean:.2%}", deviation]
@@ -166,7 +165,7 @@ def _show_disagreement(comparison: Comparison) -> None:
     )
     if not comparison.classes:
         return
-    table = _table("class", "images", "ref right", "it right", "change", text_columns=("class",))
+    table = _table("Class", "Images", "Ref right", "It right", "Change", text_columns=("Class",))
     for entry in comparison.classes[:MAX_CLASSES]:
         change = entry.num_run_right - entry.num_reference_right
         counts = (entry.num_images, entry.num_reference_right, entry.num_run_right)

@@ -8,7 +8,7 @@ from shlex import quote
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.terminal import say, this_program
+from cifar100.terminal import say, say_next, this_program
 
 
 def _add_prepare_options(parser: ArgumentParser) -> None:
@@ -41,8 +41,7 @@ def _prepare(options: Namespace) -> None:
     info = commands.prepare(
         options.source, options.root, image_size=options.image_size, skip_damaged=options.skip_damaged
     )
-    say()
-    say(f"Next: {_how_to_train(options, is_generated=info.origin == 'generated')}")
+    say_next(_how_to_train(options, is_generated=info.origin == "generated"))
 
 
 def _how_to_train(options: Namespace, *, is_generated: bool) -> str:
@@ -69,6 +68,8 @@ def _info(options: Namespace) -> None:
         width = max(map(len, facts))
         for name, value in facts.items():
             say(f"  {name:<{width}}  {value}")
+    root = "" if options.root == "dataset" else f" --root {quote(options.root)}"
+    say_next(f"{this_program()} info{root} --markdown", purpose="to paste this into a bug report")
 
 
 def markdown_tables(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

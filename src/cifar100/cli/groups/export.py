@@ -11,7 +11,7 @@ from cifar100.cli.command import Command
 from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show, this_program
+from cifar100.terminal import say_next, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.results.export.result import Export
@@ -82,20 +82,20 @@ def show_export(export: Export) -> None:
     table.add_row("one image", f"{export.milliseconds_single:.2f} ms ({export.runtime}, {threads})")
     table.add_row(f"{export.batch_size} images", f"{export.milliseconds_batch:.1f} ms")
     show(table)
-    say()
-    say(_next(export))
+    _say_next(export)
 
 
-def _next(export: Export) -> str:
+def _say_next(export: Export) -> None:
     path = str(export.path)
     if export.format == "onnx":
-        return f"Next: {this_program()} predict {quote(path)} IMAGE"
+        say_next(f"{this_program()} predict {quote(path)} IMAGE")
+        return
     calls = {
         "torch": f"torch.export.load({path!r}).module()(images)",
         "torchscript": f"torch.jit.load({path!r})(images)",
         "safetensors": f"safetensors.torch.load_file({path!r})",
     }
-    return f"Next, in Python: {calls[export.format]}"
+    say_next(calls[export.format], purpose="in Python")
 
 
 COMMANDS = {"export": Command(commands.export, _export, _add_options)}

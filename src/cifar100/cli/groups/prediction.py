@@ -85,7 +85,7 @@ def _predict(options: Namespace) -> None:
     )
     total, counts = stream.total or 0, Counter[str]()
     is_short = total <= FEW or (output is None and is_terminal(sys.stdout))
-    with progress("predicting", total=total, silent=is_short) as advance:
+    with progress("Predicting", total=total, silent=is_short) as advance:
         predictions = _counted(stream, counts, advance)
         if format is None:
             show_predictions(predictions)
@@ -97,8 +97,7 @@ def _predict(options: Namespace) -> None:
                 for line in found:
                     write(encoded(line))
     if counts["failed"]:
-        count = f"{counts['failed']:,} of {total:,} image{'s' * (total > 1)}"
-        raise Incomplete(f"{count} could not be read; the output says why for each.")
+        raise Incomplete(_unread(counts["failed"], total))
 
 
 def _format(options: Namespace, output: Path | None) -> Format | None:
@@ -121,6 +120,14 @@ def _format(options: Namespace, output: Path | None) -> Format | None:
     if options.probabilities and chosen is None:
         raise UserError("--probabilities needs --csv or --json; to see all classes in tables, use a large --top.")
     return chosen
+
+
+def _unread(failed: int, total: int) -> str:
+    if total == 1:
+        return "the image could not be read; the output says why."
+    if failed == total:
+        return f"none of the {total:,} images could be read; the output says why for each."
+    return f"{failed:,} of {total:,} images could not be read; the output says why for each."
 
 
 def _counted(

@@ -12,7 +12,7 @@ from cifar100.cli.command import Command
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say, show, this_program
+from cifar100.terminal import say, say_next, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.search.sweep.results import SweepResult
@@ -53,9 +53,9 @@ def show_sweep(result: SweepResult) -> None:
     from cifar100.search.sweep.results import short
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("trial", "accuracy", "epochs"):
+    for title in ("Trial", "Accuracy", "Epochs"):
         table.add_column(title, justify="right")
-    for title in ("state", *(name.partition(".")[2] for name in result.space)):
+    for title in ("State", *(name.partition(".")[2] for name in result.space)):
         table.add_column(printable(title, max_length=40))
     for trial in result.trials[:MAX_ROWS]:
         accuracy = "" if trial.accuracy is None else f"{trial.accuracy:.2%}"
@@ -68,11 +68,11 @@ def show_sweep(result: SweepResult) -> None:
     for trial in result.trials:
         if trial.failure:
             say(f"trial {trial.number} failed: {printable(trial.failure, max_length=200)}")
-    say("accuracy: on validation images, best epoch of each trial; test images are not used")
+    say("Accuracy: on validation images, best epoch of each trial; test images are not used")
     say(f"page: {result.page}")
     if result.best is not None:
         say(f"best: trial {result.best.number}, {result.best.run}")
-        say(f"use:  {this_program()} train --config {quote(str(result.best_config))}")
+        say_next(f"{this_program()} train --config {quote(str(result.best_config))}")
 
 
 def _add_trials_options(parser: ArgumentParser) -> None:
@@ -123,8 +123,8 @@ def show_trials(result: TrialsResult) -> None:
     from rich.table import Table
 
     say()
-    table = Table("figure", box=None, header_style="bold", pad_edge=False)
-    for title in ("trials", "mean", "standard deviation", "95 % interval of the mean"):
+    table = Table("Figure", box=None, header_style="bold", pad_edge=False)
+    for title in ("Trials", "Mean", "Standard deviation", "95 % interval of the mean"):
         table.add_column(title, justify="right")
     for figure in result.figures:
         text = "{:.2%}".format if figure.name.endswith("accuracy") else "{:.1f}".format
@@ -139,8 +139,7 @@ def show_trials(result: TrialsResult) -> None:
         say(f"probabilities of the held-out images: {result.probabilities}")
     runs = [quote(line["run"]) for line in result.lines if not line["diverged"]]
     if runs:
-        say()
-        say(f"Next: {this_program()} report {' '.join(runs[:MAX_REPORTED])}")
+        say_next(f"{this_program()} report {' '.join(runs[:MAX_REPORTED])}")
 
 
 COMMANDS = {

@@ -12,7 +12,7 @@ from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, show, this_program
+from cifar100.terminal import say, say_next, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.results.publishing.publish import Published
@@ -48,12 +48,13 @@ def _demo(options: Namespace) -> None:
     files = commands.write_space(options.run, options.space, license=options.license, checkpoint=options.checkpoint)
     for path in files:
         say(str(path))
-    say()
     app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
-    say("Next, try it in a separate environment, then upload it:")
-    say(f"  uv run --no-project --with-requirements {requirements} {app}")
-    say("  hf repos create USER/NAME --repo-type space --space-sdk gradio")
-    say(f"  hf upload USER/NAME {quote(options.space)} --repo-type space")
+    say_next(
+        f"uv run --no-project --with-requirements {requirements} {app}",
+        "hf repos create USER/NAME --repo-type space --space-sdk gradio",
+        f"hf upload USER/NAME {quote(options.space)} --repo-type space",
+        purpose="try it in a separate environment, then upload it",
+    )
 
 
 def _add_publish_options(parser: ArgumentParser) -> None:
@@ -89,8 +90,7 @@ def show_published(published: Published) -> None:
         table.add_row(printable(name), f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 10_000 else f"{num_bytes:,} bytes")
     show(table)
     say(f"in {published.where}")
-    say()
-    say(f"Next: {this_program()} predict {quote(str(published.name or published.where))} IMAGE")
+    say_next(f"{this_program()} predict {quote(str(published.name or published.where))} IMAGE")
 
 
 COMMANDS = {

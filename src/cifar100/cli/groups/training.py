@@ -16,7 +16,7 @@ from cifar100.foreign_text import printable
 from cifar100.process.launchers import is_rank_zero
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say, show, this_program
+from cifar100.terminal import say, say_next, show, this_program
 
 if TYPE_CHECKING:
     from cifar100.models.facts import ModelFacts
@@ -83,13 +83,13 @@ def _runs(options: Namespace) -> None:
         say(f"no runs below {LOGS.absolute()}; start one: {this_program()} train --recipe quickstart")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("run", overflow="fold")
-    table.add_column("recipe")
-    table.add_column("data")
-    table.add_column("epochs", justify="right")
-    table.add_column("best val", justify="right")
-    table.add_column("status")
-    table.add_column("age", justify="right")
+    table.add_column("Run", overflow="fold")
+    table.add_column("Recipe")
+    table.add_column("Data")
+    table.add_column("Epochs", justify="right")
+    table.add_column("Best val", justify="right")
+    table.add_column("Status")
+    table.add_column("Age", justify="right")
     for run in runs:
         best = "" if run.best is None else f"{run.best:.2%}"
         recipe = run.combined or run.recipe
@@ -104,8 +104,7 @@ def _runs(options: Namespace) -> None:
         )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
-    say()
-    say(f"Next: {this_program()} evaluate RUN, {this_program()} report RUN, or {this_program()} compare RUN RUN")
+    say_next(*(f"{this_program()} {command}" for command in ("evaluate RUN", "report RUN", "compare RUN RUN")))
 
 
 def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
@@ -122,12 +121,11 @@ def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
 def _recipes(options: Namespace) -> None:
     from rich.table import Table
 
-    table = Table("recipe", "purpose", "time", "accuracy", box=None, header_style="bold", pad_edge=False)
+    table = Table("Recipe", "Purpose", "Time", "Accuracy", box=None, header_style="bold", pad_edge=False)
     for recipe in commands.list_recipes():
         table.add_row(recipe["name"], recipe["purpose"], recipe["time"], recipe["accuracy"])
     show(table)
-    say()
-    say(f"Use one: {this_program()} train --recipe NAME")
+    say_next(f"{this_program()} train --recipe NAME")
 
 
 def _add_models_options(parser: ArgumentParser) -> None:
@@ -144,24 +142,26 @@ def _models(options: Namespace) -> None:
         _show_timm(models)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("network", no_wrap=True)
-    table.add_column("paper")
-    for title in ("parameters", "mult-adds", "images/s"):
+    table.add_column("Network", no_wrap=True)
+    table.add_column("Paper")
+    for title in ("Params", "Mult-adds", "Images/s", "Accuracy"):
         table.add_column(title, justify="right")
-    table.add_column("published accuracy")
     for model in models:
-        speed = "not yet measured" if model.images_per_second is None else f"{model.images_per_second:,.0f}"
-        accuracy = "" if model.accuracy is None else f"{model.accuracy:.2%}, {model.accuracy_source}"
+        speed = "" if model.images_per_second is None else f"{model.images_per_second:,.0f}"
+        accuracy = "" if model.accuracy is None else f"{model.accuracy:.2%}"
         sizes = format_size(model.parameters), format_size(model.mult_adds)
-        table.add_row(model.name, model.paper, *sizes, speed, accuracy or "none in the paper")
+        table.add_row(model.name, model.paper, *sizes, speed, accuracy)
     show(table)
     say()
-    _note("mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its image size.")
-    _note("published accuracy: on the CIFAR-100 test images, from the paper unless another source is named.")
+    _note("Mult-adds: of a forward pass of one 32x32 image; model_info.txt of a run has those at its image size.")
     for measured_on in sorted({model.measured_on for model in models} - {""}):
-        _note(f"images/s: training steps, {measured_on}.")
-    say(f"Use one: {this_program()} train --model.name NAME")
-    say(f"timm has over a thousand others, with weights: {this_program()} models 'timm/*lite*'")
+        _note(f"Images/s: training steps, {measured_on}; empty if not yet measured.")
+    _note("Accuracy: published, on the CIFAR-100 test images; empty if the paper has none. Sources:")
+    for model in models:
+        if model.accuracy_source:
+            _note(f"  {model.name}: {model.accuracy_source}")
+    _note("timm has over a thousand other networks, with weights.")
+    say_next(f"{this_program()} train --model.name NAME", f"{this_program()} models 'timm/*lite*'")
 
 
 def _note(text: str) -> None:
@@ -173,17 +173,17 @@ def _show_timm(models: list[ModelFacts]) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("network", overflow="fold")
-    for title in ("parameters", "mult-adds", "image"):
+    table.add_column("Network", overflow="fold")
+    for title in ("Parameters", "Mult-adds", "Image"):
         table.add_column(title, justify="right")
-    table.add_column("weights")
+    table.add_column("Weights")
     for model in models:
         sizes = format_size(model.parameters), format_size(model.mult_adds), f"{model.image_side}"
         table.add_row(model.name, *sizes, "published" if model.is_pretrained else "none")
     show(table)
     say()
-    _note("parameters: with 100 classes. mult-adds: for a forward pass of one image. image: its side in pixels.")
-    say(f"Use one: {this_program()} train --recipe finetune --model.name NAME")
+    _note("Parameters: with 100 classes. Mult-adds: for a forward pass of one image. Image: its side in pixels.")
+    say_next(f"{this_program()} train --recipe finetune --model.name NAME")
 
 
 def format_size(number: int | None) -> str:

@@ -67,7 +67,7 @@ def hash_candidates(images: ImageArray) -> NDArray[np.int64]:
     images: uint8 (N, 3, 32, 32). Returns int64 (P, 2).
     """
     hashes = perceptual_hashes(images)
-    with progress("comparing perceptual hashes", total=2 * len(images)) as advance:
+    with progress("Comparing perceptual hashes", total=2 * len(images)) as advance:
         direct = close_pairs(hashes, advance=advance)
         mirrored = close_pairs(hashes, perceptual_hashes(images, mirrored=True), advance=advance)
     both: NDArray[np.int64] = np.unique(np.concatenate([direct, mirrored]), axis=0)

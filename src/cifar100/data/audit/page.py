@@ -132,7 +132,7 @@ def describe_balance(classes: Sequence[ClassCount]) -> str:
     ordered = sorted(classes, key=lambda item: item.train)
     least, most = ordered[0], ordered[-1]
     if least.train == most.train:
-        return f"Balanced: {most.train:,} training images in each of {len(classes)} classes."
+        return f"Balanced: {most.train:,} training images in each of {len(classes):,} classes."
     ratio = f"{most.train / least.train:.1f} times as many" if least.train else "and some class has none"
     return (
         f"From {least.train:,} training images ({least.name}) to {most.train:,} ({most.name}), {ratio}; "

@@ -91,7 +91,7 @@ def format_of(content: bytes) -> str:
             raise foreign(name)
     if content[128:132] == b"DICM":
         raise foreign("a DICOM file")
-    raise ImageError(f"is damaged or not an image ({len(content)} bytes); restore it or leave it out")
+    raise ImageError(f"is damaged or not an image ({len(content):,} bytes); restore it or leave it out")
 
 
 def foreign(name: str) -> ImageError:

@@ -103,7 +103,7 @@ def _read(content: bytes, name: object, memory: Memory, side: int) -> NDArray[np
         image = _decode_plain_png(content)
         if image is not None:
             return image
-    with _named(name, f"{len(content)} bytes"):
+    with _named(name, f"{len(content):,} bytes"):
         return decode_image(content, memory, side=side)
 
 

@@ -102,6 +102,10 @@ class DataFolder:
         """Return whether preparation has finished. It writes `dataset.json` last."""
         return self.info_file.is_file()
 
+    def describe_absence(self) -> str:
+        """Return the beginning of a message about data that are not prepared here: the folder and what it lacks."""
+        return f"{self.root.absolute()} {'holds no prepared data' if self.root.is_dir() else 'does not exist'}"
+
     def prepared_sizes(self) -> list[int]:
         """Return the sides in pixels at which images are prepared here, ascending."""
         others = [int(place.parent.name) for place in self.root.glob(f"packed/[0-9]*/{INFO}") if self.is_custom()]
@@ -114,7 +118,9 @@ class DataFolder:
             UserError: the folder is not prepared, or the file is damaged.
         """
         if not self.is_prepared():
-            raise UserError(f"{self.root} holds no prepared data; run: cifar100 prepare --root {self.root}")
+            raise UserError(
+                f"{self.describe_absence()}; to prepare data, run: cifar100 prepare --root {quote(str(self.root))}"
+            )
         return read_info(self.info_file)
 
     def present(self) -> DatasetInfo | None:

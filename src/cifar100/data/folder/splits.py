@@ -53,7 +53,7 @@ def stratified_split(labels: NDArray[np.int64], *, fraction: float, seed: int) -
         held_out[members[np.argsort(generator.random(len(members)))[:count]]] = True
     if fraction > 0 and not held_out.any():
         raise UserError(
-            f"--data.validation_fraction {fraction:g} of {len(labels)} training images holds out no image of any "
+            f"--data.validation_fraction {fraction:g} of {len(labels):,} training images holds out no image of any "
             "class; use a larger fraction, or 0 to train on all images."
         )
     return hold_out(held_out)
@@ -68,7 +68,7 @@ def stratified_folds(labels: NDArray[np.int64], *, num_folds: int, seed: int) ->
         UserError: there are more folds than images.
     """
     if num_folds > len(labels):
-        raise UserError(f"--data.num_folds is {num_folds}, but there are only {len(labels)} training images.")
+        raise UserError(f"--data.num_folds is {num_folds}, but there are only {len(labels):,} training images.")
     generator = np.random.Generator(np.random.PCG64(seed))  # as in `stratified_split`
     order = np.lexsort((generator.random(len(labels)), labels))  # shuffled within each class
     folds = np.empty(len(labels), dtype=np.int64)

@@ -63,7 +63,7 @@ class ArrayFile:
         """
         self.files = container_files(path, ".npz")
         if len(self.files) > 1:
-            raise UserError(f"{path} holds {len(self.files)} .npz files; pass one of them.")
+            raise UserError(f"{path} holds {len(self.files):,} .npz files; pass one of them.")
         self._file = self.files[0]
         with _opened(self._file) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}

@@ -171,4 +171,4 @@ def _label(value: Any, names: Sequence[str], place: str) -> tuple[str, str]:
 
 
 def _count(files: Sequence[Path]) -> str:
-    return "a parquet file" if len(files) == 1 else f"{len(files)} parquet files"
+    return "a parquet file" if len(files) == 1 else f"{len(files):,} parquet files"

@@ -43,9 +43,9 @@ def list_images(folder: DataFolder, split: Split, *, num_classes: int) -> tuple[
         return [], np.empty(0, dtype=np.int64)
     labels = listing.labels(split)
     if labels.max() >= num_classes:
-        found = f"{folder.root} holds {len(listing.class_names)} classes"
+        found = f"{folder.root} holds {len(listing.class_names):,} classes"
         again = f"prepare the data again: cifar100 prepare --root {quote(str(folder.root))}"
-        raise UserError(f"{found}, expected {num_classes}; {again}")
+        raise UserError(f"{found}, expected {num_classes:,}; {again}")
     return listing.files(split), labels
 
 

@@ -36,8 +36,8 @@ class CifarDataModule(LightningDataModule):
         super().__init__()
         if split.num_images != info.num_train:
             raise UserError(
-                f"the train/validation split is for {split.num_images} images, but "
-                f"{config.data.root} holds {info.num_train} training images; was the data folder changed?"
+                f"the train/validation split is for {split.num_images:,} images, but "
+                f"{config.data.root} holds {info.num_train:,} training images; was the data folder changed?"
             )
         self.config = config
         self.info = info

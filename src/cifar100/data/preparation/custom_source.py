@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from cifar100.data.folder.layout import DataFolder
@@ -11,6 +12,12 @@ from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 
 NAMED_SOURCES = ("download", "generated")
+
+SOURCES = (
+    "download (CIFAR-100), generated (Shapes-100), or the path of labelled images: class folders, a folder with a "
+    "train.csv, .parquet or .npz files, or CIFAR-100's folder or archive"
+)
+"""What can be named as a source, for messages."""
 
 
 def find_custom(source: str, root: Path) -> Found | None:
@@ -25,6 +32,10 @@ def find_custom(source: str, root: Path) -> Found | None:
     folder = DataFolder(root)
     if not path.exists() and (folder.is_custom() or folder.is_sound()):
         return None  # what came from there is here
+    if not path.exists() and not path.is_symlink():
+        near = difflib.get_close_matches(source[:100], NAMED_SOURCES, n=1)
+        meant = f"; did you mean {near[0]}? A" if near else "; a"
+        raise UserError(f"{path} does not exist{meant} source is {SOURCES}.")
     found = recognise(path)
     is_here = found.path.resolve() == root.resolve() and found.kind in ("table", "class folders")
     return None if found.kind == "release" or is_here else found

@@ -123,7 +123,7 @@ def _check_response(response: requests.Response, start: int) -> None:
         raise ServerError("sent another part than requested")
     expected = ARCHIVE_BYTES - (start if status == 206 else 0)
     if length is not None and length != str(expected):
-        raise ServerError(f"offers {length} bytes, expected {expected}")
+        raise ServerError(f"offers {length} bytes, expected {expected:,}")
 
 
 def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, patient: bool) -> None:
@@ -140,7 +140,7 @@ def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, pat
                 advance(len(block))
                 if file.tell() > ARCHIVE_BYTES:
                     file.truncate(0)
-                    raise ServerError(f"sent more than the expected {ARCHIVE_BYTES} bytes")
+                    raise ServerError(f"sent more than the expected {ARCHIVE_BYTES:,} bytes")
                 pace.count(len(block))
                 watchdog.allow(STALL_TIMEOUT_SECONDS)
         except urllib3.exceptions.HTTPError as error:
@@ -149,7 +149,7 @@ def _receive(response: requests.Response, part: Path, watchdog: Watchdog, *, pat
         if watchdog.has_expired:
             raise pace.problem(f"sent nothing for {STALL_TIMEOUT_SECONDS:g} s")
         if file.tell() < ARCHIVE_BYTES:
-            raise pace.problem(f"broke off at {file.tell()} bytes")
+            raise pace.problem(f"broke off at {file.tell():,} bytes")
 
 
 class _Pace:

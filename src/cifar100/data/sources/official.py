@@ -83,7 +83,7 @@ def _labels(values: Any, count: int, where: str) -> NDArray[np.int64]:
     if not isinstance(values, list) or not all(type(number) is int for number in values):
         raise _malformed(where, "no list of whole numbers")
     if len(values) != count:
-        raise _malformed(where, f"a list of length {len(values)}, expected a label for each of the {count} images")
+        raise _malformed(where, f"a list of length {len(values):,}, expected a label for each of the {count:,} images")
     if not all(0 <= number < MAX_CLASSES for number in values):
         raise _malformed(where, f"labels outside 0..{MAX_CLASSES - 1}")
     return np.array(values, dtype=np.int64)
@@ -109,7 +109,7 @@ def _parse_binary(files: Mapping[str, bytes], path: Path) -> Release:
 
 def _binary_split(content: bytes, where: str) -> ReleaseSplit:
     if len(content) % RECORD_BYTES:
-        raise _malformed(where, f"{len(content)} bytes, expected a multiple of {RECORD_BYTES}; the file is cut off")
+        raise _malformed(where, f"{len(content):,} bytes, expected a multiple of {RECORD_BYTES:,}; the file is cut off")
     records = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD_BYTES)
     return ReleaseSplit(
         images=np.array(records[:, 2:], order="C").reshape(-1, 3, 32, 32),  # (N, 3072) planar RGB; a writable copy
@@ -121,7 +121,7 @@ def _binary_split(content: bytes, where: str) -> ReleaseSplit:
 def _check_names(names: tuple[str, ...], where: str) -> None:
     """Refuse names that would be unsafe in tables, plots and file names."""
     if not 0 < len(names) <= MAX_CLASSES:
-        raise _malformed(where, f"{len(names)} names, expected 1 to {MAX_CLASSES}")
+        raise _malformed(where, f"{len(names):,} names, expected 1 to {MAX_CLASSES:,}")
     if len(set(names)) < len(names):
         raise _malformed(where, "the same name twice")
     for name in names:
@@ -137,7 +137,7 @@ def _check_split(split: ReleaseSplit, release: Release, where: str) -> None:
         ("coarse", split.coarse_labels, release.superclass_names),
     ):
         if labels.max() >= len(names):
-            raise _malformed(where, f"the {kind} label {labels.max()}, but only {len(names)} names")
+            raise _malformed(where, f"the {kind} label {labels.max()}, but only {len(names):,} names")
 
 
 def _check_superclasses(release: Release, path: Path) -> None:

@@ -77,11 +77,11 @@ def fetch_verified(url: str, *, sha256: str, num_bytes: int) -> bytes:
         if response.status_code != 200:
             raise ServerError(f"HTTP {response.status_code}")
         if length is not None and length != str(num_bytes):
-            raise ServerError(f"offers {length} bytes, expected {num_bytes}")
+            raise ServerError(f"offers {length} bytes, expected {num_bytes:,}")
         watchdog.allow(SMALL_FILE_SECONDS)
         content = _read(response, watchdog, most=num_bytes)
     if len(content) < num_bytes:
-        raise ServerError(f"broke off at {len(content)} bytes")
+        raise ServerError(f"broke off at {len(content):,} bytes")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ServerError("wrong checksum")
     return content
@@ -110,7 +110,7 @@ def _read(response: requests.Response, watchdog: Watchdog, *, most: int) -> byte
         while block := response.raw.read1(_BLOCK_BYTES, decode_content=False):
             content += block
             if len(content) > most:
-                raise ServerError(f"sent more than the expected {most} bytes")
+                raise ServerError(f"sent more than the expected {most:,} bytes")
     except urllib3.exceptions.HTTPError as error:
         raise ServerError(late if watchdog.has_expired else "broke off") from error
     if watchdog.has_expired:

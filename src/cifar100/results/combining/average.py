@@ -168,7 +168,7 @@ def _batches(trained: TrainedNetwork, run: RunFolder, data_root: Path | None) ->
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))[:NUM_IMAGES]
     size = min(BATCH_SIZE, len(order))
     starts = range(0, len(order) - size + 1, size)
-    with progress("measuring the statistics of batch norm", total=size * len(starts)) as advance:
+    with progress("Measuring the statistics of batch norm", total=size * len(starts)) as advance:
         for start in starts:
             yield trained.normalized(torch.from_numpy(images[np.sort(order[start : start + size])]))
             advance(size)

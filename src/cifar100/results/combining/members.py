@@ -93,7 +93,7 @@ def check_same_classes(runs: Sequence[RunFolder]) -> None:
         if theirs == names:
             continue
         if len(theirs) != len(names):
-            difference = f"{len(names)} and {len(theirs)} classes"
+            difference = f"{len(names):,} and {len(theirs):,} classes"
         else:
             label = next(label for label in range(len(names)) if names[label] != theirs[label])
             difference = f"class {label} is {printable(names[label])!r} and {printable(theirs[label])!r}"

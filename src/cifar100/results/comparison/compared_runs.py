@@ -145,8 +145,8 @@ def _class_names(run: RunFolder, saved: SavedEvaluation) -> tuple[str, ...]:
     names = read_info(run.dataset_info).class_names
     if len(names) != saved.logits.shape[1]:
         raise UserError(
-            f"{run.dataset_info} lists {len(names)} classes, but the run was evaluated with {saved.logits.shape[1]}; "
-            "restore the file."
+            f"{run.dataset_info} lists {len(names):,} classes, but the run was evaluated with "
+            f"{saved.logits.shape[1]:,}; restore the file."
         )
     return names
 

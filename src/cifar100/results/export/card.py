@@ -84,7 +84,7 @@ def model_card(facts: Facts) -> str:
         f"- Weights: {facts.checkpoint} of run {facts.run}, epoch {facts.epoch}" + ", averaged" * facts.averaged,
         f"- Training data: {info.describe()}; {info.num_train:,} images, sha256 {info.sha256.get('train', 'unknown')}",
         *(accuracies or ["- Accuracy: not measured"]),
-        f"- Classes: {len(info.class_names)}. The network assigns every image to one of them, whatever it shows.",
+        f"- Classes: {len(info.class_names):,}. The network assigns every image to one of them, whatever it shows.",
         f"- Input: RGB. The shorter side is scaled to {info.image_size} pixels (bicubic, as Pillow) and the centre "
         f"cropped; {enlarged}then pixels in 0..1 less {facts.mean}, divided by {facts.std}",
         f"- Output: softmax of the logits divided by {facts.temperature:g}",

@@ -56,7 +56,7 @@ def check_images(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | N
             problem = str(error)
             continue
         kind = split.replace("train", "training")
-        return CheckImages(images=images, description=f"{len(images)} {kind} images ({side}x{side})")
+        return CheckImages(images=images, description=f"{len(images):,} {kind} images ({side}x{side})")
     warn(f"checking the export on random images, because {problem}")
     generator = np.random.Generator(np.random.PCG64(0))
     images = generator.integers(0, 256, (NUM_IMAGES, 3, side, side), dtype=np.uint8)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from cifar100.config.arguments import check_choice, check_flag
-from cifar100.config.shown_values import shown
+from cifar100.config.shown_values import shown_setting
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do, write_atomically
@@ -132,7 +132,7 @@ def _check_options(format: str, *, calibrated: bool, int8: bool, int8_limit: flo
         raise UserError("--int8-limit has no effect without --int8; add --int8 or leave it out.")
     is_number = isinstance(int8_limit, (int, float)) and not isinstance(int8_limit, bool)
     if not is_number or not 0 <= int8_limit <= 100:
-        raise UserError(f"--int8-limit is {shown(int8_limit)}, but it must be from 0 to 100 percentage points.")
+        raise UserError(f"--int8-limit is {shown_setting(int8_limit)}, but it must be from 0 to 100 percentage points.")
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def evaluate_exported(exported: ExportedNetwork, *, data_root: Path) -> Evaluati
 
 def _logits(exported: ExportedNetwork, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     found = []
-    with progress("evaluating", total=len(images), transient=True) as advance:
+    with progress("Evaluating", total=len(images), transient=True) as advance:
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE]
             found.append(exported.probabilities(batch))

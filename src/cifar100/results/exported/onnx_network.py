@@ -152,4 +152,4 @@ def _check_signature(session: InferenceSession, num_classes: int) -> None:
         raise ValueError(f"it maps {inputs} to {outputs}, expected uint8 {INPUT} (N, 3, H, W) to float {OUTPUT}")
     (num_outputs,) = session.get_outputs()[0].shape[-1:]
     if num_outputs != num_classes:
-        raise ValueError(f"it has {num_outputs} outputs, but the names of {num_classes} classes")
+        raise ValueError(f"it has {num_outputs} outputs, but the names of {num_classes:,} classes")

@@ -182,7 +182,7 @@ def read_measured(facts: RunFacts) -> Measured | None:
         if saved.logits.shape[1] != facts.info.num_classes:
             raise UserError(
                 f"{facts.run.logits(split)} has {saved.logits.shape[1]} classes, but the run was trained on "
-                f"{facts.info.num_classes}; {again}"
+                f"{facts.info.num_classes:,}; {again}"
             )
         try:
             _SHOWN(saved.content, "it")

@@ -111,7 +111,7 @@ def are_crowded(labels: Sequence[str]) -> bool:
 
 
 def _described(trials: Sequence[Entry], more: str) -> str:
-    return f"Validation accuracy of {len(trials)} trials{more}"
+    return f"Validation accuracy of {len(trials):,} trials{more}"
 
 
 def _keys(trials: Sequence[Entry]) -> list[tuple[str, int, Mark]]:

@@ -136,7 +136,7 @@ def write_best(study: Study, folder: Path) -> None:
         section, _, key = name.partition(".")
         content.setdefault(section, {})[key] = plain(value)
     comment = (
-        f"# The best of {len(entries(study, folder))} trials of the sweep {study.study_name}: trial {best.number}, "
+        f"# The best of {len(entries(study, folder)):,} trials of the sweep {study.study_name}: trial {best.number}, "
         f"{100 * (best.accuracy or 0):.2f} % of the validation images in its best epoch.\n"
         "# It was chosen by this accuracy, which is therefore optimistic. Measure it again:\n"
         f"#   cifar100 trials --config {quote(str(path))} --split validation\n"

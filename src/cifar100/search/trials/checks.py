@@ -41,6 +41,6 @@ def _check_folds(config: Config, info: DatasetInfo, folds: int) -> None:
     label = int(np.where(counts == 0, len(labels), counts).argmin())
     if folds > counts[label]:
         raise UserError(
-            f"--folds is {folds}, but class {info.class_names[label]} has only {counts[label]} training images, of "
+            f"--folds is {folds}, but class {info.class_names[label]} has only {counts[label]:,} training images, of "
             f"which each fold needs one; use at most {counts[label]}."
         )

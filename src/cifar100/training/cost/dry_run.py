@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -110,17 +111,17 @@ def _refuse_to_prepare(config: Config) -> None:
     """
     root, side = config.data.root, config.data.side
     folder = DataFolder(root, side)
-    found = "holds no prepared data"
+    found = folder.describe_absence()
     if folder.is_sound():
         changes = find_changes(folder, folder.info(), needs_test=False)
         needs_files = folder.is_custom() or config.data.pipeline == "images"
         if not changes.derived and not (needs_files and changes):
             return
-        found = f"is not as it was prepared ({changes.describe()})"
+        found = f"{root} is not as it was prepared ({changes.describe()})"
     source = f" --image-size {side}" if folder.is_custom() else f" --source {config.data.source}"
     raise UserError(
-        f"{root} {found}, and a dry run writes nothing; prepare the data first: {this_program()} prepare{source} "
-        f"--root {root}"
+        f"{found}, and a dry run writes nothing; prepare the data first: {this_program()} prepare{source} "
+        f"--root {quote(str(root))}"
     )
 
 

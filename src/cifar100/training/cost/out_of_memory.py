@@ -73,11 +73,11 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
         return f"no batch of 2 images or more fits; {fix}: {resume}"
     option = f"--data.batch_size {images}"
     if not run.config.is_file():  # a range test by itself
-        return f"{images} images in a batch would have fitted: {option}"
+        return f"{images:,} images in a batch would have fitted: {option}"
     if not has_saved_state(run):
-        return f"{images} images in a batch would have fitted; resume with them: {resume} {option}"
+        return f"{images:,} images in a batch would have fitted; resume with them: {resume} {option}"
     return (
-        f"{images} images in a batch would have fitted, but a trained run keeps its steps: close other programs and "
+        f"{images:,} images in a batch would have fitted, but a trained run keeps its steps: close other programs and "
         f"resume ({resume}), or start another run ({this_program()} train --config {run.config} {option})"
     )
 

@@ -184,7 +184,7 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     handle = classifier.register_forward_pre_hook(lambda layer, values: inputs.append(values[0]))
     network.eval().to(accelerator)
     try:
-        with precision, progress("features of the training images", total=len(images)) as advance:
+        with precision, progress("Features of the training images", total=len(images)) as advance:
             for start in range(0, len(images), BATCH_SIZE):
                 chosen = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(accelerator)
                 logits = network(network_input(chosen, mean, std, side=side, memory_format=memory_format))

@@ -87,8 +87,8 @@ class CustomParts:
             or len(set(names)) != number
         ):
             raise UserError(
-                f"the data module {module} has class_names {shown(names)}, but it must be a list of {number} different "
-                "names, one for each of num_classes."
+                f"the data module {module} has class_names {shown(names)}, but it must be a list of {number:,} "
+                "different names, one for each of num_classes."
             )
         return DatasetInfo(
             name=module,

@@ -221,7 +221,7 @@ def _check_moments(state: Mapping[Any, Any], example: Mapping[int, Any], *, need
         for name, expected in example[key].items():
             _tensor_like(expected)(values[name], f"{where}: {name}")
     if needs_all and 0 < len(state) < len(example):
-        raise ValueError(f"the optimizer has a state of {len(state)} parameters, expected {len(example)}")
+        raise ValueError(f"the optimizer has a state of {len(state):,} parameters, expected {len(example):,}")
 
 
 def _check_counts(state: dict[str, Any], experiment: Experiment) -> None:

@@ -132,8 +132,8 @@ def _with_the_same_step(before: Config, after: Config) -> Config:
     images = _images_of_a_step(before)
     if images % after.training.num_processes:
         raise UserError(
-            f"an optimizer step of this run has {images} images, which {after.training.num_processes} processes cannot "
-            f"divide evenly; set --training.devices to a divisor of {images}."
+            f"an optimizer step of this run has {images:,} images, which {after.training.num_processes} processes "
+            f"cannot divide evenly; set --training.devices to a divisor of {images}."
         )
     return replace(after, data=replace(after.data, batch_size=images // after.training.num_processes))
 
@@ -147,8 +147,8 @@ def check_data_and_length(run: RunFolder, config: Config, info: DatasetInfo) -> 
     before = read_info(run.dataset_info)
     if info.class_names != before.class_names:
         raise UserError(
-            f"the data have {info.num_classes} classes ({info.describe()}), but {run.path} was trained on "
-            f"{before.num_classes} others ({before.describe()}); use the same data."
+            f"the data have {info.num_classes:,} classes ({info.describe()}), but {run.path} was trained on "
+            f"{before.num_classes:,} others ({before.describe()}); use the same data."
         )
     if info.sha256.get("train") != before.sha256.get("train"):
         raise UserError(
@@ -175,14 +175,14 @@ def _check_length(run: RunFolder, training: TrainingConfig) -> None:
             either = " or" if longer else ""
             minutes = math.ceil(_minutes_trained(run) * 100) / 100
             longer = f"{longer}{either} --training.max_minutes N, with N above {minutes:g}"
-        length = f"{epochs} epoch{'s' * (epochs != 1)}"
+        length = f"{epochs:,} epoch{'s' * (epochs != 1)}"
         raise UserError(
             f"{run.path} has finished its {length}; evaluate it: {this_program()} evaluate {run.argument}; or "
             f"train it longer: {this_program()} train --resume {run.argument}{longer}"
         )
     if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
-            f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs} epochs; "
+            f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs:,} epochs; "
             f"set at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 
 import lightning as L
 
@@ -15,7 +16,7 @@ from cifar100.models.summary import count_parameters
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
-from cifar100.terminal import this_program
+from cifar100.terminal import next_steps, this_program
 from cifar100.training.experiment import Experiment
 from cifar100.training.reporting.run_log import RunLog, format_seconds
 
@@ -89,13 +90,18 @@ def announce_result(
         run_log.show("No images are held out to evaluate this network on. To hold some out, add test/CLASS folders, or")
         run_log.show("train with --data.validation_fraction 0.1.")
         run_log.show()
-    run_log.show("Next:")
-    if info.num_test or best:
-        split = "" if info.num_test else " --split validation"
-        run_log.show(f"  {this_program()} evaluate {run.argument}{split}")
-    run_log.show(f"  {this_program()} report {run.argument}")
-    run_log.show(f"  {this_program()} predict {run.argument} IMAGE...")
-    if run.tensorboard.is_dir():
-        run_log.show(f"  {this_program().replace('cifar100', 'tensorboard')} --logdir {run.tensorboard}")
+    for line in next_steps(*_commands(run, can_evaluate=bool(info.num_test or best), has_test=bool(info.num_test))):
+        run_log.show(line)
     outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
     run_log.write(f"{outcome}; {format_seconds(seconds)}")
+
+
+def _commands(run: RunFolder, *, can_evaluate: bool, has_test: bool) -> list[str]:
+    """Return the commands that inspect and use a finished run."""
+    program = this_program()
+    commands = [f"{program} report {run.argument}", f"{program} predict {run.argument} IMAGE..."]
+    if can_evaluate:
+        commands.insert(0, f"{program} evaluate {run.argument}{'' if has_test else ' --split validation'}")
+    if run.tensorboard.is_dir():
+        commands.append(f"{program.replace('cifar100', 'tensorboard')} --logdir {quote(str(run.tensorboard))}")
+    return commands

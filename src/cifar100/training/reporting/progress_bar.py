@@ -13,11 +13,15 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 
+from cifar100.long_steps.columns import CountColumn, TimeLeftColumn, bar_beside
 from cifar100.training.reporting.epoch_recorder import epoch_number
 
 SECONDS_BETWEEN_UPDATES = 0.25
+
+_CHARACTERS_OF_TEXT = 71
+"""Beside the bar: `epoch 100/100`, `1,000 of 1,000`, `loss 1.250  accuracy 50.00%`, `0:01:30 left` and the spaces."""
 
 
 class EpochProgress(Callback):
@@ -32,11 +36,10 @@ class EpochProgress(Callback):
         self.metrics = metrics
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            bar_beside(_CHARACTERS_OF_TEXT, console),
+            CountColumn(),
             TextColumn("{task.fields[metrics]}"),
-            TextColumn("[dim]epoch ends in"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeLeftColumn(),
             console=console,
             transient=True,
             disable=console.quiet or not console.is_terminal or console.is_dumb_terminal,

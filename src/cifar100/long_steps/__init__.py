@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal
 
 from cifar100.terminal import can_redraw, console, report
@@ -14,6 +15,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 _FRACTION_BETWEEN_LINES = 0.1
 """Of the time since the start: an hour takes about 50 lines, not 360."""
+
+_CHARACTERS_OF_COUNT_AND_TIME = 36
+"""Beside the bar: `100,000 of 100,000`, `0:00:05 elapsed` and the spaces."""
 
 Unit = Literal["images", "bytes"]
 
@@ -36,14 +40,17 @@ def progress(
 
 @contextmanager
 def _bar(title: str, total: int, start: int, unit: Unit, transient: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import DownloadColumn, Progress, TextColumn
 
-    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    left = TimeRemainingColumn(elapsed_when_finished=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), count, left)
-    with Progress(*columns, console=console(stderr=True), transient=transient) as bar:
-        task = bar.add_task(title, total=total, completed=start)
-        yield lambda count: bar.advance(task, count)
+    from cifar100.long_steps.columns import CountColumn, TimeLeftColumn, bar_beside
+
+    screen = console(stderr=True)
+    count = DownloadColumn() if unit == "bytes" else CountColumn()
+    bar = bar_beside(len(title) + _CHARACTERS_OF_COUNT_AND_TIME, screen)
+    columns = (TextColumn("{task.description}"), bar, count, TimeLeftColumn())
+    with Progress(*columns, console=screen, transient=transient) as shown:
+        task = shown.add_task(title, total=total, completed=start)
+        yield lambda count: shown.advance(task, count)
 
 
 @contextmanager
@@ -52,7 +59,7 @@ def _lines(title: str, total: int, start: int, unit: Unit, transient: bool) -> I
     done = start
 
     def shown(count: int) -> str:
-        return f"{count / 1e6:.0f} MB" if unit == "bytes" else str(count)
+        return f"{count / 1e6:.0f} MB" if unit == "bytes" else f"{count:,}"
 
     def advance(count: int) -> None:
         nonlocal done, last
@@ -60,7 +67,8 @@ def _lines(title: str, total: int, start: int, unit: Unit, transient: bool) -> I
         now = time.monotonic()
         if now - last > max(_SECONDS_BETWEEN_LINES, _FRACTION_BETWEEN_LINES * (now - started)):
             last = now
-            report(f"{title}: {shown(done)} of {shown(total)}")
+            left = (now - started) * (total - done) / max(1, done - start)
+            report(f"{title}: {shown(done)} of {shown(total)}, {timedelta(seconds=round(left))} left")
 
     yield advance
     if not transient:
