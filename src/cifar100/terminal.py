@@ -100,11 +100,6 @@ def drawable(character: str, *, instead: str) -> str:
     return character
 
 
-def this_program() -> str:
-    """Return how the user starts this program, to print commands that can be copied."""
-    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
-
-
 def write_data(content: bytes) -> None:
     """Write a line of data for other programs on standard output, as it is; a terminal gets it as `say` writes it.
 
