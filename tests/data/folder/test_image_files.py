@@ -292,7 +292,7 @@ def test_what_is_not_an_image_gets_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             read_image(path)
         size = path.stat().st_size
-        assert str(caught.value) == f"{path} is damaged or not an image ({size} bytes); restore it or leave it out."
+        assert str(caught.value) == f"{path} is damaged or not an image ({size:,} bytes); restore it or leave it out."
     with pytest.raises(UserError, match=r"missing\.png cannot be read \(No such file or directory\)\.$"):
         read_image(tmp_path / "missing.png")
     with pytest.raises(UserError, match=r"cannot be read \(not a regular file\)\.$"):

@@ -91,7 +91,7 @@ def test_the_pixels_are_those_that_preparation_and_predict_read(folder):
 def test_damaged_image_is_named(folder, keep, capfd):
     path = folder.images / "train_images" / "000.png"
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=rf"000\.png is damaged or not an image \({keep} bytes\)"):
+    with pytest.raises(UserError, match=rf"000\.png is damaged or not an image \({keep:,} bytes\)"):
         make(folder)[0]
 
 
