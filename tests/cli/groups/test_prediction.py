@@ -102,7 +102,7 @@ def test_an_output_is_written_whole(name: str, calls: list[Any], capsys: pytest.
     found = json.loads(content) if name.endswith("JSON") else list(csv.DictReader(content.splitlines()))
     assert [entry["image"] for entry in found] == ["a.png", "b.png"]
     assert [path.name for path in Path(name).parent.iterdir()] == [Path(name).name]
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out == 2 * f"{name}: predictions of 2 images\n"
 
 
 def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(

@@ -96,6 +96,8 @@ def _predict(options: Namespace) -> None:
             with _destination(output) as write:
                 for line in found:
                     write(encoded(line))
+    if output is not None:
+        say(f"{printable(str(output))}: predictions of {counts['images']:,} image{'s' * (counts['images'] != 1)}")
     if counts["failed"]:
         raise Incomplete(_unread(counts["failed"], total))
 
@@ -134,6 +136,7 @@ def _counted(
     predictions: Iterable[Prediction], counts: Counter[str], advance: Callable[[int], None]
 ) -> Iterator[Prediction]:
     for prediction in predictions:
+        counts["images"] += 1
         counts["failed"] += prediction.error is not None
         yield prediction
         advance(1)
