@@ -124,6 +124,14 @@ def test_a_name_longer_than_a_file_name_is_refused() -> None:
         find_run_folder("a" * 5000)
 
 
+def test_a_file_in_a_run_is_no_run() -> None:
+    Path("best.ckpt").touch()
+    with pytest.raises(
+        UserError, match=r"^'best\.ckpt' is a file, expected a run folder .* give the run of the file\."
+    ):
+        find_run_folder("best.ckpt")
+
+
 @pytest.mark.parametrize(
     ("path", "argument"),
     [("logs/mine", "mine"), ("elsewhere/mine", "elsewhere/mine"), ("/tmp/my runs/a", "'/tmp/my runs/a'")],

@@ -180,8 +180,14 @@ def find_run_folder(run: str | os.PathLike[str], *, may_be_ensemble: bool = Fals
         UserError: there is no such experiment; the message lists those that exist. Or it is an ensemble.
     """
     given = user_path(run)
+    with contextlib.suppress(OSError):  # a name that is too long
+        if given.is_file():
+            raise UserError(
+                f"{str(given)!r:.300} is a file, expected a run folder or an experiment below {LOGS.absolute()}; give "
+                "the run of the file. predict, evaluate and export take a checkpoint as --checkpoint FILE."
+            )
     for found in (RunFolder(given), RunFolder(LOGS / given)):
-        with contextlib.suppress(OSError):  # a name that is too long
+        with contextlib.suppress(OSError):
             if found.config.is_file():
                 return found
             if found.members.is_file():
