@@ -125,7 +125,7 @@ def test_uv_lock_is_not_committed() -> None:
 
 
 def readme_commands() -> list[str]:
-    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL))
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", README, re.DOTALL)).replace("\\\n", " ")
     return re.findall(r"\bcifar100 (?!==)([a-z-]+.*?)(?:\s+#.*)?$", blocks, re.MULTILINE)
 
 
