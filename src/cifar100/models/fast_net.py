@@ -1,7 +1,7 @@
-"""A small network for very short runs: a frozen whitening convolution, then six 3x3 convolutions.
+"""A small network for short runs: a frozen whitening convolution, then six or nine 3x3 convolutions.
 
 It follows K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024, arXiv:2404.00498, and later CIFAR-100
-speed runs.
+speed runs. The paper's network for its longest runs has nine convolutions, and residual connections.
 """
 
 from __future__ import annotations
@@ -33,17 +33,22 @@ no scale 34.6 and 31.0 (one seed)."""
 class FastNet(nn.Module):
     """Whitening, three stages at 1/2, 1/4 and 1/8 of the resolution, and a linear head on pooled features.
 
-    widths: channels of the three stages. Images have sides of at least 16 pixels, which may change during training.
+    Images have sides of at least 16 pixels, which may change during training.
+
+    Args:
+        widths: channels of the three stages.
+        num_classes: width of the logits.
+        convolutions: of each stage, 2 or 3.
     """
 
-    def __init__(self, widths: tuple[int, int, int], *, num_classes: int) -> None:
+    def __init__(self, widths: tuple[int, int, int], *, num_classes: int, convolutions: int = 2) -> None:
         super().__init__()
         width1, width2, width3 = widths
         self.whitening = nn.Conv2d(3, 2 * PATCH_SIZE, PATCH_SIDE)
         self.whitening.weight.requires_grad_(False)
-        self.stage1 = Stage(2 * PATCH_SIZE, width1)
-        self.stage2 = Stage(width1, width2)
-        self.stage3 = Stage(width2, width3)
+        self.stage1 = Stage(2 * PATCH_SIZE, width1, convolutions)
+        self.stage2 = Stage(width1, width2, convolutions)
+        self.stage3 = Stage(width2, width3, convolutions)
         self.head = nn.Linear(width3, num_classes, bias=False)
         nn.init.zeros_(self.whitening.bias)  # type: ignore[arg-type]  # a convolution made with a bias has one
 
@@ -62,20 +67,28 @@ class FastNet(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two 3x3 convolutions, the first one followed by max-pooling to half the resolution."""
+    """Two or three 3x3 convolutions, the first one followed by max-pooling to half the resolution.
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    With three, a residual connection leads around the second and the third.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, convolutions: int = 2) -> None:
         super().__init__()
         self.conv1 = _convolution(in_channels, out_channels)
         self.pool = nn.MaxPool2d(2)
         self.bn1 = _batch_norm(out_channels)
         self.conv2 = _convolution(out_channels, out_channels)
         self.bn2 = _batch_norm(out_channels)
+        self.has_residual = convolutions == 3
+        if self.has_residual:
+            self.conv3 = _convolution(out_channels, out_channels)
+            self.bn3 = _batch_norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H // 2, W // 2)."""
         x = F.silu(self.bn1(self.pool(self.conv1(x))))
-        return F.silu(self.bn2(self.conv2(x)))
+        y = F.silu(self.bn2(self.conv2(x)))
+        return F.silu(x + self.bn3(self.conv3(y))) if self.has_residual else y
 
 
 def whitening_filters(images: Tensor, *, epsilon: float = WHITENING_EPSILON) -> Tensor:
@@ -131,13 +144,18 @@ def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
 
 @network("fast_net", paper="Jordan 2024", parameters=1_995_832, mult_adds=118_170_400)
 def fast_net(
-    name: str, num_classes: int, *, widths: Annotated[tuple[int, int, int], Range(1, 16_384)] = (64, 256, 256)
+    name: str,
+    num_classes: int,
+    *,
+    widths: Annotated[tuple[int, int, int], Range(1, 16_384)] = (64, 256, 256),
+    convolutions: Annotated[int, Range(2, 3)] = 2,
 ) -> FastNet:
-    """Build the small network of the recipes `fast`, `laptop` and `quickstart`.
+    """Build the small network of the recipes `fast`, `laptop`, `evening` and `quickstart`.
 
     Args:
         name: `fast_net`.
         num_classes: width of the logits.
         widths: Channels of the three stages of `fast_net`.
+        convolutions: Convolutions of each stage of `fast_net`: 2, or 3 with a residual connection around the last two.
     """
-    return FastNet(widths, num_classes=num_classes)
+    return FastNet(widths, num_classes=num_classes, convolutions=convolutions)
