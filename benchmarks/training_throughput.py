@@ -4,11 +4,12 @@
     python benchmarks/training_throughput.py --yaml > src/cifar100/models/throughput.yaml   # for `cifar100 models`
 
 A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that lie on the
-device already, in the precision that `train` chooses here. Images per second are the median of `--repeats` timings
-after one step to warm up. GFLOP/s count 6 operations for each multiply-and-add of the forward pass of an image (2
-forward, 4 backward). The peak is a large matrix product in the same precision. The layouts `default` and
-`channels_last` and the product take turns; the fraction of the peak is the median of the ratios in a round. A value
-near or above 100 % is possible if a library computes 3x3 convolutions with fewer operations (Winograd).
+device already, in the precision that `train` chooses for one process here or in that of `--precision`. Images per
+second are the median of `--repeats` timings after one step to warm up. GFLOP/s count 6 operations for each
+multiply-and-add of the forward pass of an image (2 forward, 4 backward). The peak is a large matrix product in the same
+precision. The layouts `default` and `channels_last` and the product take turns; the fraction of the peak is the median
+of the ratios in a round. A value near or above 100 % is possible if a library computes 3x3 convolutions with fewer
+operations (Winograd).
 
 On a CPU the batch is made so small that a step takes about `SECONDS_PER_STEP`, so that large networks end as well.
 """
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit status."""
     options = parse(arguments)
     device = this_device()
-    bf16 = choose_precision("auto", device.type) == "bf16-mixed"
+    bf16 = choose_precision(options.precision, device.type) == "bf16-mixed"
     product = MatrixProduct(device, torch.bfloat16 if bf16 else torch.float32, side=options.matrix_side)
     peak = product.flops_per_second()
     rows = []
@@ -97,6 +98,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, help="default: 512 on a GPU, 64 or fewer on a CPU")
     parser.add_argument("--matrix-side", type=int, help="of the matrix product (default: 8192 on a GPU, 2048 on a CPU)")
     parser.add_argument("--repeats", type=int, default=3, help="timings of each layout (default: 3)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "32-true", "bf16-mixed"),
+        default="auto",
+        help="for bf16-mixed on a CPU, set OMP_NUM_THREADS=1 (default: auto, as `train`)",
+    )
     parser.add_argument("--yaml", action="store_true", help="print models/throughput.yaml instead of the table")
     return parser.parse_args(arguments)
 

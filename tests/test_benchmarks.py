@@ -180,12 +180,16 @@ def test_scaling_efficiency(
     assert re.search(r"^2 +\d.* \d+%$", table, re.MULTILINE)
 
 
-def test_training_throughput(benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("precision", "numbers"), [("32-true", "float32"), ("bf16-mixed", "bfloat16")])
+def test_training_throughput(
+    benchmark: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], precision: str, numbers: str
+) -> None:
     options = ["--networks", "fast_net of quickstart", "--batch-size", "2", "--matrix-side", "64", "--repeats", "1"]
-    assert benchmark("training_throughput").main(options) == 0
+    assert benchmark("training_throughput").main([*options, "--precision", precision]) == 0
     table = capsys.readouterr().out
     assert_readable_table(table)
     assert table.count("channels_last") == 1
+    assert f"{numbers} product of 64 x 64 matrices" in table
 
 
 def test_training_throughput_prints_the_table_of_cifar100_models(

@@ -106,7 +106,7 @@ def test_every_setting_has_a_description() -> None:
         ({"model.name": "vgg"}, r"--model.name is vgg, but it must be one of"),
         (
             {"model.name": "fast_net", "model.stem": "imagenet"},
-            r"--model.stem imagenet has no effect: --model.name fast_net takes widths",
+            r"--model.stem imagenet has no effect: --model.name fast_net takes blocks, logit_scale, widths",
         ),
         ({"model.widths": [1, 2, 3]}, r"--model.widths \[1, 2, 3\] has no effect: --model.name resnet18 takes"),
         ({"augmentation.flip": "alternating"}, r"--augmentation.flip alternating needs --data.pipeline packed"),

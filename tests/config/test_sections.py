@@ -50,7 +50,7 @@ def test_the_settings_of_the_chosen_component_are_filled_in() -> None:
     other = replace(config, model=replace(config.model, name="fast_net"))  # the defaults of a ResNet need no mention
     assert (other.model.stem, other.model.widths) == (None, (64, 256, 256))
     changed = replace(config, model=replace(config.model, stem="imagenet"))
-    with pytest.raises(UserError, match=r"--model.stem imagenet has no effect: --model.name fast_net takes widths"):
+    with pytest.raises(UserError, match=r"--model.stem imagenet has no effect: --model.name fast_net takes blocks, "):
         replace(changed, model=replace(changed.model, name="fast_net"))
 
 

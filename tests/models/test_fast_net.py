@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cifar100.models.fast_net import FastNet, Stage, whitening_filters
+from cifar100.models.fast_net import BLOCKS, FastNet, Stage, _convolution, whitening_filters
+from cifar100.models.summary import mult_adds
 
 
 def correlated_images(number: int = 1200, side: int = 12) -> torch.Tensor:
@@ -63,11 +64,42 @@ def test_frozen_are_the_filters_and_the_scales_of_batch_norm_but_no_bias() -> No
     assert frozen == {"whitening.weight", *scales}
 
 
+@pytest.mark.parametrize("blocks", ["residual", "narrow"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_residual_connection_leads_around_the_last_two_convolutions(blocks: str, number: int) -> None:
+    stage = Stage(4, 12, BLOCKS[blocks], number=number).eval()
+    for batch_norm in (stage.bn1, stage.bn2, stage.bn3):
+        torch.nn.init.normal_(batch_norm.bias)
+    x = torch.randn(2, 4, 7, 8)
+    first = F.silu(stage.bn1(F.max_pool2d(F.conv2d(x, stage.conv1.weight, padding="same"), 2)))
+    second = F.silu(stage.bn2(stage.conv2(first)))
+    branch = stage.bn3(stage.conv3(second))
+    expected = F.silu(first + branch) if blocks == "residual" else first + F.silu(branch)
+    assert expected.shape == (2, 12, 3, 4)
+    torch.testing.assert_close(stage(x), expected)
+
+
+def test_only_residual_blocks_have_a_third_convolution() -> None:
+    plain, residual = (
+        set(FastNet((8, 8, 8), num_classes=10, blocks=name).state_dict()) for name in ("plain", "residual")
+    )
+    assert plain < residual
+    assert {name.split(".")[1] for name in residual - plain} == {"conv3", "bn3"}
+
+
+def test_narrow_blocks_have_the_published_size() -> None:
+    """174.98 M multiply-adds and 8.6 M parameters for widths 64, 256, 768 at 32 x 32 pixels."""
+    network = FastNet((64, 256, 768), num_classes=100, blocks="narrow")
+    assert mult_adds(network) / 1e6 == pytest.approx(174.98, abs=0.01)
+    assert sum(parameter.numel() for parameter in network.parameters()) / 1e6 == pytest.approx(8.6, abs=0.05)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3])
 @pytest.mark.parametrize(("in_channels", "out_channels"), [(4, 6), (6, 4), (5, 5)])
-def test_convolutions_begin_by_copying_their_input(in_channels: int, out_channels: int) -> None:
+def test_convolutions_begin_by_copying_their_input(in_channels: int, out_channels: int, kernel_size: int) -> None:
     x = torch.randn(2, in_channels, 8, 8)
     common = min(in_channels, out_channels)
-    copied = Stage(in_channels, out_channels).conv1(x)
+    copied = F.conv2d(x, _convolution(in_channels, out_channels, kernel_size).weight, padding="same")
     torch.testing.assert_close(copied[:, :common], x[:, :common])
     if out_channels > in_channels:
         assert not torch.equal(copied[:, in_channels:], torch.zeros_like(copied[:, in_channels:]))

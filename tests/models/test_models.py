@@ -16,6 +16,8 @@ VARIANTS = [
     ModelConfig(name="resnet18", stem="imagenet"),
     ModelConfig(name="resnet18", shortcut="average_pool"),
     ModelConfig(name="fast_net", widths=(8, 16, 12)),
+    ModelConfig(name="fast_net", widths=(8, 16, 12), blocks="residual"),
+    ModelConfig(name="fast_net", widths=(8, 16, 12), blocks="narrow", logit_scale=0.1),
 ]
 CONFIGS = [*(ModelConfig(name=name) for name in networks()), *VARIANTS]
 
@@ -50,7 +52,9 @@ PUBLISHED = {
 
 def name_of(config: ModelConfig) -> str:
     return "-".join(
-        str(part) for part in (config.name, config.stem, config.shortcut, config.widths) if part is not None
+        str(part)
+        for part in (config.name, config.stem, config.shortcut, config.widths, config.blocks)
+        if part is not None
     )
 
 

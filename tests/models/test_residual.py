@@ -80,7 +80,7 @@ def test_an_average_pool_shortcut_sees_every_pixel(name: str, side: int) -> None
     [
         (
             {"model.name": "fast_net", "model.stochastic_depth": 0.1},
-            "stochastic_depth 0.1 has no effect: --model.name fast_net takes widths",
+            "stochastic_depth 0.1 has no effect: --model.name fast_net takes blocks, logit_scale, widths",
         ),
         (
             {"model.name": "wide_resnet28_10", "model.shortcut": "average_pool"},
