@@ -64,6 +64,12 @@ def test_frozen_are_the_filters_and_the_scales_of_batch_norm_but_no_bias() -> No
     assert frozen == {"whitening.weight", *scales}
 
 
+def convolved(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The result has the size of `x`: one row and column more are added after it than before if the kernel is even."""
+    before, after = (weight.shape[2] - 1) // 2, weight.shape[2] // 2
+    return F.conv2d(F.pad(x, (before, after, before, after)), weight)
+
+
 @pytest.mark.parametrize("blocks", ["residual", "narrow"])
 @pytest.mark.parametrize("number", range(3))
 def test_a_residual_connection_leads_around_the_last_two_convolutions(blocks: str, number: int) -> None:
@@ -71,7 +77,7 @@ def test_a_residual_connection_leads_around_the_last_two_convolutions(blocks: st
     for batch_norm in (stage.bn1, stage.bn2, stage.bn3):
         torch.nn.init.normal_(batch_norm.bias)
     x = torch.randn(2, 4, 7, 8)
-    first = F.silu(stage.bn1(F.max_pool2d(F.conv2d(x, stage.conv1.weight, padding="same"), 2)))
+    first = F.silu(stage.bn1(F.max_pool2d(convolved(x, stage.conv1.weight), 2)))
     second = F.silu(stage.bn2(stage.conv2(first)))
     branch = stage.bn3(stage.conv3(second))
     expected = F.silu(first + branch) if blocks == "residual" else first + F.silu(branch)
@@ -99,7 +105,7 @@ def test_narrow_blocks_have_the_published_size() -> None:
 def test_convolutions_begin_by_copying_their_input(in_channels: int, out_channels: int, kernel_size: int) -> None:
     x = torch.randn(2, in_channels, 8, 8)
     common = min(in_channels, out_channels)
-    copied = F.conv2d(x, _convolution(in_channels, out_channels, kernel_size).weight, padding="same")
+    copied = convolved(x, _convolution(in_channels, out_channels, kernel_size).weight)
     torch.testing.assert_close(copied[:, :common], x[:, :common])
     if out_channels > in_channels:
         assert not torch.equal(copied[:, in_channels:], torch.zeros_like(copied[:, in_channels:]))

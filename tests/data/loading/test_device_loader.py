@@ -9,10 +9,12 @@ from augmentation_variants import OFF, same_parameters, switched_off, tensors, v
 from cifar100.config import AugmentationConfig
 from cifar100.data.augmentation.base import Augmentation, BatchRandom, choose_mixing
 from cifar100.data.augmentation.cutmix import CutMix
+from cifar100.data.augmentation.flip import Flip
 from cifar100.data.augmentation.mixup import Mixup
 from cifar100.data.augmentation.random_erasing import RandomErasing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings, discover
 from cifar100.data.image_batches import fit, normalize, resize
+from cifar100.data.loading import device_loader
 from cifar100.data.loading.device_loader import DeviceLoader, resolution_at
 from cifar100.data.sampler import EpochSampler
 from cifar100.errors import UserError
@@ -75,6 +77,32 @@ def test_training_batches_are_the_augmentations_of_the_sampled_images_in_order(s
         assert torch.equal(images, normalize(expected, torch.tensor(MEAN), torch.tensor(STD)))
 
 
+SINGLE = [one for one in variants() if isinstance(one, Augmentation)]
+
+
+@pytest.mark.parametrize("augmentation", [MISSION, *(switched_off(**asdict(one)) for one in SINGLE)])
+@pytest.mark.parametrize("settings", [{}, {"rank": 1, "world_size": 2, "batch_size": 4}], ids=["alone", "rank 1 of 2"])
+def test_batches_that_are_augmented_together_are_those_augmented_alone(augmentation, settings, monkeypatch):
+    together = epoch_of(make(augmentation=augmentation, **settings), 3)
+    monkeypatch.setattr(device_loader, "IMAGES_AT_ONCE", 20)  # two or five batches, the last ones fewer
+    assert same(epoch_of(make(augmentation=augmentation, **settings), 3), together)
+    monkeypatch.setattr(device_loader, "IMAGES_AT_ONCE", 1)
+    assert same(epoch_of(make(augmentation=augmentation, **settings), 3), together)
+
+
+def test_small_batches_are_augmented_together(monkeypatch):
+    sizes = []
+    apply = Flip.apply
+    monkeypatch.setattr(Flip, "apply", lambda *arguments: sizes.append(len(arguments[1])) or apply(*arguments))
+    monkeypatch.setattr(device_loader, "IMAGES_AT_ONCE", 20)
+    epoch_of(make())
+    assert sizes == [16, 16, 16]
+    sizes.clear()
+    epoch_of(make(augmentation=AugmentationConfig(random_erasing_probability=0.5)))  # its batches share the noise
+    epoch_of(make(augmentation=AugmentationConfig(mixup_probability=0.5)))
+    assert sizes == [8] * 12
+
+
 @pytest.fixture
 def recorded(monkeypatch):
     """The random parameters of every augmentation that a loader applies: (class name, epoch, step) -> parameters."""
@@ -92,6 +120,7 @@ def recorded(monkeypatch):
 
         return record
 
+    monkeypatch.setattr(device_loader, "IMAGES_AT_ONCE", 1)
     monkeypatch.setattr(BatchRandom, "__init__", remember_step)
     for kind in discover():
         monkeypatch.setattr(kind, "draw", recording(kind, kind.draw))

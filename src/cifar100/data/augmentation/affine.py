@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cifar100.config.types import Fraction, NeedsAny, Probability, Range
-from cifar100.data.augmentation.base import Augmentation, BatchRandom
+from cifar100.data.augmentation.base import Augmentation, ImageRandom
 from cifar100.data.image_batches import replace_images, to_device
 
 
@@ -56,7 +56,7 @@ class Affine(Augmentation):
         """Whether the settings switch it on."""
         return bool(self.shift or self.scale or self.rotate)
 
-    def draw(self, random: BatchRandom) -> AffineParameters:
+    def draw(self, random: ImageRandom) -> AffineParameters:
         """Choose the images, and draw uniformly up to the maxima."""
         pixels = self.shift * random.side
         chosen = random.uniform() < self.affine_probability

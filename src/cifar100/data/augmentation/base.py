@@ -13,7 +13,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,25 @@ from torch import Tensor
 from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.image_batches import to_device
 from cifar100.data.sampler import EpochSampler
+
+
+class ImageRandom(Protocol):
+    """Random numbers for some images, as many for each."""
+
+    images: NDArray[np.int64]
+    """int64 (N,): the images, as positions in the data set."""
+
+    side: int
+    """Side of the images in pixels."""
+
+    seed: int
+    epoch: int
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draw a number for each image, float32 (N,)."""
+
+    def integers(self, end: int) -> Tensor:
+        """Draw a pair of 0 .. end - 1 for each image, int64 (N, 2)."""
 
 
 class BatchRandom:
@@ -77,11 +96,32 @@ class BatchRandom:
         return torch.rand((), generator=self.generator).item()
 
 
+class JointRandom:
+    """Random numbers for the images of several batches: each batch has its own, as if it were alone."""
+
+    def __init__(self, batches: Sequence[BatchRandom]) -> None:
+        self.images = np.concatenate([batch.images for batch in batches])
+        self.side, self.seed, self.epoch = batches[0].side, batches[0].seed, batches[0].epoch
+        self._batches = batches
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Draw a number for each image, float32 (N,)."""
+        return torch.cat([batch.uniform(low, high) for batch in self._batches])
+
+    def integers(self, end: int) -> Tensor:
+        """Draw a pair of 0 .. end - 1 for each image, int64 (N, 2)."""
+        return torch.cat([batch.integers(end) for batch in self._batches])
+
+
 class Augmentation(ABC):
     """A random change to training images; subclasses are frozen, keyword-only dataclasses of their settings."""
 
     order: ClassVar[int]
     """Position among the augmentations of a batch, ascending."""
+
+    needs_a_batch: ClassVar[bool] = False
+    """Whether the images of a batch share random numbers. Otherwise the images of several batches can be changed at
+    once, and `draw` uses only the random numbers of an `ImageRandom`."""
 
     @property
     @abstractmethod
@@ -94,8 +134,11 @@ class Augmentation(ABC):
         return True
 
     @abstractmethod
-    def draw(self, random: BatchRandom) -> Any:
-        """Draw the random parameters of a batch, on the CPU."""
+    def draw(self, random: Any) -> Any:
+        """Draw the random parameters of the images, on the CPU.
+
+        random: a `BatchRandom` if the augmentation needs a batch, else any `ImageRandom`.
+        """
 
     @abstractmethod
     def apply(self, images: Tensor, parameters: Any) -> Tensor:

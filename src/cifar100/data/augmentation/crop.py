@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config.types import Range
-from cifar100.data.augmentation.base import Augmentation, BatchRandom, scaled_pixels
+from cifar100.data.augmentation.base import Augmentation, ImageRandom, scaled_pixels
 from cifar100.data.image_batches import to_device
 
 
@@ -28,7 +28,7 @@ class Crop(Augmentation):
         """Whether the settings switch it on."""
         return self.crop_padding > 0
 
-    def draw(self, random: BatchRandom) -> Tensor:
+    def draw(self, random: ImageRandom) -> Tensor:
         """Draw the first row and the first column of each cut in the padded image, int64 (N, 2)."""
         return random.integers(2 * scaled_pixels(self.crop_padding, random.side) + 1)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config.types import Needs, NeedsAny, Probability, Range
-from cifar100.data.augmentation.base import Augmentation, BatchRandom, scaled_pixels
+from cifar100.data.augmentation.base import Augmentation, ImageRandom, scaled_pixels
 from cifar100.data.image_batches import inside_boxes
 
 
@@ -43,7 +43,7 @@ class Cutout(Augmentation):
         """Whether it changes batches that a `Mixing` is about to blend."""
         return self.cutout_mixed
 
-    def draw(self, random: BatchRandom) -> Tensor:
+    def draw(self, random: ImageRandom) -> Tensor:
         """Draw the first row and column of each hole, int64 (N, 2); outside the image if it gets none."""
         corners = random.integers(random.side - scaled_pixels(self.cutout, random.side) + 1)
         corners[random.uniform() >= self.cutout_probability] = random.side

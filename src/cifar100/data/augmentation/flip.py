@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cifar100.data.augmentation.base import Augmentation, BatchRandom
+from cifar100.data.augmentation.base import Augmentation, ImageRandom
 from cifar100.data.image_batches import replace_images, to_device
 
 
@@ -29,7 +29,7 @@ class Flip(Augmentation):
         """Whether the settings switch it on."""
         return self.flip != "none"
 
-    def draw(self, random: BatchRandom) -> Tensor:
+    def draw(self, random: ImageRandom) -> Tensor:
         """Choose the images to mirror, bool (N,)."""
         if self.flip == "alternating":
             return alternating_flip(random.images, seed=random.seed, epoch=random.epoch)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cifar100.config.types import Needs, Range
-from cifar100.data.augmentation.base import Augmentation, BatchRandom
+from cifar100.data.augmentation.base import Augmentation, ImageRandom
 from cifar100.data.augmentation.policy_operations import OPERATIONS, apply_operations
 from cifar100.data.dataset_info import IMAGE_SIDE
 
@@ -103,7 +103,7 @@ class Policy(Augmentation):
         """Whether the settings switch it on."""
         return self.policy != "none"
 
-    def draw(self, random: BatchRandom) -> PolicyParameters:
+    def draw(self, random: ImageRandom) -> PolicyParameters:
         """Draw the operations of each round, and their values."""
         if self.policy == "auto_augment":
             rounds, ranges = _draw_auto_augment(random), MODERATE
@@ -141,7 +141,7 @@ def operation_values(operations: Tensor, strength: Tensor, negative: Tensor, ran
     return torch.where(_among(operations, "solarize"), 255 * (1 - strength), value)
 
 
-def _draw_auto_augment(random: BatchRandom) -> list[tuple[Tensor, Tensor]]:
+def _draw_auto_augment(random: ImageRandom) -> list[tuple[Tensor, Tensor]]:
     """Choose one of the pairs for each image, and whether each of its operations is applied."""
     pair = _choose(random.uniform(), len(AUTO_AUGMENT))
     rounds = []

@@ -29,6 +29,7 @@ class RandomErasing(Augmentation):
     """Fill a rectangle of an image with noise."""
 
     order = 60
+    needs_a_batch = True  # its images share the noise
 
     random_erasing_probability: Annotated[Probability, Needs("data.pipeline", "packed")] = 0.0
     """Probability that a rectangle of 2 % to a third of an image is filled with noise (`packed` pipeline only)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cifar100.config import AugmentationConfig
-from cifar100.data.augmentation.base import BatchRandom, choose_mixing
+from cifar100.data.augmentation.base import BatchRandom, JointRandom, Mixing, choose_mixing
 from cifar100.data.augmentation.registry import build_augmentations, build_mixings
 from cifar100.data.image_batches import network_input, resize, to_device
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
+
+IMAGES_AT_ONCE = 512
+"""Small batches are augmented together up to this number of images. An operation on 64 images takes hardly longer than
+its start, on a CPU as on a GPU."""
 
 
 class DeviceLoader(EpochLoader):
@@ -65,13 +70,40 @@ class DeviceLoader(EpochLoader):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
     def _batches(self) -> Iterator[Batch]:
-        first_step = self.sampler.first_step
-        batches = self.sampler.batches()[first_step:]
-        # One transfer for the whole epoch; its batches are views of it.
+        step = self.sampler.first_step
+        batches = self.sampler.batches()[step:]
+        number = self._batches_at_once()
+        groups = [batches[start : start + number] for start in range(0, len(batches), number)]
+        # One transfer for the whole epoch; its groups are views of it.
         indices = torch.from_numpy(np.concatenate(batches)).to(self.labels.device)
-        chosen = torch.split(indices, [len(batch) for batch in batches])
-        for step, (batch, rows) in enumerate(zip(batches, chosen, strict=True), start=first_step):
-            yield self._augment(self._images(batch, rows), self.labels.index_select(0, rows), batch, step)
+        chosen = torch.split(indices, [sum(map(len, group)) for group in groups])
+        for group, rows in zip(groups, chosen, strict=True):
+            yield from self._group(group, rows, step)
+            step += len(group)
+
+    def _batches_at_once(self) -> int:
+        """Return how many batches are augmented together."""
+        alone = not self.augmentations or self.mixings or any(one.needs_a_batch for one in self.augmentations)
+        return 1 if alone else max(1, IMAGES_AT_ONCE // self.sampler.batch_size)
+
+    def _group(self, batches: list[NDArray[np.int64]], rows: Tensor, first_step: int) -> Iterator[Batch]:
+        """Augment batches together, then yield one after the other. rows: all of their images, on the device."""
+
+        def random(augmentation: object, number: int = 0) -> BatchRandom:
+            name, side, step = type(augmentation).__name__, self.images.shape[3], first_step + number
+            return BatchRandom(name, batches[number], sampler=self.sampler, step=step, side=side)
+
+        mixed = choose_mixing(self.mixings, random)  # batches that are mixed come alone
+        images = self._images(np.concatenate(batches), rows)
+        for augmentation in self.augmentations:
+            if mixed is None or augmentation.applies_to_mixed:
+                numbers = [random(augmentation, number) for number in range(len(batches))]
+                parameters = augmentation.draw(numbers[0] if len(numbers) == 1 else JointRandom(numbers))
+                images = augmentation.apply(images, parameters)
+        sizes = [len(batch) for batch in batches]
+        labels = self.labels.index_select(0, rows)
+        for its_images, its_labels in zip(images.split(sizes), labels.split(sizes), strict=True):
+            yield self._finished(its_images, its_labels, mixed)
 
     def _images(self, batch: NDArray[np.int64], rows: Tensor) -> Tensor:
         """Return the images of a batch on the device. rows: the batch, on the device."""
@@ -79,17 +111,8 @@ class DeviceLoader(EpochLoader):
             return self.images.index_select(0, rows)
         return to_device(self.images.index_select(0, torch.from_numpy(batch)), self.labels.device)
 
-    def _augment(self, images: Tensor, labels: Tensor, batch: NDArray[np.int64], step: int) -> Batch:
-        """Augment, normalise, resize and mix a batch, as far as the settings say so."""
-
-        def random(augmentation: object) -> BatchRandom:
-            name, side = type(augmentation).__name__, self.images.shape[3]
-            return BatchRandom(name, batch, sampler=self.sampler, step=step, side=side)
-
-        mixed = choose_mixing(self.mixings, random)
-        for augmentation in self.augmentations:
-            if mixed is None or augmentation.applies_to_mixed:
-                images = augmentation.apply(images, augmentation.draw(random(augmentation)))
+    def _finished(self, images: Tensor, labels: Tensor, mixed: tuple[Mixing, Any] | None) -> Batch:
+        """Normalise, resize and mix an augmented batch, as far as the settings say so."""
         side = self.side if self.resolution is None else self.resolution()
         scaled = None if images.shape[3] == self.side else side
         images = network_input(images, self.mean, self.std, side=scaled, memory_format=self.memory_format)
