@@ -170,4 +170,6 @@ def test_it_prints(driver: Chrome, page: Path) -> None:
     hidden = "return getComputedStyle(document.querySelector('nav')).display"
     assert driver.execute_script(hidden) == "none"
     assert driver.execute_script("return getComputedStyle(document.body).color") == "rgb(27, 31, 36)"  # on white
+    overflows = "return [...document.querySelectorAll('.scroll')].map((each) => getComputedStyle(each).overflowX)"
+    assert set(driver.execute_script(overflows)) == {"visible"}  # paper does not scroll: a wide table would be cut off
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
