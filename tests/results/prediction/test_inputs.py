@@ -79,6 +79,7 @@ def test_a_glob_stands_for_what_it_matches() -> None:
     assert names("photos/*.png") == ["photos/a.png"]
     assert names("photos/**/*.[wJ]*") == ["photos/b.JPG", "photos/deep/er/c.webp"]
     assert names("photos/d*") == ["photos/deep/er/c.webp"]
+    assert names("photos/deep/**/*") == names("photos/deep/**") == ["photos/deep/er/c.webp"]  # once
     assert names("photos/ß [1].tiff") == ["photos/ß [1].tiff"]  # a file of that name is no pattern
     assert names("photos/no*tes.txt") == ["photos/notes.txt"]  # which was asked for
     with pytest.raises(

@@ -101,7 +101,8 @@ def _found(image: Any) -> Iterable[Any]:
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # which takes no absolute patterns
     if not matches:
         raise UserError(f"{path} matches no file; pass image files, a folder or another pattern.")
-    return [name for match in matches for name in (_below(match) if Path(match).is_dir() else [match])]
+    files = (name for match in matches for name in (_below(match) if Path(match).is_dir() else [match]))
+    return list(dict.fromkeys(files))  # `**/*` matches the files in a folder beside the folder
 
 
 def _below(folder: str) -> list[str]:
