@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, what_to_do, write_atomically, write_json
@@ -65,6 +66,11 @@ class SavedEvaluation:
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+
+    def is_of_other_data(self, trained_on: DatasetInfo) -> bool:
+        """Return whether these are test images, but not those of the data that the run was trained on."""
+        own = trained_on.sha256.get("test")
+        return self.content["split"] == "test" and own not in (None, self.content["images_sha256"])
 
 
 def save_evaluation(content: dict[str, Any], run: RunFolder, *, split: str, logits: Tensor, labels: Tensor) -> None:

@@ -26,9 +26,11 @@ from cifar100.files.atomic import write_json
 from cifar100.process import packages
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.export import check, export
+from cifar100.results.export.card import facts_of, model_card
 from cifar100.results.export.result import Export
 from cifar100.results.exported.onnx_network import load_exported
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.trained_network import load_trained
 
 
 def photo(height: int, width: int) -> Image.Image:
@@ -76,6 +78,18 @@ def test_the_model_card_says_what_the_network_is(exported: Export) -> None:
     assert card.startswith("# fast_net, trained on ")
     assert "- Accuracy: not measured" in card
     assert "- Classes: 100." in card
+
+
+def test_the_model_card_gives_no_figures_of_other_data(run: RunFolder, tmp_path: Path) -> None:
+    measured = RunFolder(shutil.copytree(run.path, tmp_path / "measured"))
+    commands.evaluate(measured)
+    trained = load_trained(measured, "best")
+    assert "- Accuracy on 200 test images" in model_card(facts_of(trained, measured, precision="float32"))
+    content = json.loads(measured.evaluation("test").read_text())
+    write_json({**content, "images_sha256": "0" * 64}, measured.evaluation("test"))  # as after `--data.root OTHER`
+    facts = facts_of(trained, measured, precision="float32")
+    assert facts.accuracies == {}
+    assert "- Accuracy: not measured" in model_card(facts)
 
 
 @pytest.mark.parametrize("kind", [pytest.param("torch", marks=pytest.mark.slow), "torchscript", "safetensors"])

@@ -48,7 +48,7 @@ def facts_of(trained: TrainedNetwork, run: RunFolder, *, precision: Precision) -
 
 
 def _accuracies(trained: TrainedNetwork, run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Return the accuracies that `evaluate` has saved for these weights, by split."""
+    """Return the accuracies that `evaluate` has saved for these weights on the images of the run, by split."""
     found = {}
     for split in ("validation", "test"):
         try:
@@ -57,12 +57,11 @@ def _accuracies(trained: TrainedNetwork, run: RunFolder) -> dict[str, dict[str, 
             warn(str(error))
             continue
         weights = (trained.checkpoint.name, trained.epoch, trained.averaged)
-        if saved is not None and weights == (
-            Path(saved.content["checkpoint"]).name,
-            saved.content["epoch"],
-            saved.content.get("averaged", False),
-        ):
-            found[split] = saved.content["metrics"]["accuracy"]
+        if saved is None or saved.is_of_other_data(trained.info):
+            continue
+        content = saved.content
+        if weights == (Path(content["checkpoint"]).name, content["epoch"], content.get("averaged", False)):
+            found[split] = content["metrics"]["accuracy"]
     return found
 
 

@@ -84,8 +84,7 @@ class Measured:
     @property
     def is_of_other_data(self) -> bool:
         """Whether the test images are others than those of the data that the run was trained on."""
-        own = self.info.sha256.get("test")
-        return self.split == "test" and own is not None and own != self.content["images_sha256"]
+        return self.saved.is_of_other_data(self.info)
 
     @property
     def images(self) -> str:
