@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Literal, Protocol
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from cifar100.config import Config
 from cifar100.data.audit.images import AuditedImages, JoinedImages, image_files
-from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo, read_info
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
@@ -20,6 +21,7 @@ from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import printable
 from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.settings import load_complete_config
 from cifar100.terminal import say
 
 _HOW_TO_ADD_TEST_IMAGES = "add folders test/CLASS or list test images in a test.csv"
@@ -35,6 +37,21 @@ class Training(Protocol):
     @property
     def info(self) -> DatasetInfo:
         """The data."""
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    config: Config
+    info: DatasetInfo
+
+
+def recorded_training(run: RunFolder) -> Training:
+    """Return what a run folder says of its training; the network, which may be a custom one, is not needed.
+
+    Raises:
+        UserError: a file of the run is missing or damaged.
+    """
+    return _Recorded(load_complete_config(run.config), read_info(run.dataset_info))
 
 
 def images_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,10 +19,12 @@ from cifar100 import compare, ensemble, evaluate, list_runs, predict, report, tr
 from cifar100.cli.main import run_command_line
 from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
+from cifar100.models import build_model
 from cifar100.results.combining.ensemble import mean_logits
 from cifar100.results.saved_evaluation import load_evaluation
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
+from cifar100.settings import load_complete_config
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,17 @@ def test_no_image_is_looked_at_again() -> None:
     assert found.num_images == 600
     (first, second) = found.against_members
     assert (first.reference, second.reference) == ("a", "b")
+
+
+def test_custom_networks_are_not_needed_to_combine_what_was_measured_on_other_data() -> None:
+    info = make_data()
+    make_data(Path("other"))
+    for name, step in (("a", 0.1), ("b", 0.2)):
+        run = write_member(name, info, step=step)
+        run.custom_parts.write_text(json.dumps({"network": "Custom"}))
+        model = load_complete_config(run.config).model
+        evaluate(name, network=partial(build_model, model), data_root="other")
+    assert ensemble(["a", "b"], data_root="other").num_images == 10
 
 
 def test_a_member_with_newer_weights_is_measured_again(capsys: pytest.CaptureFixture[str]) -> None:

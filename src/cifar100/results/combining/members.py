@@ -21,12 +21,11 @@ from cifar100.results.comparison.compared_runs import training_seconds
 from cifar100.results.comparison.result import PairComparison
 from cifar100.results.comparison.statistics import is_more_than_chance, paired_difference
 from cifar100.results.evaluate import evaluate
-from cifar100.results.evaluation_data import images_of
+from cifar100.results.evaluation_data import images_of, recorded_training
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
 from cifar100.runs.checkpoints import find_checkpoint, weights_facts
 from cifar100.runs.combined import Member, distinct_names
 from cifar100.runs.folder import RunFolder
-from cifar100.runs.trained_network import load_trained
 from cifar100.terminal import say, warn
 
 Split = Literal["test", "validation"]
@@ -171,8 +170,8 @@ def _images_sha256(source: Source, split: Split, data_root: Path | None) -> str 
     """Return the identity of the images to measure on; None if any that were measured will do."""
     if data_root is None:
         return read_info(source.run.dataset_info).sha256.get("test") if split == "test" else None
-    trained = load_trained(source.run, source.checkpoint)
-    images, labels, data = images_of(trained, source.run, split=split, data_root=data_root)
+    training = recorded_training(source.run)
+    images, labels, data = images_of(training, source.run, split=split, data_root=data_root)
     return content_sha256(images, labels, data)
 
 

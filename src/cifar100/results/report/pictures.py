@@ -9,20 +9,17 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from cifar100.config import Config
-from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.splits import load_split
 from cifar100.data.layouts.reading import list_images
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
-from cifar100.results.evaluation_data import images_of
+from cifar100.results.evaluation_data import images_of, recorded_training
 from cifar100.results.report.facts import RunFacts
 from cifar100.results.report.measured import Measured
 from cifar100.results.report.rendering.inline import png_uri
 from cifar100.runs.folder import RunFolder
-from cifar100.settings import load_complete_config
 
 DIMMED = 0.2
 """Brightness of what did not matter for a prediction."""
@@ -58,14 +55,6 @@ def spotlit(image: NDArray[np.uint8], attention: NDArray[np.float32]) -> Markup:
     return png_uri((image * brightness).round().astype(np.uint8).transpose(1, 2, 0))
 
 
-@dataclass(frozen=True)
-class _Training:
-    """What `images_of` needs to know of a run; its network may be a custom one."""
-
-    config: Config
-    info: DatasetInfo
-
-
 def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     """Return the images of an evaluation.
 
@@ -75,9 +64,9 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     run = facts.run
     if facts.combined is not None and facts.is_ensemble:  # its members were measured on the same images
         run = RunFolder(Path(facts.combined.members[0].path))
-    config = load_complete_config(run.config)
-    images, labels, data = images_of(_Training(config, facts.info), run, split=measured.split)
-    folder = DataFolder(user_path(config.data.root), facts.info.image_size)
+    training = recorded_training(run)
+    images, labels, data = images_of(training, run, split=measured.split)
+    folder = DataFolder(user_path(training.config.data.root), training.info.image_size)
     if content_sha256(images, labels, data) != measured.content["images_sha256"]:
         raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
     return Pictures(images=images, files=_files(run, measured, folder, num_classes=facts.info.num_classes))
