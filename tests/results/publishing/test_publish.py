@@ -94,12 +94,15 @@ def test_the_hub_s_client_reads_the_card(run: RunFolder, folder: Path) -> None:
 
 
 def test_a_run_that_was_not_measured_has_no_figures(tiny_data: Path, tmp_path: Path) -> None:
-    run = write_exportable(tmp_path / "new", tiny_data)
+    run = write_exportable(tmp_path / "new", tiny_data, **{"data.source": "private/photographs"})
     commands.publish(run, to=tmp_path / "published")
     card = ModelCard.load(tmp_path / "published" / "README.md")
     assert card.data.eval_results is None
     assert "Accuracy: not measured" in card.text
     assert "Of the weights: not stated" in card.text
+    settings = tmp_path / "published" / "training_settings.yaml"
+    assert load_config(files=settings).data.source == "download"  # not the path
+    assert "private" not in settings.read_text("utf-8")
 
 
 def test_a_folder_with_files_is_never_overwritten_and_a_failure_leaves_nothing(run: RunFolder, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cifar100.data.preparation.custom_source import NAMED_SOURCES
 from cifar100.errors import UserError
 from cifar100.files.atomic import json_text, write_atomically
 from cifar100.files.new_folder import check_is_new, new_folder
@@ -42,7 +43,8 @@ PRIVATE_SETTINGS = (
     *("data.root", "data.exclude", "model.weights", "optimization.teacher"),
     *("training.mlflow_uri", "training.mlflow_experiment", "training.wandb_project"),
 )
-"""Settings that name files, servers and projects of whoever trained the network. Their defaults are published."""
+"""Settings that name files, servers and projects of whoever trained the network. Their defaults are published. So is
+that of `data.source` if it is a path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +154,9 @@ def network_config(facts: Facts) -> dict[str, Any]:
 
 def _write_settings(run: RunFolder, path: Path) -> None:
     """Write the settings of the run without the names of files of this machine."""
-    defaults = to_dict(load_config())
+    defaults, source = to_dict(load_config()), load_complete_config(run.config).data.source
     hidden = {}
-    for setting in PRIVATE_SETTINGS:
+    for setting in (*PRIVATE_SETTINGS, *(() if source in NAMED_SOURCES else ("data.source",))):
         section, _, key = setting.partition(".")
         hidden[setting] = defaults[section][key]
     config = load_complete_config(run.config, overrides=hidden)
