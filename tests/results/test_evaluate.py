@@ -129,7 +129,9 @@ def test_a_module_serves_as_well_as_a_function(run: RunFolder) -> None:
     assert evaluate(run, split="test", checkpoint="best", network=ColourNetwork(5)) == by_function
 
 
-def test_a_later_evaluation_keeps_the_parts_of_the_same_weights_and_images(run: RunFolder, tmp_path: Path) -> None:
+def test_a_later_evaluation_keeps_the_parts_of_the_same_weights_and_images(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     duplicates = tmp_path / "duplicates.csv"
     duplicates.write_text("TestID,TrainID,Distance,Judgment\n0,1,0.1,1\n")
     parts = Parts(duplicates=duplicates)
@@ -138,6 +140,11 @@ def test_a_later_evaluation_keeps_the_parts_of_the_same_weights_and_images(run: 
     saved = load_evaluation(run, "test")
     assert saved is not None
     assert saved.content["robustness"]["duplicates"]["without_duplicates"]["num_images"] == 9
+    monkeypatch.chdir(run.path.parent)  # the same run by another path
+    evaluate(RunFolder(Path("run")), split="test", checkpoint="best", network=ColourNetwork)
+    again = load_evaluation(run, "test")
+    assert again is not None
+    assert again.content["robustness"] == saved.content["robustness"]
     write_checkpoint({**read_checkpoint(run.checkpoints / "best.ckpt"), "epoch": 7}, run.checkpoints / "best.ckpt")
     evaluate(run, split="test", checkpoint="best", network=ColourNetwork)
     other = load_evaluation(run, "test")

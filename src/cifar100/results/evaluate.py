@@ -181,10 +181,17 @@ def _earlier_robustness(run: RunFolder, evaluation: Evaluation) -> dict[str, Any
         saved = load_evaluation(run, evaluation.split)
     except UserError:  # a damaged file is replaced
         return {}
-    facts = ("images_sha256", "checkpoint", "epoch", "averaged")
+    facts = ("images_sha256", "epoch", "averaged")
     if saved is None or any(saved.content.get(name) != getattr(evaluation, name) for name in facts):
         return {}
+    if _place(saved.content["checkpoint"]) != _place(evaluation.checkpoint):
+        return {}
     return _measured_parts(saved.content.get("robustness"))
+
+
+def _place(checkpoint: str) -> tuple[str, ...]:
+    """Return run, folder and name of a checkpoint. What precedes them depends on where the command was run."""
+    return Path(checkpoint).parts[-3:]
 
 
 def _measured_parts(robustness: Any) -> dict[str, Any]:
