@@ -127,6 +127,19 @@ def test_an_ensemble_is_never_taken_for_a_single_network(capsys: pytest.CaptureF
     assert "ensemble of 2" in side_by_side
 
 
+def test_a_report_names_the_weights_that_were_measured() -> None:
+    info = make_data()
+    for name, step in (("a", 0.1), ("b", 0.2)):
+        run = write_member(name, info, step=step)
+        content = read_checkpoint(run.checkpoints / "best.ckpt")
+        write_checkpoint({**content, "epoch": 9}, run.checkpoints / "last.ckpt")
+    ensemble(["a", "b"], experiment="both")
+    ensemble(["a", "b"], experiment="both", split="validation", checkpoint="last")
+    page = report("both").read_text()  # of the figures on test images
+    assert "a: best.ckpt of epoch 5" in page
+    assert "last.ckpt" not in page
+
+
 def test_settings_in_which_members_differ_are_no_difference_of_the_ensemble_alone() -> None:
     info = make_data()
     write_member("a", info, step=0.1, training__max_epochs=2)
