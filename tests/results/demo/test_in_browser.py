@@ -179,3 +179,19 @@ def test_what_is_no_picture_or_too_large_is_one_line(driver: Chrome, address: st
     WebDriverWait(driver, 20).until(lambda _: shown_problem(driver).startswith("This file has 32.0 MB, expected"))
     driver.find_element(By.CSS_SELECTOR, "#examples button").click()  # and it goes on
     assert len(shown_answer(driver)) == 5
+
+
+def test_a_picture_that_is_too_large_ends_the_wait_for_an_earlier_one(driver: Chrome, address: str) -> None:
+    open_page(driver, address)
+    twice = """
+        const choose = (bytes) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "picture.png"));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        };
+        choose(10);
+        choose(arguments[0] + 1);
+        return document.body.className;
+    """
+    assert driver.execute_script(twice, MAX_FILE_BYTES) == ""
+    assert shown_problem(driver).startswith("This file has 32.0 MB, expected")

@@ -25,6 +25,7 @@ async function ask(picture) {
   given.src = URL.createObjectURL(picture);
   show(given, true);
   if (picture.size > maxBytes) {
+    document.body.classList.remove("busy"); // the answer to an earlier picture, which is dropped, would not do it
     complain(`This file has ${(picture.size / 2 ** 20).toFixed(1)} MB, expected at most ${maxBytes / 2 ** 20} MB; scale the picture down.`);
     return;
   }
