@@ -66,6 +66,30 @@ def test_the_last_layer_with_enough_positions_is_mapped(
     assert maps.max() <= 1
 
 
+class Attending(nn.Module):
+    """Patches as tokens, whose outputs have four dimensions as in timm's transformers, but no positions in two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, stride=4)
+        self.norm = nn.Identity()
+        self.queries = nn.Identity()
+        self.head = nn.Linear(16, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        channels_last = self.norm(self.patches(images).permute(0, 2, 3, 1))  # (N, 8, 8, 16)
+        tokens = channels_last.flatten(1, 2)  # (N, 64, 16)
+        heads = self.queries(tokens.unflatten(2, (2, 8)).transpose(1, 2))  # (N, 2, 64, 8)
+        logits: Tensor = self.head(heads.transpose(1, 2).flatten(2).mean(dim=1))
+        return logits
+
+
+def test_the_vectors_of_attention_are_no_positions() -> None:
+    torch.manual_seed(0)
+    found = activation_maps(stub(Attending().eval()), IMAGES, CLASSES)
+    assert (found.layer, found.size) == ("patches", (8, 8))
+
+
 def test_a_class_that_nothing_speaks_for_has_an_empty_map() -> None:
     network = Pooled().eval()
     nn.init.constant_(network.head.weight, -1.0)

@@ -94,7 +94,7 @@ def find_layer(network: nn.Module, image: Tensor) -> tuple[str, nn.Module, tuple
 
     def record(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) >= MIN_SIDE:
+            if isinstance(output, Tensor) and _has_positions(output, image):
                 found.append((name, module, (output.shape[2], output.shape[3])))
 
         return hook
@@ -109,3 +109,14 @@ def find_layer(network: nn.Module, image: Tensor) -> tuple[str, nn.Module, tuple
     if not found:
         raise UserError(f"{type(network).__name__} has no layer with {MIN_SIDE} x {MIN_SIDE} positions or more.")
     return found[-1]
+
+
+def _has_positions(output: Tensor, image: Tensor) -> bool:
+    """Return whether an output is (1, C, H, W) with enough positions.
+
+    The positions of a square image form a square. The vectors of attention, (1, heads, tokens, D), and outputs with the
+    channels last, (1, H, W, C), do not.
+    """
+    if output.ndim != 4 or len(output) != len(image) or min(output.shape[2:]) < MIN_SIDE:
+        return False
+    return output.shape[2] == output.shape[3] or image.shape[2] != image.shape[3]
