@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exportable_runs import write_exportable
 from measured_runs import HOSTILE_NAMES, info_of, measured_run, save_measurement
 from small_folder import make_folder
 from torch import nn
 from trained_networks import INFO, ColourNetwork, write_run
 
 from cifar100 import commands
+from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
 from cifar100.results.report import page
@@ -224,6 +226,20 @@ def test_the_file_names_are_those_of_the_validation_images(custom_run: RunFolder
     names = set(re.findall(r"train_images/(\d+)\.png", report_of(custom_run, network=Convolutional).text))
     assert names
     assert names <= {f"{index:03d}" for index in range(40, 60)}
+
+
+def test_the_image_files_of_a_release_are_not_needed(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = shutil.copytree(tiny_data, tmp_path / "data")
+    run = write_exportable(tmp_path / "run", root)
+    commands.evaluate(run)
+    shutil.rmtree(DataFolder(root).images)  # as in training, the packed arrays suffice
+    capsys.readouterr()
+    parsed = report_of(run)
+    assert parsed.count("img", alt="where the network looked") == parsed.count("div", class_="card loss") > 0
+    assert re.search(r"test/\d{5}_\w+\.png", parsed.text)
+    assert capsys.readouterr().err == ""
 
 
 def _remove(run: RunFolder) -> None:

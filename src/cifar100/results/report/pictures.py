@@ -9,9 +9,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from cifar100.data.audit.images import image_files
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.folder.splits import load_split
-from cifar100.data.layouts.reading import list_images
 from cifar100.data.packed_arrays import content_sha256
 from cifar100.errors import UserError
 from cifar100.files.user_paths import user_path
@@ -69,12 +69,12 @@ def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
     folder = DataFolder(user_path(training.config.data.root), training.info.image_size)
     if content_sha256(images, labels, data) != measured.content["images_sha256"]:
         raise UserError(f"{facts.run.path} was measured on other {measured.split} images than those in {folder.root}.")
-    return Pictures(images=images, files=_files(run, measured, folder, num_classes=facts.info.num_classes))
+    return Pictures(images=images, files=_files(run, measured, folder))
 
 
-def _files(run: RunFolder, measured: Measured, folder: DataFolder, *, num_classes: int) -> list[str]:
+def _files(run: RunFolder, measured: Measured, folder: DataFolder) -> list[str]:
     part: Split = "test" if measured.split == "test" else "train"
-    files, _ = list_images(folder, part, num_classes=num_classes)
+    files = image_files(folder, folder.load_labels(part), split=part)
     if measured.split == "validation":
         return [files[position] for position in load_split(run.split).validation]
     return files
