@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from cifar100.foreign_text import printable
+from cifar100.foreign_text import MAX_LENGTH, printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -27,15 +27,15 @@ WIDTH_OF_A_FILE = 500
 """Columns of a table that is written to a file or pipe: wide enough that no cell is wrapped."""
 
 
-def say(line: str = "") -> None:
+def say(line: str = "", *, max_length: int = MAX_LENGTH) -> None:
     """Print one line on standard output; control characters in it are escaped."""
-    _write(sys.stdout, f"{printable(line)}\n")
+    _write(sys.stdout, f"{printable(line, max_length=max_length)}\n")
 
 
 def say_next(*commands: str, purpose: str = "") -> None:
     """Print the commands that a person may want to copy, after an empty line. See `next_steps`."""
     for line in ("", *next_steps(*commands, purpose=purpose)):
-        _write(sys.stdout, f"{printable(line, max_length=len(line))}\n")
+        say(line, max_length=len(line))
 
 
 def next_steps(*commands: str, purpose: str = "") -> list[str]:

@@ -89,6 +89,16 @@ def test_the_json_is_the_comparison_and_nothing_else(runs: list[str], capsys: py
     assert "too optimistic" in content["caution"]
 
 
+def test_long_texts_in_the_json_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        write_evaluated(name, right(3, of=6), changes={"data": 500 * "ß"})  # escaped: 3,000 characters
+    run_command_line(["compare", "a", "b", "--json"])
+    assert json.loads(capsys.readouterr().out)["data"] == 500 * "ß"
+
+
 def test_groups_of_equal_accuracies_are_shown_without_an_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,7 +46,7 @@ def _compare(options: Namespace) -> None:
     comparison = commands.compare(options.runs, split=options.split)
     if options.json:
         for line in json_text(asdict(comparison)).splitlines():
-            say(line)
+            say(line, max_length=len(line))
     else:
         show_comparison(comparison)
         say_next(f"{this_program()} report {' '.join(map(quote, options.runs))}")
