@@ -13,6 +13,7 @@ from cifar100.config import Config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
+from cifar100.results.audit import NetworkView
 from cifar100.runs.folder import RunFolder
 from cifar100.settings import load_config
 
@@ -52,6 +53,28 @@ def test_folds_are_trained_once_and_examine_all_images(
     with pytest.raises(UserError, match=r"audit-.*-fold0 was trained with --training.seed 0, but 1 is requested"):
         commands.audit(tiny_data, folds=2, config=config(tiny_data, **{"training.seed": 1}))
     assert not Path(f"logs/{name}-fold2").exists()
+
+
+def test_an_image_that_was_left_out_has_no_probabilities(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(100), 800).astype(np.float32)
+    probabilities[5] = 0
+    view = NetworkView(
+        network="", unseen_images="", probabilities=probabilities, is_unseen=np.arange(800) != 5, features=None
+    )
+    steps = {
+        "check_earlier": lambda *_, **__: None,
+        "train_once": lambda *_, **__: None,
+        "view_of_folds": lambda *_: view,
+    }
+    for name, step in steps.items():
+        monkeypatch.setattr(f"cifar100.search.folds.{name}", step)
+    commands.audit(tiny_data, folds=2, config=config(tiny_data), out="audit")
+    assert np.isnan(np.load("audit/probabilities.npz")["probabilities"]).all(axis=1).nonzero()[0].tolist() == [5]
+    report = commands.audit(tiny_data, probabilities="audit/probabilities.npz", out="again")
+    assert "of 799 images" in report.labels
 
 
 def test_folds_of_the_settings_contradict_those_of_the_audit(tiny_data: Path, tmp_path: Path) -> None:

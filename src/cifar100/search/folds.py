@@ -34,7 +34,8 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
     """Train a network without each fold, one after the other, and audit the data with them.
 
     Also writes `probabilities.npz`: probabilities float32 (N, num_classes) and labels int64 (N,) of the training
-    images, then the test images. Those of a test image are the mean over all networks.
+    images, then the test images. Those of a test image are the mean over all networks. The row of an image that was
+    excluded is nan.
 
     Args:
         config: settings of the runs; `data.root` is the data folder.
@@ -64,7 +65,8 @@ def audit_with_folds(config: Config, *, num_folds: int, out: Path) -> AuditRepor
     for number, (run, of_fold) in enumerate(zip(runs, configs, strict=True), 1):
         train_once(of_fold, run, what=f"fold {number} of {num_folds}")
     view = view_of_folds(runs, images)
-    save_probabilities(out / PROBABILITIES, view.probabilities, images.labels)
+    probabilities = np.where(view.is_unseen[:, None], view.probabilities, np.float32(np.nan))
+    save_probabilities(out / PROBABILITIES, probabilities, images.labels)
     return write_audit(images, view, root=config.data.root, out=out)
 
 
