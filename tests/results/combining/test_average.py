@@ -18,6 +18,7 @@ from cifar100.cli.main import run_command_line
 from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
+from cifar100.models import build_model
 from cifar100.results.export.card import facts_of, model_card
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
@@ -52,6 +53,17 @@ def test_the_weights_are_the_mean_and_the_statistics_those_of_training_images() 
     layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     network.logits(torch.from_numpy(images[:40]))  # the training images are the first 40
     assert torch.allclose(layer.running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_a_module_from_python_keeps_the_average_while_the_members_are_measured() -> None:
+    info = make_data()
+    members = [write_member(name, info, step=step) for name, step in (("a", 0.01), ("b", 0.02))]
+    module = build_model(load_complete_config(members[0].config).model, 5)
+    ours = weights(average(["a", "b"], experiment="soup", network=module).run)
+    first, second = map(weights, members)
+    for name, value in ours.items():
+        if value.is_floating_point() and "running" not in name:
+            assert torch.allclose(value, (first[name] + second[name]) / 2, atol=1e-6), name
 
 
 def test_the_result_is_a_run_like_any_other_and_says_where_it_is_from(capsys: pytest.CaptureFixture[str]) -> None:

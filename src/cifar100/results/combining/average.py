@@ -103,15 +103,15 @@ def average(
     load_trained(runs[0], sources[0].checkpoint, network=network)  # explains a custom network that is missing
     check_one_start(runs, configs, network)
     members = [source.member() for source in sources]
-    trained = _averaged(sources, network)
-    if has_statistics(trained.network):
-        measure_statistics(trained.network, _batches(trained, runs[0], data_root))
     has_validation = len(load_split(runs[0].split).validation) > 0
     evaluations = (
         [measured(source, split="validation", network=network, data_root=data_root) for source in sources]
         if has_validation
         else []
     )
+    trained = _averaged(sources, network)  # after measuring: a module from Python gets the weights of each member
+    if has_statistics(trained.network):
+        measure_statistics(trained.network, _batches(trained, runs[0], data_root))
     combined = Combined(kind="average", members=tuple(members))
     folder = _write(trained, sources[0], combined, configs[0], experiment)
     if not has_validation:
