@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
-from cifar100.files.schema import boolean, fields, number, read_as, text, whole
+from cifar100.files.schema import boolean, fields, nothing_or, number, read_as, text, whole
 from cifar100.foreign_text import reason
 from cifar100.metrics import brier_score, loss
 from cifar100.runs.folder import RunFolder
@@ -131,7 +131,8 @@ class FittedTemperature:
     checkpoint: str
     epoch: int
     averaged: bool
-    """These three name the weights for which it holds."""
+    step: int | None = None
+    """These four name the weights for which it holds."""
 
 
 def save_temperature(temperature: float, *, num_images: int, trained: TrainedNetwork, run: RunFolder) -> None:
@@ -140,13 +141,7 @@ def save_temperature(temperature: float, *, num_images: int, trained: TrainedNet
     Raises:
         UserError: the file cannot be written.
     """
-    fitted = FittedTemperature(
-        temperature=temperature,
-        num_images=num_images,
-        checkpoint=trained.checkpoint.name,
-        epoch=trained.epoch,
-        averaged=trained.averaged,
-    )
+    fitted = FittedTemperature(temperature=temperature, num_images=num_images, **asdict(trained.weights))
     write_json(asdict(fitted), run.calibration)
 
 
@@ -165,9 +160,10 @@ def saved_temperature(run: RunFolder, trained: TrainedNetwork) -> FittedTemperat
             f"{run.calibration} cannot be read ({reason(error)}); fit it again: cifar100 evaluate {run.argument} "
             "--split validation --calibrate"
         ) from error
-    fitted = FittedTemperature(**{field.name: content[field.name] for field in dataclass_fields(FittedTemperature)})
-    weights = (trained.checkpoint.name, trained.epoch, trained.averaged)
-    return fitted if weights == (fitted.checkpoint, fitted.epoch, fitted.averaged) else None
+    if not trained.weights.are_those_of(content):
+        return None
+    known = {field.name for field in dataclass_fields(FittedTemperature)} & content.keys()
+    return FittedTemperature(**{name: content[name] for name in known})
 
 
 def with_temperature(trained: TrainedNetwork, run: RunFolder) -> TrainedNetwork:
@@ -192,7 +188,8 @@ _FITTED = fields(
         "checkpoint": text,
         "epoch": whole(),
         "averaged": boolean,
-    }
+    },
+    optional={"step": nothing_or(whole())},
 )
 
 

@@ -80,6 +80,9 @@ class Evaluation(Measurement):
     averaged: bool
     """Whether the weights are the moving average of the trained ones."""
 
+    step: int | None = None
+    """Number of optimizer steps behind the weights; None if it is unknown."""
+
     num_parameters: int
     """Of the network, frozen ones included."""
 
@@ -160,7 +163,7 @@ def evaluate(
         # The mean of logits, not of probabilities, gives a confident view more weight; common in speed records.
         mean = (logits + all_logits(trained, pixels, mirrored=True)) / 2
         evaluation = replace(evaluation, flip_tta=Measurement(metrics=_metrics(mean, truth, trained)))
-    earlier = _earlier_robustness(run, evaluation)
+    earlier = _earlier_robustness(run, trained, evaluation)
     robustness = prepared.measure(logits.argmax(dim=1).numpy(), lambda others: _predicted(trained, others))
     evaluation = replace(evaluation, robustness=robustness)
     try:
@@ -172,7 +175,7 @@ def evaluate(
     return evaluation
 
 
-def _earlier_robustness(run: RunFolder, evaluation: Evaluation) -> dict[str, Any]:
+def _earlier_robustness(run: RunFolder, trained: TrainedNetwork, evaluation: Evaluation) -> dict[str, Any]:
     """Return the optional parts that were measured before, of the same weights on the same images.
 
     They can take half an hour, so that an evaluation without them keeps them in the file.
@@ -181,10 +184,10 @@ def _earlier_robustness(run: RunFolder, evaluation: Evaluation) -> dict[str, Any
         saved = load_evaluation(run, evaluation.split)
     except UserError:  # a damaged file is replaced
         return {}
-    facts = ("images_sha256", "epoch", "averaged")
-    if saved is None or any(saved.content.get(name) != getattr(evaluation, name) for name in facts):
+    if saved is None or saved.content["images_sha256"] != evaluation.images_sha256:
         return {}
-    if _place(saved.content["checkpoint"]) != _place(evaluation.checkpoint):
+    is_same_file = _place(saved.content["checkpoint"]) == _place(evaluation.checkpoint)
+    if not is_same_file or not trained.weights.are_those_of(saved.content):
         return {}
     return _measured_parts(saved.content.get("robustness"))
 
@@ -216,6 +219,7 @@ def describe(
         checkpoint=str(trained.checkpoint),
         epoch=trained.epoch,
         averaged=trained.averaged,
+        step=trained.step,
         num_parameters=count_parameters(trained.network),
         data=info.describe(),
         split=split,

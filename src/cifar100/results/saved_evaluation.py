@@ -20,7 +20,18 @@ from cifar100.data.folder.array_files import read_npz
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, what_to_do, write_atomically, write_json
 from cifar100.files.regular import read_bytes
-from cifar100.files.schema import all_of, boolean, fields, list_of, map_of, number, read_as, text, whole
+from cifar100.files.schema import (
+    all_of,
+    boolean,
+    fields,
+    list_of,
+    map_of,
+    nothing_or,
+    number,
+    read_as,
+    text,
+    whole,
+)
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 
@@ -41,7 +52,7 @@ _EVALUATION = fields(
         "logits_sha256": text,
         "num_images": whole(1),
     },
-    optional={"data": text, "averaged": boolean, "num_parameters": whole()},
+    optional={"data": text, "averaged": boolean, "step": nothing_or(whole()), "num_parameters": whole()},
 )
 
 _WEIGHTS = fields({"checkpoint": text, "epoch": whole()})

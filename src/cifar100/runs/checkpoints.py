@@ -22,6 +22,7 @@ from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
 from cifar100.runs.checkpoint_outline import outline
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.weights import Weights
 
 NETWORK_PREFIX = "network."
 """Prefix of the network's weights in a Lightning checkpoint: the name of the attribute of `ImageClassifier`."""
@@ -169,16 +170,14 @@ def saved_facts(run: RunFolder) -> tuple[dict[str, Any], float] | None:
         return content[OWN_STATE]["config"], float(content["clock"]["seconds"])
 
 
-def weights_facts(path: Path) -> tuple[int, bool]:
-    """Return the number of epochs behind a checkpoint's weights, and whether they are a moving average.
-
-    No tensor is read.
+def weights_of(path: Path) -> Weights:
+    """Return which weights a checkpoint holds. No tensor is read.
 
     Raises:
         UserError: as `read_checkpoint`.
     """
     with _opened(path, max_bytes=None) as (_, content):
-        return int(content.get("epoch", -1)) + 1, bool(content.get("averaged"))
+        return Weights.of_checkpoint(path, content)
 
 
 _FACTS = fields({OWN_STATE: fields({"config": fields({})}), "clock": fields({"seconds": number(0)})})

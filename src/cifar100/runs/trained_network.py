@@ -21,6 +21,7 @@ from cifar100.errors import UserError
 from cifar100.models import NetworkSource, make_network, use_channels_last
 from cifar100.runs.checkpoints import load_weights, max_checkpoint_bytes, open_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.runs.weights import Weights
 from cifar100.settings import load_complete_config
 from cifar100.terminal import warn
 
@@ -39,15 +40,19 @@ class TrainedNetwork:
     info: DatasetInfo
     checkpoint: Path
     epoch: int
-    """Number of epochs of training behind the weights."""
-
     averaged: bool
-    """Whether the weights are the moving average of the trained ones."""
+    step: int | None = None
+    """These and the name of the checkpoint name the weights; see `Weights`."""
 
     device: torch.device
 
     temperature: float = 1.0
     """Divides the logits before they become probabilities; see `cifar100.results.calibration`."""
+
+    @property
+    def weights(self) -> Weights:
+        """What tells the weights from others of the run."""
+        return Weights(checkpoint=self.checkpoint.name, epoch=self.epoch, averaged=self.averaged, step=self.step)
 
     @property
     def normalization(self) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -156,6 +161,7 @@ def load_trained(
     path, content = open_checkpoint(run, checkpoint, tell=warn, max_bytes=max_checkpoint_bytes(module))
     whose = "the network that config.yaml names" if network is None else f"network={type(module).__name__}, as given"
     load_weights(module, content, path, whose=whose)
+    weights = Weights.of_checkpoint(path, content)
     device = device or torch.device(choose_accelerator("auto"))
     module = module.eval().to(device)
     if config.training.channels_last:
@@ -165,7 +171,8 @@ def load_trained(
         config=config,
         info=info,
         checkpoint=path,
-        epoch=int(content.get("epoch", -1)) + 1,
-        averaged=bool(content.get("averaged")),
+        epoch=weights.epoch,
+        averaged=weights.averaged,
+        step=weights.step,
         device=device,
     )

@@ -21,6 +21,7 @@ from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.models import build_model
 from cifar100.results.combining.ensemble import mean_logits
+from cifar100.results.combining.members import Source, measured
 from cifar100.results.saved_evaluation import load_evaluation
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
@@ -99,6 +100,17 @@ def test_a_member_with_newer_weights_is_measured_again(capsys: pytest.CaptureFix
     found = ensemble(["a", "b"])
     assert capsys.readouterr().out == "measuring best.ckpt of a on the test images\n"
     assert [member.epoch for member in found.members] == [10, 5]
+
+
+def test_a_member_that_was_resumed_in_its_last_epoch_is_measured_again(capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_member("a", make_data(), step=0.1)
+    content = read_checkpoint(run.checkpoints / "best.ckpt")
+    for step, expected in ((60, "measuring last.ckpt of a on the test images\n"), (60, ""), (75, "measuring ")):
+        write_checkpoint({**content, "epoch": 4, "global_step": step}, run.checkpoints / "last.ckpt")
+        measured(Source(run=run, checkpoint="last"), split="test")
+        found = capsys.readouterr().out
+        assert found.startswith(expected)
+        assert bool(found) == bool(expected)
 
 
 def test_an_ensemble_is_never_taken_for_a_single_network(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ from cifar100.results.comparison.statistics import is_more_than_chance, paired_d
 from cifar100.results.evaluate import evaluate
 from cifar100.results.evaluation_data import images_of, recorded_training
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
-from cifar100.runs.checkpoints import find_checkpoint, weights_facts
+from cifar100.runs.checkpoints import find_checkpoint, weights_of
 from cifar100.runs.combined import Member, distinct_names
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import say, warn
@@ -50,14 +50,13 @@ class Source:
 
     def member(self) -> Member:
         """Return what is recorded of it."""
-        path = self.path
-        epoch, averaged = weights_facts(path)
+        weights = weights_of(self.path)
         return Member(
             name=self.run.name,
             path=str(self.run.path),
-            checkpoint=path.name,
-            epoch=epoch,
-            averaged=averaged,
+            checkpoint=weights.checkpoint,
+            epoch=weights.epoch,
+            averaged=weights.averaged,
             training_seconds=training_seconds(self.run),
         )
 
@@ -159,11 +158,7 @@ def _saved(source: Source, split: Split) -> SavedEvaluation | None:
         saved = load_evaluation(source.run, split)
     except UserError:  # a damaged file is replaced
         return None
-    if saved is None:
-        return None
-    path = source.path
-    found = Path(saved.content["checkpoint"]).name, saved.content["epoch"], bool(saved.content.get("averaged"))
-    return saved if found == (path.name, *weights_facts(path)) else None
+    return saved if saved is not None and weights_of(source.path).are_those_of(saved.content) else None
 
 
 def _images_sha256(source: Source, split: Split, data_root: Path | None) -> str | None:

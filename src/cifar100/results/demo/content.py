@@ -121,10 +121,7 @@ def of_exported(exported: ExportedNetwork) -> Content:
 
 def _of_these_weights(measured: Measured | None, trained: TrainedNetwork) -> Measured | None:
     """Return the evaluation if it is of the network's own weights."""
-    if measured is None:
-        return None
-    found = measured.content["checkpoint"].replace("\\", "/").rpartition("/")[2], measured.content["epoch"]
-    return measured if found == (trained.checkpoint.name, trained.epoch) else None
+    return measured if measured is not None and trained.weights.are_those_of(measured.content) else None
 
 
 def _how_to_calibrate(facts: RunFacts) -> str:

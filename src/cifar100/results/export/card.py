@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from cifar100 import __version__
@@ -56,12 +55,10 @@ def _accuracies(trained: TrainedNetwork, run: RunFolder) -> dict[str, dict[str, 
         except UserError as error:  # the card has one line less
             warn(str(error))
             continue
-        weights = (trained.checkpoint.name, trained.epoch, trained.averaged)
         if saved is None or saved.is_of_other_data(trained.info):
             continue
-        content = saved.content
-        if weights == (Path(content["checkpoint"]).name, content["epoch"], content.get("averaged", False)):
-            found[split] = content["metrics"]["accuracy"]
+        if trained.weights.are_those_of(saved.content):
+            found[split] = saved.content["metrics"]["accuracy"]
     return found
 
 

@@ -48,11 +48,11 @@ def evaluated_network(facts: RunFacts, measured: Measured, network: NetworkSourc
     recorded = facts.run.checkpoints / measured.content["checkpoint"].replace("\\", "/").rpartition("/")[2]
     checkpoint = recorded if recorded.is_file() else measured.content["checkpoint"]
     trained = load_trained(facts.run, checkpoint, network=network)
-    if trained.epoch != measured.content["epoch"]:
-        raise UserError(
-            f"{trained.checkpoint} is from epoch {trained.epoch} now, but epoch {measured.content['epoch']} was "
-            f"measured; measure again: cifar100 evaluate {facts.run.argument}"
-        )
+    if not trained.weights.are_those_of(measured.content):
+        then = measured.content["epoch"]
+        epochs = f"is from epoch {trained.epoch} now, but epoch {then} was measured"
+        found = "has changed since it was measured" if trained.epoch == then else epochs
+        raise UserError(f"{trained.checkpoint} {found}; measure again: cifar100 evaluate {facts.run.argument}")
     return trained
 
 
