@@ -150,6 +150,23 @@ def test_a_picture_of_the_camera_is_answered(driver: Chrome, address: str) -> No
     assert not driver.find_element(By.TAG_NAME, "video").is_displayed()
 
 
+def test_two_clicks_open_the_camera_once(driver: Chrome, address: str) -> None:
+    open_page(driver, address)
+    twice = """
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        window.opened = 0;
+        navigator.mediaDevices.getUserMedia = (wanted) => { window.opened += 1; return open(wanted); };
+        for (const _ of [1, 2]) document.querySelector(".camera").click();
+        return window.opened;
+    """
+    assert driver.execute_script(twice) == 1
+    shoot = driver.find_element(By.CSS_SELECTOR, ".shoot")
+    WebDriverWait(driver, 20).until(lambda _: shoot.is_displayed())
+    press(driver, shoot)
+    assert len(shown_answer(driver)) == 5
+    assert driver.find_element(By.CSS_SELECTOR, ".camera").is_enabled()
+
+
 def test_a_mistake_is_predicted_as_the_gallery_says_and_each_class_has_its_map(driver: Chrome, address: str) -> None:
     open_page(driver, address)
     mistake = driver.find_element(By.CSS_SELECTOR, "#mistakes button")

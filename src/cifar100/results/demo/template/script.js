@@ -145,12 +145,16 @@ function stopCamera() {
   show(find(".camera"), true);
 }
 
-find(".camera").addEventListener("click", async () => {
+find(".camera").addEventListener("click", async (event) => {
+  const button = event.currentTarget;
+  button.disabled = true; // a second click would open the camera again, and only the last one is stopped
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     complain(`The browser gives no camera (${error.name}); allow it for this page, or choose a file.`);
     return;
+  } finally {
+    button.disabled = false;
   }
   video.srcObject = camera;
   await video.play();
