@@ -19,6 +19,7 @@ from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.models import build_model
+from cifar100.results.evaluation_data import images_of
 from cifar100.results.export.card import facts_of, model_card
 from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
 from cifar100.runs.folder import RunFolder
@@ -53,6 +54,24 @@ def test_the_weights_are_the_mean_and_the_statistics_those_of_training_images() 
     layer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     network.logits(torch.from_numpy(images[:40]))  # the training images are the first 40
     assert torch.allclose(layer.running_mean, seen[0].mean((0, 2, 3)), atol=1e-5)  # type: ignore[arg-type]
+
+
+def test_only_the_images_of_the_statistics_are_copied_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        found = images_of(*arguments, **options)
+        numbers.append(len(found[0]))
+        return found
+
+    module = "cifar100.results.combining.average"
+    monkeypatch.setattr(f"{module}.images_of", watched)
+    monkeypatch.setattr(f"{module}.NUM_IMAGES", 16)
+    info = make_data()
+    write_member("a", info, step=0.01)
+    write_member("b", info, step=0.02)
+    average(["a", "b"], experiment="soup")
+    assert numbers == [16]
 
 
 def test_a_module_from_python_keeps_the_average_while_the_members_are_measured() -> None:

@@ -164,8 +164,8 @@ def _averaged(sources: Sequence[Source], network: NetworkSource | None) -> Train
 
 def _batches(trained: TrainedNetwork, run: RunFolder, data_root: Path | None) -> Iterator[Tensor]:
     """Yield batches of training images in random order: custom data may be sorted by class."""
-    images, _, _ = images_of(trained, run, split="train", data_root=data_root)
-    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))[:NUM_IMAGES]
+    images, _, _ = images_of(trained, run, split="train", data_root=data_root, most=NUM_IMAGES)
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(images))
     size = min(BATCH_SIZE, len(order))
     starts = range(0, len(order) - size + 1, size)
     with progress("Measuring the statistics of batch norm", total=size * len(starts)) as advance:
