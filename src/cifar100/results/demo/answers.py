@@ -75,7 +75,7 @@ class Answerer:
             maps = activation_maps(self.network, np.repeat(image[None], len(labels), axis=0), labels).maps
         except UserError as error:
             return nothing, str(error)
-        return [spotlit(image, attention) for attention in maps], ""
+        return [png_uri(spotlit(image, attention)) for attention in maps], ""
 
 
 def _superclass(probabilities: NDArray[np.float32], info: DatasetInfo) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
 from cifar100.data.audit.images import image_files
 from cifar100.data.folder.layout import DataFolder, Split
@@ -24,6 +26,10 @@ from cifar100.runs.folder import RunFolder
 DIMMED = 0.2
 """Brightness of what did not matter for a prediction."""
 
+MAX_SIDE = 128
+"""Pixels on a side to which larger images are reduced for the page, which shows them smaller. It holds up to 200, and
+200 images of 224x224 pixels are 30 MB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
@@ -37,22 +43,29 @@ class Pictures:
 
     def picture(self, index: int) -> Markup:
         """Return an image as a data URI."""
-        return png_uri(self.images[index].transpose(1, 2, 0))
+        return png_uri(_reduced(self.images[index].transpose(1, 2, 0)))
 
     def spotlit(self, index: int, attention: NDArray[np.float32]) -> Markup:
-        """Return an image as `spotlit` does."""
-        return spotlit(self.images[index], attention)
+        """Return an image in which only what mattered is bright, as a data URI. attention: (H, W), 0 to 1."""
+        return png_uri(_reduced(spotlit(self.images[index], attention)))
 
 
-def spotlit(image: NDArray[np.uint8], attention: NDArray[np.float32]) -> Markup:
-    """Return an image in which only what mattered is bright, as a data URI.
+def spotlit(image: NDArray[np.uint8], attention: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the pixels, uint8 (H, W, 3), of an image in which only what mattered is bright.
 
     Args:
         image: uint8 (3, H, W).
         attention: (H, W), 0 to 1.
     """
     brightness = DIMMED + (1 - DIMMED) * attention
-    return png_uri((image * brightness).round().astype(np.uint8).transpose(1, 2, 0))
+    pixels: NDArray[np.uint8] = (image * brightness).round().astype(np.uint8).transpose(1, 2, 0)
+    return pixels
+
+
+def _reduced(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pixels, uint8 (H, W, 3), reduced by a whole factor to at most `MAX_SIDE` on a side."""
+    factor = math.ceil(max(pixels.shape[:2]) / MAX_SIDE)
+    return pixels if factor == 1 else np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).reduce(factor))
 
 
 def read_pictures(facts: RunFacts, measured: Measured) -> Pictures:
