@@ -12,6 +12,7 @@ from cifar100.config import Config
 from cifar100.config.settings_file import setting_names
 from cifar100.errors import UserError
 from cifar100.settings import (
+    ADDED_LATER,
     load_complete_config,
     load_config,
     read_recipe,
@@ -321,3 +322,17 @@ def test_the_settings_of_a_run_of_an_earlier_version_are_read() -> None:
     """A setting that is added belongs into `ADDED_LATER`, with a default that leaves earlier runs as they were."""
     config = load_complete_config(Path(__file__).parent / "golden" / "config_of_0.1.0.yaml")
     assert config == load_config("original")
+
+
+def write_as_an_earlier_version(config: Config, path: Path) -> Path:
+    content = to_dict(config)
+    for name in ADDED_LATER:
+        section, _, key = name.partition(".")
+        del content[section][key]
+    return write(path, yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("recipe", ["fast", "laptop", "quickstart"])
+def test_settings_that_were_added_leave_earlier_runs_of_fast_net_as_they_were(recipe: str, tmp_path: Path) -> None:
+    earlier = write_as_an_earlier_version(load_config(recipe), tmp_path / "config.yaml")
+    assert load_complete_config(earlier) == load_config(recipe)

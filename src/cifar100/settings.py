@@ -49,8 +49,9 @@ PRETRAINED, WEIGHTS = "model.pretrained", "model.weights"
 
 ADDED_LATER = (
     *("data.exclude", "data.fold", "data.group_duplicates", "data.image_size", "data.num_folds", "data.sampler"),
-    *("data.skip_damaged", "model.arguments", "model.cache_features", "model.freeze", "model.pretrained"),
-    *("model.weights", "optimization.class_weights", "optimization.layer_decay", "training.profile"),
+    *("data.skip_damaged", "model.arguments", "model.blocks", "model.cache_features", "model.freeze"),
+    *("model.logit_scale", "model.pretrained", "model.weights"),
+    *("optimization.class_weights", "optimization.layer_decay", "training.profile"),
     *("training.wandb_project", "training.mlflow_uri", "training.mlflow_experiment"),
 )
 """Settings that runs of earlier versions lack. Their defaults leave such a run as it was."""
