@@ -336,3 +336,17 @@ def write_as_an_earlier_version(config: Config, path: Path) -> Path:
 def test_settings_that_were_added_leave_earlier_runs_of_fast_net_as_they_were(recipe: str, tmp_path: Path) -> None:
     earlier = write_as_an_earlier_version(load_config(recipe), tmp_path / "config.yaml")
     assert load_complete_config(earlier) == load_config(recipe)
+
+
+def test_a_complete_file_of_an_earlier_version_is_a_base_like_a_recipe(tmp_path: Path) -> None:
+    file = write_as_an_earlier_version(load_config("strong"), tmp_path / "config.yaml")
+    assert load_config(files=file) == load_config("strong")
+    assert load_config(files=file, overrides={"optimization.ema_decay": None}).optimization.ema_final_decay is None
+    file.write_text(file.read_text().replace("recipe: strong", "recipe: gone"))
+    assert load_complete_config(file) == replace(load_config("strong"), recipe="gone")
+
+
+def test_a_length_given_on_resume_replaces_the_other_of_an_earlier_version(tmp_path: Path) -> None:
+    file = write_as_an_earlier_version(load_config("laptop"), tmp_path / "config.yaml")
+    training = load_complete_config(file, overrides={"training.max_epochs": 20}).training
+    assert (training.max_epochs, training.max_minutes) == (20, None)

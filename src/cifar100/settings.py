@@ -113,8 +113,7 @@ def load_complete_config(file: Path, *, overrides: Overrides | None = None) -> C
     missing = [name for name in settings() if name not in given and name not in ADDED_LATER]
     if missing:
         raise UserError(f"{file} lacks {missing[0]} and {len(missing) - 1} more settings; restore the file.")
-    added = {name: settings()[name].default for name in ADDED_LATER if name not in given}
-    return load_config(files=[file], overrides={**added, **(overrides or {})})
+    return load_config(files=[file], overrides=overrides)
 
 
 def recipe_names() -> list[str]:
@@ -191,7 +190,8 @@ def given_settings(options: argparse.Namespace) -> dict[str, Any]:
 def _read_files(files: PathLike | Iterable[PathLike]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of the last file that holds all of them, and those of the partial files after it.
 
-    The first kind is written by the program: it is a base as a recipe is. The second kind is written by hand.
+    The first kind is written by the program, perhaps an earlier version: it is a base as a recipe is. The second kind
+    is written by hand.
     """
     if not isinstance(files, (str, os.PathLike, Iterable)):
         raise UserError(f"files is {shown(files)}, but it must be the path of a YAML file or a list of paths.")
@@ -200,10 +200,10 @@ def _read_files(files: PathLike | Iterable[PathLike]) -> tuple[dict[str, Any], d
     for file in [files] if isinstance(files, (str, os.PathLike)) else files:
         path = user_path(file)
         content = read_settings(path)
-        if content.keys() >= settings().keys():
-            base, by_hand = content, {}
+        if content.keys() >= settings().keys() - set(ADDED_LATER):
+            base, by_hand = {**{name: settings()[name].default for name in ADDED_LATER}, **content}, {}
             with naming(path):
-                _build(None, {}, {name: content[name] for name in settings()})
+                _build(None, {}, {name: base[name] for name in settings()})
         else:
             by_hand |= content
     return base, by_hand
