@@ -56,7 +56,7 @@ def with_batch_size(subject: Subject) -> tuple[Config, list[str]]:
         )
     images = _confirmed(subject, _power_of_two(min(fitting, most)), device)
     config = replace(config, data=replace(config.data, batch_size=images))
-    return _with_learning_rate(config, _reason(memory, images, fitting, most, available))
+    return with_learning_rate(config, _reason(memory, images, fitting, most, available))
 
 
 def resolve_batch_size(subject: Subject) -> Config:
@@ -101,7 +101,7 @@ def _reason(memory: StepMemory, images: int, fitting: int, most: int, available:
     return f"--data.batch_size auto: {images:,} images ({because})"
 
 
-def _with_learning_rate(config: Config, line: str) -> tuple[Config, list[str]]:
+def with_learning_rate(config: Config, line: str) -> tuple[Config, list[str]]:
     """Scale the learning rates of the recipe from its batch size to that of the run."""
     optimization = config.optimization
     base = load_config(config.recipe) if config.recipe in recipe_names() else Config()

@@ -105,11 +105,12 @@ def _trained_with(run: RunFolder) -> Config | None:
 def _different(one: Config, other: Config) -> list[str]:
     """Return the settings that differ. The batch size does not if a step has the same images on other processes."""
     found = [setting for setting in settings() if get(one, setting) != get(other, setting)]
-    same_step = _images_of_a_step(one) == _images_of_a_step(other)
+    same_step = images_of_a_step(one) == images_of_a_step(other)
     return [setting for setting in found if setting != "data.batch_size" or not same_step]
 
 
-def _images_of_a_step(config: Config) -> int:
+def images_of_a_step(config: Config) -> int:
+    """Return the images of an optimizer step, of all processes together."""
     return config.data.images_per_step * config.training.num_processes
 
 
@@ -129,7 +130,7 @@ def _shown(value: Any) -> str:
 
 def _with_the_same_step(before: Config, after: Config) -> Config:
     """Divide the images of a step among the present number of processes."""
-    images = _images_of_a_step(before)
+    images = images_of_a_step(before)
     if images % after.training.num_processes:
         raise UserError(
             f"an optimizer step of this run has {images:,} images, which {after.training.num_processes} processes "
