@@ -34,6 +34,9 @@ MAX_KILLS = 3
 ORIGIN, KILLS, SURPLUS, FAILURE, STARTED = "origin", "kills", "surplus", "failure", "started"
 """Attributes of a trial: number of the first attempt, kills so far, not wanted, why it failed, whether it began."""
 
+FOREIGN = "foreign"
+"""Attribute of a trial: whether its run folder held a run of another sweep when it began."""
+
 IDENTITY = "identity"
 """Attribute of a sweep: what it searches; see `Space.identity`."""
 

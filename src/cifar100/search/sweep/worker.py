@@ -20,6 +20,7 @@ from cifar100.search.sweep.space import Space
 from cifar100.search.sweep.storage import Address, opened
 from cifar100.search.sweep.study import (
     FAILURE,
+    FOREIGN,
     ORIGIN,
     STARTED,
     SURPLUS,
@@ -148,10 +149,7 @@ class _Worker:
         number = origin(self._frozen(trial))
         run = RunFolder(run_path(self._folder, number))
         try:
-            if number == trial.number and run.config.is_file():
-                raise _SweepError(
-                    f"{run.path} belongs to another sweep; rename or remove {self._folder}, or choose another --name."
-                )
+            self._refuse_foreign(trial, run)
             values = suggest(trial, self._space.parameters)
             self._train(self._space.config(values), run, trial)
             accuracy = _best_accuracy(run)
@@ -175,6 +173,21 @@ class _Worker:
         if sum(other.number < trial.number for other in wanted_trials(self._study)) >= wanted:
             trial.set_user_attr(SURPLUS, True)
             raise _SurplusError
+
+    def _refuse_foreign(self, trial: Trial, run: RunFolder) -> None:
+        """Refuse a run that was there before the trial. The copy of a trial that was refused looks again.
+
+        Raises:
+            _SweepError: the folder holds such a run.
+        """
+        if ORIGIN in trial.user_attrs and not trial.user_attrs.get(FOREIGN):
+            return  # an earlier attempt has created it
+        is_foreign = run.config.is_file()
+        trial.set_user_attr(FOREIGN, is_foreign)
+        if is_foreign:
+            raise _SweepError(
+                f"{run.path} belongs to another sweep; rename or remove {self._folder}, or choose another --name."
+            )
 
     def _train(self, config: Config, run: RunFolder, trial: Trial) -> None:
         """Train, or resume, and report the epochs; stop the training if the trial is pruned.
