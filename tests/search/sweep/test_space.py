@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cifar100.config import get
+from cifar100.config import get, settings
+from cifar100.config.conversion import convert
+from cifar100.config.declarations import Setting
+from cifar100.config.types import Annotated, Range
 from cifar100.errors import UserError
+from cifar100.search.sweep import parameters
 from cifar100.search.sweep.space import read_space
 
 RATE = "optimization.learning_rate"
@@ -50,6 +54,28 @@ def test_settings_may_be_written_below_their_sections(read: Callable[[Any], Any]
 def test_a_whole_number_is_varied_in_whole_numbers(read: Callable[[Any], Any]) -> None:
     space = read(content(space={"data.batch_size": {"low": 64, "high": 512, "log": True}, RATE: RANGE}))
     assert [parameter.is_int for parameter in space.parameters] == [True, False]
+
+
+def test_a_whole_number_that_only_some_networks_take_is_varied_in_whole_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    depth = Setting("depth", Annotated[int, Range(1, 64)] | None, None, "")  # as `with_settings_of` declares it
+    monkeypatch.setattr(parameters, "settings", lambda: {"model.depth": depth})
+    assert parameters.read_parameter("model.depth", {"low": 10, "high": 40}).is_int
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model.weights", Path("a" * 150) / "weights.safetensors"),
+        ("training.resolutions", tuple(range(16, 48))),
+        ("training.loggers", ("tensorboard", "csv")),
+    ],
+)
+def test_a_long_value_is_kept_whole(name: str, value: Any) -> None:
+    kept = parameters.stored(value)
+    assert isinstance(kept, str)
+    assert convert(name, kept, settings()[name].annotation) == value
 
 
 def test_a_conditional_setting_follows_what_it_depends_on(read: Callable[[Any], Any]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from cifar100.config import settings
 from cifar100.config.checks import check_range
@@ -91,8 +92,10 @@ class Parameter:
 
 
 def stored(value: Value) -> Any:
-    """Return a value as Optuna's storages keep it: scalars as they are, all else as text."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else shown(value)
+    """Return a value as Optuna's storages keep it: scalars as they are, all else as text that is never cut."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def plain(value: Value) -> Any:
@@ -182,10 +185,10 @@ def _read_choices(name: str, values: Any) -> tuple[Value, ...]:
     choices = tuple(checked(name, value, "space") for value in values)
     if len(choices) == 1:
         raise UserError(f"space: {name} has a single choice; set it under fixed.")
-    texts = [shown(choice) for choice in choices]
+    texts = [stored(choice) for choice in choices]
     for text in texts:
         if texts.count(text) > 1:
-            raise UserError(f"space: {name} has the choice {text} twice; remove one.")
+            raise UserError(f"space: {name} has the choice {shown(text)} twice; remove one.")
     return choices
 
 
@@ -216,10 +219,19 @@ def _read_range(name: str, content: dict[str, Any], when: Mapping[str, tuple[Val
 
 def _is_whole(name: str) -> bool:
     """Return whether a setting takes whole numbers alone."""
-    annotation = settings()[name].annotation
-    kinds = {annotation.__origin__} if hasattr(annotation, "__metadata__") else {annotation}
-    flat = {part for kind in kinds for part in (get_args(kind) or (kind,))}
-    return int in flat and float not in flat
+    kinds = set(_kinds(settings()[name].annotation))
+    return int in kinds and float not in kinds
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types that an annotation allows."""
+    if hasattr(annotation, "__metadata__"):
+        yield from _kinds(annotation.__origin__)
+    elif get_origin(annotation) in (Union, types.UnionType):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    else:
+        yield annotation
 
 
 def _read_condition(name: str, when: Any) -> dict[str, tuple[Value, ...]]:
