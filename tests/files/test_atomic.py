@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from unittest import mock
 
@@ -12,6 +13,7 @@ import pytest
 from ended_processes import ended_process, partial_of_ended_process
 
 from cifar100.errors import UserError
+from cifar100.files import atomic
 from cifar100.files.atomic import (
     partial_path,
     remove_partial_files,
@@ -51,6 +53,40 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(error: type[BaseEx
         fail()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_file_that_is_being_read_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    reader = path.open("rb")
+    closing = threading.Timer(0.3, reader.close)  # on Windows the file cannot be replaced before
+    closing.start()
+    write_atomically(path, b"new")
+    closing.join()
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 10.0])
+def test_a_refused_rename_is_repeated_where_readers_hinder_it(
+    seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals, replace = [PermissionError(errno.EACCES, "in use")] * 3, Path.replace
+
+    def refusing(path: Path, target: Path) -> Path:
+        if refusals:
+            raise refusals.pop()
+        return replace(path, target)
+
+    monkeypatch.setattr(atomic, "SECONDS_FOR_READERS", seconds)
+    monkeypatch.setattr(Path, "replace", refusing)
+    if seconds == 0:
+        with pytest.raises(PermissionError):
+            write_atomically(tmp_path / "file", b"new")
+        assert names(tmp_path) == []
+    else:
+        write_atomically(tmp_path / "file", b"new")
+        assert (tmp_path / "file").read_bytes() == b"new"
 
 
 def test_a_durable_write_syncs_the_content_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,16 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cifar100.errors import UserError
+
+SECONDS_FOR_READERS = 10.0 if os.name == "nt" else 0.0
+"""Time to wait for other processes that have a file open: Windows does not replace or rename it meanwhile."""
 
 
 @contextlib.contextmanager
@@ -33,7 +37,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        partial.replace(path)
+        put_in_place(partial, path)
         if durable:
             sync_folder(path.parent)
     except BaseException:
@@ -53,6 +57,19 @@ def open_new(path: Path) -> BinaryIO:
     except FileExistsError:
         path.unlink()
         return path.open("xb")
+
+
+def put_in_place(complete: Path, path: Path) -> None:
+    """Rename a complete file, in the place of another one if there is one."""
+    ends = time.monotonic() + SECONDS_FOR_READERS
+    while True:
+        try:
+            complete.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() >= ends:
+                raise
+        time.sleep(0.05)
 
 
 def sync_folder(folder: Path) -> None:

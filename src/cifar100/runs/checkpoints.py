@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.errors import UserError
-from cifar100.files.atomic import open_new, partial_path, sync_folder
+from cifar100.files.atomic import open_new, partial_path, put_in_place, sync_folder
 from cifar100.files.checksums import file_sha256, known_sums, sums_file, write_sums
 from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, map_of, mismatch, number, whole
@@ -60,11 +60,11 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         if previous is not None and path.is_file():
             write_sums(previous, known_sums(previous) | old)
             write_sums(path, old | new)
-            path.replace(previous)
+            put_in_place(path, previous)
             write_sums(previous, old)
         else:
             write_sums(path, old | new)
-        partial.replace(path)
+        put_in_place(partial, path)
         sync_folder(path.parent)
         write_sums(path, new)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as a RuntimeError
