@@ -151,7 +151,6 @@ def test_other_errors_below_a_folder_stay_as_they_are() -> None:
         raise ValueError("bug")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="Windows cannot tell whether a process has ended")
 def test_what_ended_processes_leave_is_removed_and_nothing_else(tmp_path: Path) -> None:
     partial_of_ended_process(tmp_path / "a.png").touch()
     folder = partial_of_ended_process(tmp_path / "run")

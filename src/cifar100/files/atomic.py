@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
@@ -11,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -152,10 +154,22 @@ def _machine() -> str:
     return hashlib.sha256(f"{socket.gethostname()} {namespace}".encode()).hexdigest()[:8]
 
 
+_SYNCHRONIZE, _WAIT_TIMEOUT, _ACCESS_DENIED = 0x0010_0000, 0x102, 5
+"""Of Windows: the right to wait for a process, what waiting answers while it runs, and why it cannot be opened."""
+
+
 def _is_alive(process: int) -> bool:
     """Return whether a process of this machine is running."""
-    if os.name != "posix":
-        return process == os.getpid()
+    if sys.platform == "win32":  # os.kill would end it
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(kernel.OpenProcess(_SYNCHRONIZE, False, ctypes.c_uint32(process)))
+        if not handle:
+            return ctypes.get_last_error() == _ACCESS_DENIED  # of another user
+        try:
+            return bool(kernel.WaitForSingleObject(handle, 0) == _WAIT_TIMEOUT)
+        finally:
+            kernel.CloseHandle(handle)
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
