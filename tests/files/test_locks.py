@@ -50,6 +50,25 @@ def test_a_second_process_waits_and_says_for_whom(
     assert not is_held(tmp_path / "lock")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_a_process_that_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
+    import fcntl
+
+    with holding(tmp_path / "lock", what="the folder"):
+        pass
+    with (tmp_path / "lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        assert not is_held(tmp_path / "lock")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root and Windows write everywhere")
+def test_a_lock_that_may_only_be_read_is_seen(tmp_path: Path) -> None:
+    with holding(tmp_path / "lock", what="the folder"):
+        (tmp_path / "lock").chmod(0o444)
+        assert is_held(tmp_path / "lock")
+    assert not is_held(tmp_path / "lock")
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError()])
 def test_a_file_system_without_locks_gives_a_warning(
     error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do, write_json
-from cifar100.files.regular import read_json
+from cifar100.files.regular import open_regular, read_json
 from cifar100.terminal import warn
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
@@ -55,16 +56,31 @@ def holding(path: Path, *, what: str, wait: bool = False) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock file `path`; False if that cannot be found out."""
+    """Return whether a process holds the lock file `path`; False if that cannot be found out.
+
+    On POSIX systems it is enough to be allowed to read the file, which may be that of another user, and several
+    processes can look at the same time.
+    """
     if not path.is_file():
         return False
-    try:
-        with FileLock(path, timeout=0, is_singleton=False):
+    if sys.platform == "win32":
+        try:
+            with FileLock(path, timeout=0, is_singleton=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a read-only folder, or no locks
             return False
-    except Timeout:
+    import fcntl  # POSIX only
+
+    try:
+        with open_regular(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    except (OSError, NotImplementedError):  # a read-only folder, or no locks
+    except OSError:  # it may not be read, or the file system has no locks
         return False
+    return False
 
 
 def _acquire(lock: FileLock, owner: Path, *, what: str, wait: bool) -> bool:
