@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -145,3 +146,14 @@ def test_the_readme_names_every_command_and_the_first_two_lines_of_a_newcomer() 
 
 def test_ci_calls_the_test_command_of_the_readme() -> None:
     assert "\npip install uv && uv run pytest -n 2\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script of bash")
+@pytest.mark.parametrize("failing", ["pip", "uv"])
+def test_ci_fails_if_any_part_of_the_test_command_fails(failing: str) -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    found = re.search(r"^# The README's test command.*?\n\n", script, re.MULTILINE | re.DOTALL)
+    assert found
+    stubs = "pip() { :; }; uv() { :; }; " + f"{failing}() {{ return 3; }}"
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", f"{stubs}\n{found[0]}"], check=False)
+    assert done.returncode == 3
