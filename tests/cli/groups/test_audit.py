@@ -94,6 +94,7 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
         (["--training.seed", "1"], "--training.seed has no effect with audit without --folds"),
         (["--recipe", "fast"], "--recipe has no effect"),
         (["--apply", "x", "--run", "y"], "--run has no effect with --apply"),
+        (["--apply", "x", "--out", "y"], "--out has no effect with --apply"),
         (["--folds", "many"], "--folds"),
     ],
 )

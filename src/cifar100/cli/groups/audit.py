@@ -67,7 +67,7 @@ def _audit(options: Namespace) -> None:
         raise UserError("ROOT and --data.root both set the data folder; use only one.")
     root = settings.get("data.root", options.root)
     if options.apply is not None:
-        _refuse(options, settings, "--apply", "run", "folds", "probabilities", "recipe", "config")
+        _refuse(options, settings, "--apply", "run", "folds", "probabilities", "out", "recipe", "config")
         show_exclusion(commands.apply_audit(options.apply, "dataset" if root is None else root))
         return
     if options.folds is None:
