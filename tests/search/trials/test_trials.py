@@ -66,12 +66,25 @@ def test_seeds_are_trained_once_and_measured_once(tiny_data: Path) -> None:
         commands.trials(config(tiny_data), seeds=2, split="validation")
 
 
+def interrupted_trial(data: Path) -> None:
+    """Leave the first trial of an earlier command named `mine`."""
+    stop_at(3, config(data), name="seed0")
+    Path("logs/trials/mine").mkdir(parents=True)
+    Path("logs/seed0").rename("logs/trials/mine/seed0")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_interrupted_trial_is_resumed_in_this_process(tiny_data: Path) -> None:
+    interrupted_trial(tiny_data)
+    result = commands.trials(config(tiny_data), seeds=1, split="validation", name="mine")
+    assert result.lines[0]["seconds"] is None
+    assert "resumed  after step 3" in result.runs[0].training_log.read_text()
+
+
 def test_an_interrupted_trial_is_resumed_and_its_time_is_unknown(
     tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_at(3, config(tiny_data), name="seed0")  # of an earlier command
-    Path("logs/trials/mine").mkdir(parents=True)
-    Path("logs/seed0").rename("logs/trials/mine/seed0")
+    interrupted_trial(tiny_data)
     result = commands.trials(config(tiny_data), seeds=1, split="validation", name="mine")
     assert result.lines[0]["seconds"] is None
     assert result.runs[0].path == RunFolder(Path("logs/trials/mine/seed0")).path

@@ -32,7 +32,7 @@ from cifar100.search.trials.lines import Line, append_line, read_lines, shared_f
 from cifar100.search.trials.summary import TrialsResult, describe_rule, summarize
 from cifar100.terminal import say
 from cifar100.training.finetuning.initial_weights import with_native_input
-from cifar100.training.train import start_run
+from cifar100.training.train import resume_run, start_run
 
 TRIALS = LOGS / "trials"
 
@@ -152,7 +152,10 @@ def _train_apart(config: Config, run: RunFolder, what: str) -> None:
 def _train_here(config: Config, run: RunFolder, what: str) -> None:
     say(what)
     with contextlib.redirect_stdout(sys.stderr):
-        start_run(config, experiment=run.name, below=run.path.parent, write_report=write_tracked_report)
+        if run.config.is_file():
+            resume_run(run, write_report=write_tracked_report)
+        else:
+            start_run(config, experiment=run.name, below=run.path.parent, write_report=write_tracked_report)
 
 
 def _where() -> Line:
