@@ -34,6 +34,17 @@ def test_a_batch_beyond_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -
     check_memory(large, 100, num_train=100, accelerator="cpu")  # the batch is the whole data set
 
 
+@pytest.mark.parametrize("freeze", ["stages", "backbone"])
+def test_frozen_layers_need_neither_gradients_nor_outputs(freeze: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: 80 * 10**6)
+    given = {"data.batch_size": 512, "model.weights": "weights.pt"}
+    trained = load_config("baseline", overrides=given)
+    with pytest.raises(UserError, match="with their gradients and optimizer state"):
+        check_memory(trained, 100, num_train=10_000, accelerator="cpu")
+    frozen = load_config("baseline", overrides={**given, "model.freeze": freeze})  # 45 MB of parameters
+    check_memory(frozen, 100, num_train=10_000, accelerator="cpu")
+
+
 @pytest.mark.parametrize("name", networks())
 def test_every_network_can_be_counted_without_values(name: str) -> None:
     check_memory(load_config("baseline", overrides={"model.name": name}), 100, num_train=10, accelerator="cpu")

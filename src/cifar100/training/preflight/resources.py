@@ -55,7 +55,7 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
     """Refuse a network or a batch that needs more memory than the device has, before it is allocated.
 
     Counts the parameters with their gradients and optimizer state, and the outputs of the layers, which the backward
-    pass needs. Both are lower bounds.
+    pass needs. Both are lower bounds. If layers are frozen, which need neither, only the parameters count.
 
     Args:
         config: all settings. Its network is built on the meta device, which has shapes but no values.
@@ -70,7 +70,8 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
     with torch.device("meta"):
         network = build_model(config.model, num_classes)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    weights = 4 * parameters * _copies(config)
+    has_frozen = config.model.freeze != "none"
+    weights = 4 * parameters * (1 if has_frozen else _copies(config))
     if available is not None and weights > available:
         raise UserError(
             f"--model.name {config.model.name} with these settings has {parameters:,} parameters, which need "
@@ -81,7 +82,7 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
     side = max(config.training.resolutions or (config.data.side,))
     with _naming_the_size(config, side):
         outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
-    if config.model.freeze == "backbone":  # no output is kept for the backward pass
+    if has_frozen:
         return
     if available is not None and weights + outputs > available:
         raise UserError(
