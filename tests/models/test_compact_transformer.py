@@ -3,6 +3,8 @@ import warnings
 import pytest
 import torch
 
+from cifar100.config import ModelConfig
+from cifar100.models import build_model
 from cifar100.models.compact_transformer import NUM_HEADS, WIDTH, Attention, CompactTransformer
 
 
@@ -56,6 +58,13 @@ def test_the_order_of_tokens_matters_through_the_positions_alone(model: CompactT
         tokens, shuffled = layers(tokens), layers(shuffled)
     torch.testing.assert_close(tokens.mean(1), shuffled.mean(1), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(model(images), model(images.flip(3)), atol=1e-4)
+
+
+def test_the_probability_to_drop_rises_from_zero_as_in_the_authors_code() -> None:
+    with torch.device("meta"):
+        network = build_model(ModelConfig(name="cct_7_3x1"), 10)
+    probabilities = [layer.drop_probability for layer in network.layers]
+    assert probabilities == pytest.approx(torch.linspace(0, 0.1, 7).tolist())
 
 
 def test_dropout_and_stochastic_depth_are_off_in_evaluation(model: CompactTransformer) -> None:

@@ -115,5 +115,5 @@ class CompactTransformer(nn.Module):
 def compact_transformer(name: str, num_classes: int) -> CompactTransformer:
     """Build a CCT-7/3x1."""
     network = CompactTransformer(num_classes=num_classes)
-    set_stochastic_depth(network, STOCHASTIC_DEPTH)
+    set_stochastic_depth(network, STOCHASTIC_DEPTH, from_zero=True)
     return network

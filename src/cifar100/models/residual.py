@@ -29,8 +29,12 @@ class ResidualBlock(nn.Module):
         return residual * mask.bernoulli_(kept).div_(kept)
 
 
-def set_stochastic_depth(network: nn.Module, last: float) -> None:
-    """Let the drop probability rise linearly over the residual blocks, to `last` in the last one (Huang et al.)."""
+def set_stochastic_depth(network: nn.Module, last: float, *, from_zero: bool = False) -> None:
+    """Let the drop probability rise linearly over the residual blocks, to `last` in the last one (Huang et al.).
+
+    from_zero: whether the first block has probability 0, as in the code of most transformers. In the paper it has that
+        of one step.
+    """
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     for number, block in enumerate(blocks, start=1):
-        block.drop_probability = last * number / len(blocks)
+        block.drop_probability = last * (number - from_zero) / (len(blocks) - from_zero)
