@@ -17,6 +17,7 @@ from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER, affordable_w
 from cifar100.data.sampler import EpochSampler, Key
 from cifar100.errors import UserError
 from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.processors import usable_processors
 from cifar100.process.stopping import kept_from_children
 from cifar100.terminal import warn
 
@@ -142,8 +143,7 @@ def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> in
     """Return the number of worker processes; `auto` divides the processors among the training processes."""
     if num_workers != "auto":
         return int(num_workers)
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(1, min(MAX_WORKERS, usable // num_processes))
+    return max(1, min(MAX_WORKERS, usable_processors() // num_processes))
 
 
 def _is_of_the_workers(error: Exception) -> bool:
