@@ -62,7 +62,7 @@ def open_new(path: Path) -> BinaryIO:
 
 
 def put_in_place(complete: Path, path: Path) -> None:
-    """Rename a complete file, in the place of another one if there is one."""
+    """Rename a complete file; an existing file of that name is replaced."""
     ends = time.monotonic() + SECONDS_FOR_READERS
     while True:
         try:
