@@ -116,7 +116,13 @@ def test_the_models_fit_into_80_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "shown"),
-    [(None, "not stated"), (800_032, "800,032"), (1_995_832, "2.00 M"), (287_960_472, "288 M"), (10**9, "1.00 G")],
+    [
+        (None, "not stated"),
+        (800_032, "800,032"),
+        (1_995_832, "2.00 M"),
+        (287_960_472, "288 M"),
+        (999_700_000, "1.00 G"),
+    ],
 )
 def test_a_size_has_three_digits(number: int | None, shown: str) -> None:
     assert format_size(number) == shown

@@ -190,9 +190,10 @@ def format_size(number: int | None) -> str:
     """Return a number with three digits and its unit, such as `36.5 M`."""
     if number is None:
         return "not stated"
+    rounded = round(number, 3 - len(str(number)))
     for unit, size in (("G", 10**9), ("M", 10**6)):
-        if number >= size:
-            return f"{number / size:#.3g}".rstrip(".") + f" {unit}"
+        if rounded >= size:
+            return f"{rounded / size:#.3g}".rstrip(".") + f" {unit}"
     return f"{number:,}"
 
 
