@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 PROGRAM = r"""
-import re, sys
+import sys
 from pathlib import Path
 from cifar100.errors import UserError
+from cifar100.process.memory import peak_memory
 import torch, numpy
 path = Path(sys.argv[1])
 {imports}
@@ -19,13 +20,15 @@ try:
     print("accepted")
 except UserError as error:
     print("refused", str(error)[:300])
-status = Path("/proc/self/status").read_text()  # unlike ru_maxrss, not inherited from the process that started this
-print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024)
+print((peak_memory() or 0) // 2**20)
 """
 
 
 def peak_memory(imports: str, action: str, path: Path, *, limit_seconds: float = 60) -> tuple[str, int]:
-    """Run `action`, an expression of `path`, in a process. Return what came of it, and its peak memory in MiB."""
+    """Run `action`, an expression of `path`, in a process. Return what came of it, and its peak memory in MiB.
+
+    The memory is 0 on Windows, which does not report it.
+    """
     program = PROGRAM.format(imports=imports, action=action)
     done = subprocess.run(
         [sys.executable, "-c", program, str(path)],
