@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +62,7 @@ class AtStep(Callback):
 
 
 def send(signum: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), signum)
+    return lambda: signal.raise_signal(signum)  # unlike os.kill, which ends the process on Windows
 
 
 def stop_at(step: int, config: Config, *, name: str, signum: int = signal.SIGTERM, **parts: Any) -> RunFolder:
