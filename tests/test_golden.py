@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,10 @@ def golden_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_data(tmp_path_factory.mktemp("golden") / "data")
 
 
+@pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"),
+    reason="Shapes-100 has other pixels: OpenCV rounds differently on other processors",
+)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("recipe", recipes_of_tests())
 def test_losses_are_those_stored(recipe: str, golden_data: Path) -> None:
