@@ -10,7 +10,7 @@ import pytest
 import torch
 from small_folder import make_folder
 
-from cifar100 import __version__, cli, devices, environment
+from cifar100 import __version__, devices, environment
 from cifar100.environment import (
     describe_data,
     describe_devices,
@@ -75,9 +75,3 @@ def test_the_commit_is_that_of_the_working_directory(tmp_path: Path, monkeypatch
     assert origin["device.cpu"].startswith(processor_name())
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
-
-
-def test_the_next_commands_begin_as_the_program_was_started() -> None:
-    groups = Path(cli.__file__).parent / "groups"
-    literal = re.compile(r"say\(f?\"[^\"]*: +cifar100 |\"Next: cifar100 ")
-    assert {path.name for path in groups.glob("*.py") if literal.search(path.read_text(encoding="utf-8"))} == set()

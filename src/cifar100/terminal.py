@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
@@ -27,15 +28,44 @@ WIDTH_OF_A_FILE = 500
 """Columns of a table that is written to a file or pipe: wide enough that no cell is wrapped."""
 
 
-def say(line: str = "", *, max_length: int = MAX_LENGTH) -> None:
-    """Print one line on standard output; control characters in it are escaped."""
-    _write(sys.stdout, f"{printable(line, max_length=max_length)}\n")
+COMMANDS = (
+    *("prepare", "audit", "train", "find-lr", "sweep", "trials", "average", "runs", "evaluate", "report", "compare"),
+    *("predict", "export", "demo", "publish", "recipes", "models", "info", "completion"),
+)
+"""Names of the commands; a test compares them with those of the command line."""
+
+_COMMAND = re.compile(
+    r"(?<![\w./\\=-])(?<!usage: )(?<!uv run )"
+    rf"(?=cifar100 (?:{'|'.join(map(re.escape, COMMANDS))}|COMMAND|--help)(?![\w-])"
+    r"|tensorboard --logdir |wandb (?:login|sync) )"
+)
+"""The place before a command of this program, or of one that is installed with it, in any text."""
+
+
+def as_started(text: str) -> str:
+    """Return a message with its commands as this program was started: `uv run cifar100 train` for `cifar100 train`.
+
+    Messages are written with the plain name. `say`, `say_next`, `warn`, `report` and the lines of a run pass through
+    here. The help (`usage: cifar100 train ...`) and all files keep the plain name: a report, the demo page, a model
+    card and `config.yaml` are read later and elsewhere, by people who start the program in another way. So does an
+    error that Python prints with its traceback.
+    """
+    return _COMMAND.sub("uv run ", text) if "UV_RUN_RECURSION_DEPTH" in os.environ else text
+
+
+def say(line: str = "", *, is_data: bool = False) -> None:
+    """Print one line on standard output; control characters in it are escaped.
+
+    is_data: the line is for another program, not a message: it is not shortened, and commands in it stay as they are.
+    """
+    shown = printable(line, max_length=len(line)) if is_data else as_started(printable(line))
+    _write(sys.stdout, f"{shown}\n")
 
 
 def say_next(*commands: str, purpose: str = "") -> None:
     """Print the commands that a person may want to copy, after an empty line. See `next_steps`."""
     for line in ("", *next_steps(*commands, purpose=purpose)):
-        say(line, max_length=len(line))
+        _write(sys.stdout, f"{as_started(printable(line, max_length=len(line)))}\n")
 
 
 def next_steps(*commands: str, purpose: str = "") -> list[str]:
@@ -46,19 +76,14 @@ def next_steps(*commands: str, purpose: str = "") -> list[str]:
     return [f"Next, {purpose}:" if purpose else "Next:", *(f"  {command}" for command in commands)]
 
 
-def this_program() -> str:
-    """Return how the user starts this program, to print commands that can be copied."""
-    return "uv run cifar100" if "UV_RUN_RECURSION_DEPTH" in os.environ else "cifar100"
-
-
 def warn(line: str) -> None:
     """Print one line on standard error, after the name of the program."""
     report(f"cifar100: {line}")
 
 
 def report(line: str) -> None:
-    """Print one line on standard error, unchanged except for control characters."""
-    _write(sys.stderr, f"{printable(line)}\n")
+    """Print one line on standard error, without the name of the program; control characters in it are escaped."""
+    _write(sys.stderr, f"{as_started(printable(line))}\n")
 
 
 def show(renderable: RenderableType) -> None:

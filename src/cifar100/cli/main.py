@@ -38,7 +38,7 @@ def _add_completion_options(parser: ArgumentParser) -> None:
 
 def _completion(options: Namespace) -> None:
     for line in completion_script(options.shell, {name: build_parser(name) for name in COMMANDS}).splitlines():
-        say(line)
+        say(line, is_data=True)
 
 
 _GROUPS = (data, training, results, prediction, combining, comparison, audit, export, search, sharing)

@@ -46,7 +46,6 @@ def test_prepare_passes_its_options_and_says_how_to_train(
         return SimpleNamespace(origin=origin)
 
     monkeypatch.setattr(commands, "prepare", prepare)
-    monkeypatch.delenv("UV_RUN_RECURSION_DEPTH", raising=False)
     run_command_line(["prepare", *arguments])
     assert calls == [expected]
     assert capsys.readouterr().out.endswith(f"\nNext:\n  cifar100 {following}\n")

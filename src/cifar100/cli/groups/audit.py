@@ -10,7 +10,7 @@ from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.errors import UserError
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say, say_next, this_program
+from cifar100.terminal import say, say_next
 
 if TYPE_CHECKING:
     from cifar100.results.audit import AuditReport, Exclusion
@@ -99,7 +99,7 @@ def show_report(report: AuditReport) -> None:
     say(f"review: {report.page}")
     say(f"judge:  write reject or keep into the column verdict of {report.table}")
     root, table = quote(str(report.root)), quote(str(report.table))
-    say_next(f"{this_program()} audit {root} --apply {table}", purpose="to apply the verdicts")
+    say_next(f"cifar100 audit {root} --apply {table}", purpose="to apply the verdicts")
 
 
 def show_exclusion(exclusion: Exclusion) -> None:
@@ -110,9 +110,7 @@ def show_exclusion(exclusion: Exclusion) -> None:
         say(f"it also rejects {_test_images(len(exclusion.test))}, but evaluate always measures on all test images")
     if count:
         root, table = quote(str(exclusion.root)), quote(str(exclusion.table))
-        say_next(
-            f"{this_program()} train --data.root {root} --data.exclude {table}", purpose="to train without these images"
-        )
+        say_next(f"cifar100 train --data.root {root} --data.exclude {table}", purpose="to train without these images")
 
 
 def _test_images(count: int) -> str:

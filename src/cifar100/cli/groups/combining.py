@@ -8,7 +8,7 @@ from shlex import quote
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.shown_evaluation import members_table
-from cifar100.terminal import say, say_next, show, this_program
+from cifar100.terminal import say, say_next, show
 
 
 def _add_options(parser: ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def _average(options: Namespace) -> None:
         show(members_table(found.members, found.member_accuracies, found.against_members))
         say("The epoch of each member was chosen on these images, which makes its accuracy slightly too optimistic.")
     split = "" if read_info(found.run.dataset_info).num_test else " --split validation"
-    say_next(f"{this_program()} evaluate {quote(found.run.name)}{split}")
+    say_next(f"cifar100 evaluate {quote(found.run.name)}{split}")
 
 
 COMMANDS = {"average": Command(commands.average, _average, _add_options)}

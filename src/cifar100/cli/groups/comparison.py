@@ -15,7 +15,7 @@ from cifar100.cli.command import Command
 from cifar100.config.shown_values import shown_setting
 from cifar100.files.atomic import json_text
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, say_next, show, this_program
+from cifar100.terminal import say, say_next, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,10 +46,10 @@ def _compare(options: Namespace) -> None:
     comparison = commands.compare(options.runs, split=options.split)
     if options.json:
         for line in json_text(asdict(comparison)).splitlines():
-            say(line, max_length=len(line))
+            say(line, is_data=True)
     else:
         show_comparison(comparison)
-        say_next(f"{this_program()} report {' '.join(map(quote, options.runs))}")
+        say_next(f"cifar100 report {' '.join(map(quote, options.runs))}")
 
 
 def show_comparison(comparison: Comparison) -> None:

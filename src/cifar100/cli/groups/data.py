@@ -8,7 +8,7 @@ from shlex import quote
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.terminal import say, say_next, this_program
+from cifar100.terminal import say, say_next
 
 
 def _add_prepare_options(parser: ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def _how_to_train(options: Namespace, *, is_generated: bool) -> str:
     root = "" if options.root == "dataset" else f" --data.root {quote(options.root)}"
     source = " --data.source generated" if is_generated else ""
     side = "" if options.image_size == 32 else f" --data.image_size {options.image_size}"
-    return f"{this_program()} train{root}{source}{side}"
+    return f"cifar100 train{root}{source}{side}"
 
 
 def _add_info_options(parser: ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def _info(options: Namespace) -> None:
         for name, value in facts.items():
             say(f"  {name:<{width}}  {value}")
     root = "" if options.root == "dataset" else f" --root {quote(options.root)}"
-    say_next(f"{this_program()} info{root} --markdown", purpose="to paste this into a bug report")
+    say_next(f"cifar100 info{root} --markdown", purpose="to paste this into a bug report")
 
 
 def markdown_tables(sections: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from cifar100.cli.command import Command
 from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.foreign_text import printable
-from cifar100.terminal import say_next, show, this_program
+from cifar100.terminal import say_next, show
 
 if TYPE_CHECKING:
     from cifar100.results.export.result import Export
@@ -88,7 +88,7 @@ def show_export(export: Export) -> None:
 def _say_next(export: Export) -> None:
     path = str(export.path)
     if export.format == "onnx":
-        say_next(f"{this_program()} predict {quote(path)} IMAGE")
+        say_next(f"cifar100 predict {quote(path)} IMAGE")
         return
     calls = {
         "torch": f"torch.export.load({path!r}).module()(images)",

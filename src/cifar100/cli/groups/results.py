@@ -10,7 +10,7 @@ from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.cli.shown_evaluation import show_ensemble, show_evaluation
 from cifar100.errors import UserError
-from cifar100.terminal import is_terminal, say, say_next, this_program
+from cifar100.terminal import is_terminal, say, say_next
 
 
 def add_checkpoint_option(parser: ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def _evaluate_ensemble(options: Namespace) -> None:
 
 
 def _say_how_to_report(run: str) -> None:
-    say_next(f"{this_program()} report {quote(run)}", purpose="a report with pictures, as one HTML file")
+    say_next(f"cifar100 report {quote(run)}", purpose="a report with pictures, as one HTML file")
 
 
 def _add_report_options(parser: ArgumentParser) -> None:
@@ -140,7 +140,7 @@ def _report(options: Namespace) -> None:
     shown = path.resolve().as_uri() if is_terminal(sys.stdout) else path
     say(f"{shown} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
     other = "" if len(options.runs) > 1 else " OTHER_RUN"
-    say_next(f"{this_program()} compare {' '.join(map(quote, options.runs))}{other}")
+    say_next(f"cifar100 compare {' '.join(map(quote, options.runs))}{other}")
 
 
 COMMANDS = {

@@ -12,7 +12,7 @@ from cifar100.cli.command import Command
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say, say_next, show, this_program
+from cifar100.terminal import say, say_next, show
 
 if TYPE_CHECKING:
     from cifar100.search.sweep.results import SweepResult
@@ -72,7 +72,7 @@ def show_sweep(result: SweepResult) -> None:
     say(f"page: {result.page}")
     if result.best is not None:
         say(f"best: trial {result.best.number}, {result.best.run}")
-        say_next(f"{this_program()} train --config {quote(str(result.best_config))}")
+        say_next(f"cifar100 train --config {quote(str(result.best_config))}")
 
 
 def _add_trials_options(parser: ArgumentParser) -> None:
@@ -139,7 +139,7 @@ def show_trials(result: TrialsResult) -> None:
         say(f"probabilities of the held-out images: {result.probabilities}")
     runs = [quote(line["run"]) for line in result.lines if not line["diverged"]]
     if runs:
-        say_next(f"{this_program()} report {' '.join(runs[:MAX_REPORTED])}")
+        say_next(f"cifar100 report {' '.join(runs[:MAX_REPORTED])}")
 
 
 COMMANDS = {

@@ -12,7 +12,7 @@ from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.terminal import say, say_next, show, this_program
+from cifar100.terminal import say, say_next, show
 
 if TYPE_CHECKING:
     from cifar100.results.publishing.publish import Published
@@ -90,7 +90,7 @@ def show_published(published: Published) -> None:
         table.add_row(printable(name), f"{num_bytes / 1e6:.2f} MB" if num_bytes >= 10_000 else f"{num_bytes:,} bytes")
     show(table)
     say(f"in {published.where}")
-    say_next(f"{this_program()} predict {quote(str(published.name or published.where))} IMAGE")
+    say_next(f"cifar100 predict {quote(str(published.name or published.where))} IMAGE")
 
 
 COMMANDS = {

@@ -16,7 +16,7 @@ from cifar100.foreign_text import printable
 from cifar100.process.launchers import is_rank_zero
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
-from cifar100.terminal import say, say_next, show, this_program
+from cifar100.terminal import say, say_next, show
 
 if TYPE_CHECKING:
     from cifar100.models.facts import ModelFacts
@@ -80,7 +80,7 @@ def _runs(options: Namespace) -> None:
 
     runs = commands.list_runs()
     if not runs:
-        say(f"no runs below {LOGS.absolute()}; start one: {this_program()} train --recipe quickstart")
+        say(f"no runs below {LOGS.absolute()}; start one: cifar100 train --recipe quickstart")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("Run", overflow="fold")
@@ -104,7 +104,7 @@ def _runs(options: Namespace) -> None:
         )
         table.add_row(*(printable(cell, max_length=80) for cell in cells))
     show(table)
-    say_next(*(f"{this_program()} {command}" for command in ("evaluate RUN", "report RUN", "compare RUN RUN")))
+    say_next("cifar100 evaluate RUN", "cifar100 report RUN", "cifar100 compare RUN RUN")
 
 
 def format_age(moment: datetime | None, *, now: datetime | None = None) -> str:
@@ -125,7 +125,7 @@ def _recipes(options: Namespace) -> None:
     for recipe in commands.list_recipes():
         table.add_row(recipe["name"], recipe["purpose"], recipe["time"], recipe["accuracy"])
     show(table)
-    say_next(f"{this_program()} train --recipe NAME")
+    say_next("cifar100 train --recipe NAME")
 
 
 def _add_models_options(parser: ArgumentParser) -> None:
@@ -161,7 +161,7 @@ def _models(options: Namespace) -> None:
         if model.accuracy_source:
             _note(f"  {model.name}: {model.accuracy_source}")
     _note("timm has over a thousand other networks, with weights.")
-    say_next(f"{this_program()} train --model.name NAME", f"{this_program()} models 'timm/*lite*'")
+    say_next("cifar100 train --model.name NAME", "cifar100 models 'timm/*lite*'")
 
 
 def _note(text: str) -> None:
@@ -183,7 +183,7 @@ def _show_timm(models: list[ModelFacts]) -> None:
     show(table)
     say()
     _note("Parameters: with 100 classes. Mult-adds: for a forward pass of one image. Image: its side in pixels.")
-    say_next(f"{this_program()} train --recipe finetune --model.name NAME")
+    say_next("cifar100 train --recipe finetune --model.name NAME")
 
 
 def format_size(number: int | None) -> str:

@@ -16,7 +16,7 @@ from cifar100.search.sweep.storage import DATABASE, Address, check_packages, che
 from cifar100.search.sweep.study import SWEEPS, begin_or_join, load
 from cifar100.search.sweep.worker import HEARTBEAT_SECONDS, Assignment, work
 from cifar100.search.sweep.workers import divide, work_together
-from cifar100.terminal import say, this_program
+from cifar100.terminal import say
 
 
 def run_sweep(
@@ -86,7 +86,7 @@ def read_sweep(name: str, *, storage: str | None = None) -> SweepResult:
         known = sorted(path.parent.name for path in SWEEPS.glob(f"*/{DATABASE}"))
         there = f"there are: {', '.join(known[:20])}" if known else "there are none below this folder"
         raise UserError(
-            f"found no sweep {name!r} ({there}); start one: {this_program()} sweep SPACE.yaml, or add --storage URL "
+            f"found no sweep {name!r} ({there}); start one: cifar100 sweep SPACE.yaml, or add --storage URL "
             "if it is on a server."
         )
     return _written(address)
@@ -113,7 +113,7 @@ def _length(space: Space) -> str:
 def _command(address: Address) -> str:
     """Return the command that shows a sweep; without the address of a server, which may hold a password."""
     server = "" if address.url is None else " --storage URL"
-    return f"{this_program()} sweep {quote(address.folder.name)}{server}"
+    return f"cifar100 sweep {quote(address.folder.name)}{server}"
 
 
 def _create(folder: Path) -> None:

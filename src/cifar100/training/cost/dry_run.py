@@ -24,7 +24,7 @@ from cifar100.models.summary import count_parameters
 from cifar100.process.memory import peak_memory, reset_peak
 from cifar100.runs.checkpoints import LAST
 from cifar100.runs.folder import LOGS, check_free
-from cifar100.terminal import temporary_line, this_program
+from cifar100.terminal import temporary_line
 from cifar100.training.cost.run_time import Parts, plan
 from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides
 from cifar100.training.cost.trial import LEARNING_RATE, Subject
@@ -120,7 +120,7 @@ def _refuse_to_prepare(config: Config) -> None:
         found = f"{root} is not as it was prepared ({changes.describe()})"
     source = f" --image-size {side}" if folder.is_custom() else f" --source {config.data.source}"
     raise UserError(
-        f"{found}, and a dry run writes nothing; prepare the data first: {this_program()} prepare{source} "
+        f"{found}, and a dry run writes nothing; prepare the data first: cifar100 prepare{source} "
         f"--root {quote(str(root))}"
     )
 

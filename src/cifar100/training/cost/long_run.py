@@ -9,7 +9,7 @@ import torch
 from cifar100.devices import choose_accelerator
 from cifar100.process.processors import usable_processors
 from cifar100.settings import DEFAULT_RECIPE
-from cifar100.terminal import say, temporary_line, this_program
+from cifar100.terminal import say, temporary_line
 from cifar100.training.cost.run_time import plan
 from cifar100.training.cost.step_timer import part_ends
 from cifar100.training.cost.trial import Subject, Trial
@@ -43,7 +43,7 @@ def announce_long_run(subject: Subject) -> None:
     if minutes >= WORTH_SAYING_MINUTES:
         say(
             f"{config.recipe} will take about {_duration(minutes)} on this CPU (estimated from its first steps); for a "
-            f"run of ten minutes: {this_program()} train --recipe laptop"
+            "run of ten minutes: cifar100 train --recipe laptop"
         )
 
 

@@ -14,7 +14,6 @@ from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import has_saved_state
 from cifar100.runs.folder import RunFolder
-from cifar100.terminal import this_program
 from cifar100.training.cost.step_memory import measure_step_memory, usable_memory
 from cifar100.training.cost.trial import Subject
 
@@ -65,7 +64,7 @@ def _reason(error: BaseException) -> str:
 
 def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     """Return what to do: resume with a smaller batch, which is possible until a state is saved."""
-    resume = f"{this_program()} train --resume {run.argument}"
+    resume = f"cifar100 train --resume {run.argument}"
     if subject.split is None:
         return f"use smaller batches in the data module, then resume: {resume}"
     if images is None:
@@ -78,7 +77,7 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
         return f"{images:,} images in a batch would have fitted; resume with them: {resume} {option}"
     return (
         f"{images:,} images in a batch would have fitted, but a trained run keeps its steps: close other programs and "
-        f"resume ({resume}), or start another run ({this_program()} train --config {run.config} {option})"
+        f"resume ({resume}), or start another run (cifar100 train --config {run.config} {option})"
     )
 
 

@@ -20,7 +20,7 @@ from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import LOGS, RunFolder, create_run_folder
 from cifar100.runs.history import History
 from cifar100.runs.status import FAILED, occupied, write_status
-from cifar100.terminal import this_program, warn
+from cifar100.terminal import warn
 from cifar100.training.cost.batch_size import resolve_batch_size
 from cifar100.training.cost.trial import Subject
 from cifar100.training.experiment import make_split
@@ -159,7 +159,7 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        resume = f"{this_program()} train --resume {run.argument}"
+        resume = f"cifar100 train --resume {run.argument}"
         together = processes.failing_together(resume=resume, record=lambda reason: _record_failure(run, reason))
         with stops_explained(run), together, write_failures_as_user_errors(run):
             yield run

@@ -25,7 +25,7 @@ from cifar100.process.stopping import REQUEUE_SIGNAL
 from cifar100.runs.folder import RunFolder, run_folders
 from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.settings import to_dict
-from cifar100.terminal import say, this_program
+from cifar100.terminal import say
 
 MAX_BYTES = 10_000
 
@@ -104,7 +104,7 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
         if run is None and str(stopped):  # explained already
             raise
         number = stopped.signum if isinstance(stopped, Stopped) else None
-        resume = f"{this_program()} train --resume {run.argument}" if run is not None and run.config.is_file() else ""
+        resume = f"cifar100 train --resume {run.argument}" if run is not None and run.config.is_file() else ""
         raise Stopped(f"{stopped} {_advice(number, resume)}".strip(), number) from None
 
 

@@ -18,7 +18,7 @@ from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
-from cifar100.terminal import say, this_program
+from cifar100.terminal import say
 
 CHANGEABLE = {
     "training.max_epochs": "the learning-rate schedule is stretched over the new length",
@@ -86,7 +86,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
-            f"{this_program()} train --config {shlex.quote(str(run.config))} with the new settings."
+            f"cifar100 train --config {shlex.quote(str(run.config))} with the new settings."
         )
     if trained_with is None and "data.batch_size" in changes:
         return after
@@ -178,13 +178,13 @@ def _check_length(run: RunFolder, training: TrainingConfig) -> None:
             longer = f"{longer}{either} --training.max_minutes N, with N above {minutes:g}"
         length = f"{epochs:,} epoch{'s' * (epochs != 1)}"
         raise UserError(
-            f"{run.path} has finished its {length}; evaluate it: {this_program()} evaluate {run.argument}; or "
-            f"train it longer: {this_program()} train --resume {run.argument}{longer}"
+            f"{run.path} has finished its {length}; evaluate it: cifar100 evaluate {run.argument}; or "
+            f"train it longer: cifar100 train --resume {run.argument}{longer}"
         )
     if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
             f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs:,} epochs; "
-            f"set at least {epochs}, or evaluate it: {this_program()} evaluate {run.argument}"
+            f"set at least {epochs}, or evaluate it: cifar100 evaluate {run.argument}"
         )
 
 

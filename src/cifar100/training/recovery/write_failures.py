@@ -10,7 +10,6 @@ from pathlib import Path
 
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
-from cifar100.terminal import this_program
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
 """No space left, quota exceeded, read-only file system, file too large, failing disk, stale network file.
@@ -40,7 +39,7 @@ def write_failures_as_user_errors(run: RunFolder) -> Iterator[None]:
         fix = "free some space there or make it writable"
         if not run.path.is_dir():
             fix = "it was removed or renamed; put it back"
-        resume = f"{this_program()} train --resume {run.argument}"
+        resume = f"cifar100 train --resume {run.argument}"
         raise UserError(f"{run.path} cannot be written ({error.strerror or error}); {fix}, then: {resume}") from error
     finally:
         threading.excepthook = report

@@ -16,7 +16,7 @@ from cifar100.models.summary import count_parameters
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import to_dict
-from cifar100.terminal import next_steps, this_program
+from cifar100.terminal import next_steps
 from cifar100.training.experiment import Experiment
 from cifar100.training.reporting.run_log import RunLog, format_seconds
 
@@ -98,10 +98,9 @@ def announce_result(
 
 def _commands(run: RunFolder, *, can_evaluate: bool, has_test: bool) -> list[str]:
     """Return the commands that inspect and use a finished run."""
-    program = this_program()
-    commands = [f"{program} report {run.argument}", f"{program} predict {run.argument} IMAGE..."]
+    commands = [f"cifar100 report {run.argument}", f"cifar100 predict {run.argument} IMAGE..."]
     if can_evaluate:
-        commands.insert(0, f"{program} evaluate {run.argument}{'' if has_test else ' --split validation'}")
+        commands.insert(0, f"cifar100 evaluate {run.argument}{'' if has_test else ' --split validation'}")
     if run.tensorboard.is_dir():
-        commands.append(f"{program.replace('cifar100', 'tensorboard')} --logdir {quote(str(run.tensorboard))}")
+        commands.append(f"tensorboard --logdir {quote(str(run.tensorboard))}")
     return commands

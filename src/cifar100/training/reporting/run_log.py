@@ -12,7 +12,7 @@ from typing import BinaryIO
 from cifar100.files.atomic import replacing
 from cifar100.files.regular import open_to_append, read_bytes
 from cifar100.foreign_text import printable
-from cifar100.terminal import console, warn
+from cifar100.terminal import as_started, console, warn
 
 MAX_LOG_BYTES = 64 * 2**20
 """Maximum size of a log from which lines are removed; 300,000 epochs."""
@@ -38,7 +38,7 @@ class RunLog:
 
     def show(self, line: str = "") -> None:
         """Print a line above the progress bar."""
-        self.console.print(printable(line))
+        self.console.print(as_started(printable(line)))
 
     def write(self, lines: str) -> None:
         """Append lines to the file, each with a time stamp."""
