@@ -195,7 +195,7 @@ def test_every_way_to_print_shows_commands_as_the_program_was_started(
     [
         ("evaluate it (cifar100 evaluate a), or b", "evaluate it (uv run cifar100 evaluate a), or b"),
         ("cifar100 evaluate a && cifar100 evaluate b", "uv run cifar100 evaluate a && uv run cifar100 evaluate b"),
-        ("? cifar100 --help describes them.", "? uv run cifar100 --help describes them."),
+        ("did you mean a? See cifar100 --help.", "did you mean a? See uv run cifar100 --help."),
         ("to upload it: wandb login && wandb sync a", "to upload it: uv run wandb login && uv run wandb sync a"),
         *((text, text) for text in ("uv run cifar100 info", "usage: cifar100 info [-h]", "cifar100 0.2.0")),
         *((text, text) for text in ("data/cifar100 info", "cifar100 holds no prepared data", "cifar100 information")),

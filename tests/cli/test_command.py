@@ -32,7 +32,7 @@ def test_a_mistake_is_one_line() -> None:
         ("--top",): "--top needs a value",
         (): "missing on the command line: RUN",
     }.items():
-        with pytest.raises(UserError, match=rf"^{message}; x --help shows the options\.$"):
+        with pytest.raises(UserError, match=rf"^{message}; see x --help\.$"):
             parser.parse_args(arguments)
 
 

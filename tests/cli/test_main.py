@@ -54,14 +54,15 @@ def test_help_shows_the_values_of_the_named_recipe(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "unknown command 'trian'"),
+        (["trian"], "unknown command 'trian'; did you mean train? See cifar100 --help.\n"),
+        (["xyz"], "completion. See cifar100 --help.\n"),
         (["train", "--data.batchsize", "3"], "did you mean --data.batch_size?"),
         (["train", "--batch_size", "3"], "did you mean --data.batch_size?"),
-        (["train", "--dryrun"], "cifar100 train has no option --dryrun; did you mean --dry-run? cifar100 train --help"),
+        (["train", "--dryrun"], ": train has no option --dryrun; did you mean --dry-run? See cifar100 train --help.\n"),
         (["evaluate", "x", "--flip_tta"], "has no option --flip_tta; did you mean --flip-tta?"),
         (["prepare", "--data.root", "x"], "has no option --data.root; did you mean --root?"),
-        (["recipes", "--training.max_epochs", "-3"], "cifar100 recipes has no option --training.max_epochs; choose"),
-        (["recipes", "fast"], "cifar100 recipes does not take the argument fast; leave it out"),
+        (["recipes", "--training.max_epochs", "-3"], ": recipes has no option --training.max_epochs; see"),
+        (["recipes", "fast"], ": unexpected argument fast; leave it out, or see cifar100 recipes --help.\n"),
         (["train", "--data.batch_size", "x"], "--data.batch_size is x, but it must be a whole number or auto."),
         (["train", "--recipe", "quick"], "no recipe 'quick'"),
         (["train", "--config", "none.yaml"], "configuration file none.yaml cannot be read"),
@@ -76,7 +77,7 @@ def test_help_shows_the_values_of_the_named_recipe(
         (["compare", "x", "y", "--split", "train"], "--split"),
         (["predict", "x"], "IMAGE"),
         (["predict", "x", "a.png", "--top", "many"], "--top"),
-        (["recipes", "--all"], "cifar100 recipes has no option --all; choose one that cifar100 recipes --help lists."),
+        (["recipes", "--all"], ": recipes has no option --all; see cifar100 recipes --help.\n"),
     ],
 )
 def test_a_mistake_gets_one_line_and_status_2(

@@ -61,13 +61,13 @@ class Parser(ArgumentParser):
             message = re.sub(pattern, sentence, message, flags=re.DOTALL)
         start, middle, choices = message.partition("must be one of ")
         message = start + middle + choices.replace("'", "")  # argparse quotes them, depending on the version of Python
-        raise UserError(f"{message}; {self.prog} --help shows the options.")
+        raise UserError(f"{message}; see {self.prog} --help.")
 
     def unknown(self, argument: str) -> str:
         """Return the message about an argument that the command does not take, with the nearest option."""
         name = printable(argument.partition("=")[0], max_length=100)
         if not argument.startswith("-"):
-            return f"{self.prog} does not take the argument {name}; leave it out, or see {self.prog} --help."
+            return f"unexpected argument {name}; leave it out, or see {self.prog} --help."
         options = [
             text.removeprefix("--")
             for action in self._actions
@@ -76,6 +76,5 @@ class Parser(ArgumentParser):
             if text.startswith("--")
         ]
         near = suggestion(name[:200].lstrip("-"), options)
-        if near is None:
-            return f"{self.prog} has no option {name}; choose one that {self.prog} --help lists."
-        return f"{self.prog} has no option {name}; did you mean --{near}? {self.prog} --help lists all of them."
+        advice = f"see {self.prog} --help." if near is None else f"did you mean --{near}? See {self.prog} --help."
+        return f"{self.prog.removeprefix('cifar100 ')} has no option {name}; {advice}"

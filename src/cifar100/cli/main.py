@@ -95,7 +95,7 @@ def run_command_line(arguments: Sequence[str]) -> None:
     if name not in COMMANDS:
         near = difflib.get_close_matches(name[:50], COMMANDS, n=1)
         meant = f"did you mean {near[0]}?" if near else f"choose from: {', '.join(COMMANDS)}."
-        raise UserError(f"unknown command {printable(name, max_length=100)!r}; {meant} cifar100 --help describes them.")
+        raise UserError(f"unknown command {printable(name, max_length=100)!r}; {meant} See cifar100 --help.")
     parser = build_parser(name, _named_recipe(rest))
     options, unknown = parser.parse_known_args(_with_values(rest))
     if unknown:

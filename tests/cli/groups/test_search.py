@@ -68,7 +68,7 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
         (["sweep", "a", "--workers", "2"], "--name and --workers need the file of a sweep, but 'a' is a name"),
         (["sweep", "a.yaml", "--workers", "0"], "--workers is 0, but it must be a whole number from 1 to 256"),
         (["sweep", "a.yaml"], "a.yaml cannot be read as a sweep"),
-        (["sweep", "a.yaml", "--split", "test"], "cifar100 sweep has no option --split"),
+        (["sweep", "a.yaml", "--split", "test"], "sweep has no option --split"),
         (["trials", "fast", "--training.seed", "3"], "choose the first with --first-seed"),
         (["trials", "fasd"], "no recipe 'fasd'; did you mean fast"),
         (["trials", "fast", "--folds", "2", "--seeds", "2"], "--seeds and --folds exclude each other"),
