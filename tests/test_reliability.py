@@ -373,8 +373,9 @@ def test_saved_is_said_only_of_what_is_saved(step: int, kept: int | None, settin
     if kept:
         saved = f"the last good state, after step {kept}, is saved"
         assert state(RunFolder(Path("logs/experiment1")))["global_step"] == kept
-    start = f"Stopped after step {step}, whose loss was not finite; {saved}. Resume with: cifar100 train --resume "
+    start = f"Stopped after step {step}, whose loss was not finite; {saved}. Resume with: train(resume="
     assert str(stopped.value).startswith(start)
+    assert str(stopped.value).endswith(", loss=...) in Python")
     commands.train(resume="experiment1", loss=SpoiledLoss())
 
 

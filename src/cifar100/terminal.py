@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from cifar100.foreign_text import MAX_LENGTH, printable
+from cifar100.foreign_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -18,7 +18,7 @@ from cifar100 import commands
 from cifar100.config import Config
 from cifar100.errors import Stopped
 from cifar100.runs.checkpoints import read_checkpoint
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, how_to_resume
 from cifar100.settings import load_config
 
 
@@ -68,9 +68,11 @@ def send(signum: int) -> Callable[[], None]:
 def stop_at(step: int, config: Config, *, name: str, signum: int = signal.SIGTERM, **parts: Any) -> RunFolder:
     """Start a run and stop it at a step by a signal."""
     callbacks = [*parts.pop("callbacks", ()), AtStep(step, send(signum))]
-    with pytest.raises(Stopped, match=f"train --resume {name}"):
+    with pytest.raises(Stopped) as stopped:
         commands.train(config, experiment=name, callbacks=callbacks, **parts)
-    return RunFolder(Path("logs") / name)
+    run = RunFolder(Path("logs") / name)
+    assert str(stopped.value).endswith(how_to_resume(run))
+    return run
 
 
 def state(run: RunFolder, name: str = "last.ckpt") -> dict[str, Any]:

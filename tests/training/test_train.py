@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_a_network_or_a_function_is_trained(network: Any, config: Config) -> Non
     assert "DropoutNet, 307,300 parameters" in run.training_log.read_text()
     losses = [epoch["train/loss"] for epoch in epochs(run)]
     assert losses[1] < losses[0]
+
+
+def test_the_next_steps_after_a_custom_network_work(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 32)).save("IMAGE", "png")
+    commands.train(without(config, "model"), network=DropoutNet)
+    _, _, following = capsys.readouterr().out.partition("Next, in Python, with the same network:\n")
+    calls, _, lines = following.partition("\n\nNext:\n")
+    names = {"evaluate": commands.evaluate, "predict": commands.predict, "network": DropoutNet}
+    assert [bool(eval(call.strip(), names)) for call in calls.splitlines()] == [True, True]
+    report, _ = (shlex.split(line) for line in lines.splitlines())  # TensorBoard is the second
+    run_command_line(report[1:])
+    assert Path("logs/experiment1/report.html").is_file()
 
 
 def test_a_custom_network_with_a_custom_loss_resumes_exactly(config: Config) -> None:

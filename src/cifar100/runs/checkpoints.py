@@ -21,7 +21,7 @@ from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
 from cifar100.runs.checkpoint_outline import outline
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, how_to_resume
 from cifar100.runs.weights import Weights
 
 NETWORK_PREFIX = "network."
@@ -73,7 +73,7 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path |
         fix = "free some space or make the folder writable"
         if path.is_file():
             run = RunFolder(path.parent.parent)
-            fix = f"the previous one is kept; {fix}, then: cifar100 train --resume {run.argument}"
+            fix = f"the previous one is kept; {fix}, then: {how_to_resume(run)}"
         raise UserError(f"checkpoint {path} cannot be written ({reason}); {fix}.") from error
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def check_name(experiment: str | None, *, option: str = "--experiment") -> None:
 
 def _taken(path: Path) -> UserError:
     taken = RunFolder(path)
-    or_resume = f", or resume it: cifar100 train --resume {taken.argument}" if taken.config.is_file() else ""
+    or_resume = f", or resume it: {how_to_resume(taken)}" if taken.config.is_file() else ""
     return UserError(f"{taken.path} already exists and is never overwritten; choose another --experiment{or_resume}")
 
 
@@ -238,3 +238,32 @@ def read_parts(run: RunFolder) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise UserError(f"{run.custom_parts} cannot be read ({reason(error)}); restore it.") from error
     return parts
+
+
+def how_to_resume(run: RunFolder, changes: Mapping[str, object] | None = None) -> str:
+    """Return the command that resumes a run, or the call from Python for one with custom parts.
+
+    changes: new values of settings by name.
+    """
+    parts = _known_parts(run)
+    if not parts:
+        options = "".join(f" --{name} {value}" for name, value in (changes or {}).items())
+        return f"cifar100 train --resume {run.argument}{options}"
+    given = [f"resume={str(run.path)!r}", *(f"{part}=..." for part in parts)]
+    if changes:
+        given.append(f"changes={{{', '.join(f'{name!r}: {value}' for name, value in changes.items())}}}")
+    return f"train({', '.join(given)}) in Python"
+
+
+def how_to_evaluate(run: RunFolder) -> str:
+    """Return the command that measures a run, or the call from Python for one with a custom network."""
+    if "network" in _known_parts(run):
+        return f"evaluate({str(run.path)!r}, network=...) in Python"
+    return f"cifar100 evaluate {run.argument}"
+
+
+def _known_parts(run: RunFolder) -> dict[str, str]:
+    """Return the custom parts for a message; none if their file is damaged, which is not what the message is about."""
+    with contextlib.suppress(UserError):
+        return read_parts(run)
+    return {}

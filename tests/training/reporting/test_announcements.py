@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,3 +55,36 @@ def test_the_next_command_measures_on_images_that_exist(
     found = [line.split("cifar100 ", 1)[1] for line in out.splitlines() if " evaluate " in line and "cifar100" in line]
     assert found == ([] if expected is None else [expected.replace("RUN", run.argument)])
     assert ("No images are held out" in out) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (
+            {"loss": "mine"},
+            ["Next:", "  cifar100 evaluate RUN", "  cifar100 report RUN", "  cifar100 predict RUN IMAGE..."],
+        ),
+        (
+            {"network": "Net"},
+            [
+                *("Next, in Python, with the same network:", "  evaluate(PATH, network=network)"),
+                *('  predict(PATH, "IMAGE", network=network)', "", "Next:", "  cifar100 report RUN"),
+            ],
+        ),
+        ({"datamodule": "Mine"}, ["Next:", "  cifar100 report RUN", "  cifar100 predict RUN IMAGE..."]),
+    ],
+)
+def test_the_next_steps_need_no_custom_part_that_a_command_cannot_name(
+    parts: dict[str, str], expected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path)
+    run.custom_parts.write_text(json.dumps(parts))
+    log = RunLog(tmp_path / "train.log", enabled=True)
+    history = History(run.metrics, {})
+    history.epochs = [{"epoch": 1.0, "train/accuracy": 0.5, "val/accuracy": 0.25}]
+    announce_result(run, history, log, INFO, seconds=61, pictures=[])
+    log.close()
+    lines = capsys.readouterr().out.splitlines()
+    named = [line.replace("RUN", run.argument).replace("PATH", repr(str(run.path))) for line in expected]
+    assert lines[-len(named) :] == named
+    assert sum(line.startswith("Next") for line in lines) == sum(line.startswith("Next") for line in expected)

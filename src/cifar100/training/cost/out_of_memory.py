@@ -7,13 +7,14 @@ import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shlex import quote
 
 import torch
 
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import has_saved_state
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, how_to_resume
 from cifar100.training.cost.step_memory import measure_step_memory, usable_memory
 from cifar100.training.cost.trial import Subject
 
@@ -64,7 +65,7 @@ def _reason(error: BaseException) -> str:
 
 def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     """Return what to do: resume with a smaller batch, which is possible until a state is saved."""
-    resume = f"cifar100 train --resume {run.argument}"
+    resume = how_to_resume(run)
     if subject.split is None:
         return f"use smaller batches in the data module, then resume: {resume}"
     if images is None:
@@ -74,10 +75,14 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     if not run.config.is_file():  # a range test by itself
         return f"{images:,} images in a batch would have fitted: {option}"
     if not has_saved_state(run):
-        return f"{images:,} images in a batch would have fitted; resume with them: {resume} {option}"
+        smaller = how_to_resume(run, {"data.batch_size": images})
+        return f"{images:,} images in a batch would have fitted; resume with them: {smaller}"
+    again = f"cifar100 train --config {quote(str(run.config))} {option}"
+    if subject.parts.names():
+        again = f"the same call with data.batch_size {images}"
     return (
         f"{images:,} images in a batch would have fitted, but a trained run keeps its steps: close other programs and "
-        f"resume ({resume}), or start another run (cifar100 train --config {run.config} {option})"
+        f"resume ({resume}), or start another run ({again})"
     )
 
 

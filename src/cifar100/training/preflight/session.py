@@ -17,7 +17,7 @@ from cifar100.devices import check_device, choose_accelerator
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
 from cifar100.process.stopping import StopSignal
-from cifar100.runs.folder import LOGS, RunFolder, create_run_folder
+from cifar100.runs.folder import LOGS, RunFolder, create_run_folder, how_to_resume
 from cifar100.runs.history import History
 from cifar100.runs.status import FAILED, occupied, write_status
 from cifar100.terminal import warn
@@ -159,8 +159,9 @@ def holding_run(run: RunFolder, processes: Processes) -> Iterator[RunFolder]:
     """Hold the run's lock on rank 0, and explain what ends the block."""
     with ExitStack() as stack:
         processes.do_once(lambda: stack.enter_context(occupied(run)))
-        resume = f"cifar100 train --resume {run.argument}"
-        together = processes.failing_together(resume=resume, record=lambda reason: _record_failure(run, reason))
+        together = processes.failing_together(
+            resume=how_to_resume(run), record=lambda reason: _record_failure(run, reason)
+        )
         with stops_explained(run), together, write_failures_as_user_errors(run):
             yield run
 

@@ -22,7 +22,7 @@ from cifar100.files.atomic import write_json
 from cifar100.files.regular import read_json
 from cifar100.process.launchers import is_rank_zero
 from cifar100.process.stopping import REQUEUE_SIGNAL
-from cifar100.runs.folder import RunFolder, run_folders
+from cifar100.runs.folder import RunFolder, how_to_resume, run_folders
 from cifar100.runs.status import FINISHED, read_status, runs_here
 from cifar100.settings import to_dict
 from cifar100.terminal import say
@@ -104,7 +104,7 @@ def stops_explained(run: RunFolder | None = None) -> Iterator[None]:
         if run is None and str(stopped):  # explained already
             raise
         number = stopped.signum if isinstance(stopped, Stopped) else None
-        resume = f"cifar100 train --resume {run.argument}" if run is not None and run.config.is_file() else ""
+        resume = how_to_resume(run) if run is not None and run.config.is_file() else ""
         raise Stopped(f"{stopped} {_advice(number, resume)}".strip(), number) from None
 
 

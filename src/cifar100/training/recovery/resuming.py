@@ -15,7 +15,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.runs.checkpoints import LAST, saved_facts
 from cifar100.runs.combined import read_combined
-from cifar100.runs.folder import RunFolder, read_parts
+from cifar100.runs.folder import RunFolder, how_to_evaluate, how_to_resume, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
 from cifar100.terminal import say
@@ -171,20 +171,21 @@ def _check_length(run: RunFolder, training: TrainingConfig) -> None:
     """Refuse a length that the run already has."""
     epochs = len(History(run.metrics, {}).epochs)
     if has_reached(run, training):
-        longer = f" --training.max_epochs N, with N above {epochs}" if training.max_epochs is not None else ""
+        lengths: dict[str, str] = {}
+        if training.max_epochs is not None:
+            lengths["training.max_epochs"] = f"{epochs}"
         if training.max_minutes is not None:
-            either = " or" if longer else ""
-            minutes = math.ceil(_minutes_trained(run) * 100) / 100
-            longer = f"{longer}{either} --training.max_minutes N, with N above {minutes:g}"
+            lengths["training.max_minutes"] = f"{math.ceil(_minutes_trained(run) * 100) / 100:g}"
+        longer = [f"{how_to_resume(run, {name: 'N'})}, with N above {least}" for name, least in lengths.items()]
         length = f"{epochs:,} epoch{'s' * (epochs != 1)}"
         raise UserError(
-            f"{run.path} has finished its {length}; evaluate it: cifar100 evaluate {run.argument}; or "
-            f"train it longer: cifar100 train --resume {run.argument}{longer}"
+            f"{run.path} has finished its {length}; evaluate it: {how_to_evaluate(run)}; or train it longer: "
+            f"{', or '.join(longer)}"
         )
     if training.max_epochs is not None and math.ceil(training.max_epochs) < epochs:
         raise UserError(
             f"--training.max_epochs is {training.max_epochs:g}, but {run.path} has already trained {epochs:,} epochs; "
-            f"set at least {epochs}, or evaluate it: cifar100 evaluate {run.argument}"
+            f"set at least {epochs}, or evaluate it: {how_to_evaluate(run)}"
         )
 
 
@@ -210,8 +211,7 @@ def check_parts(names: Mapping[str, str], run: RunFolder) -> None:
     for part in sorted(before.keys() | names.keys()):
         if part not in names:
             raise UserError(
-                f"{run.path} was started from Python with {part}={before[part]}; resume it from there: "
-                f"train(resume={str(run.path)!r}, {part}=...)"
+                f"{run.path} was started from Python with {part}={before[part]}; resume it: {how_to_resume(run)}"
             )
         if before.get(part) != names[part]:
             raise UserError(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cifar100.errors import UserError
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.folder import RunFolder, how_to_resume
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ESTALE)
 """No space left, quota exceeded, read-only file system, file too large, failing disk, stale network file.
@@ -39,8 +39,9 @@ def write_failures_as_user_errors(run: RunFolder) -> Iterator[None]:
         fix = "free some space there or make it writable"
         if not run.path.is_dir():
             fix = "it was removed or renamed; put it back"
-        resume = f"cifar100 train --resume {run.argument}"
-        raise UserError(f"{run.path} cannot be written ({error.strerror or error}); {fix}, then: {resume}") from error
+        raise UserError(
+            f"{run.path} cannot be written ({error.strerror or error}); {fix}, then: {how_to_resume(run)}"
+        ) from error
     finally:
         threading.excepthook = report
 

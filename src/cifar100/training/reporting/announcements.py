@@ -86,21 +86,32 @@ def announce_result(
     for name, value in rows:
         run_log.show(f"{name:<{width}}  {value}")
     run_log.show()
-    if not info.num_test and not best and info.origin == "custom":
+    if not info.num_test and not best and info.origin == "custom" and "datamodule" not in read_parts(run):
         run_log.show("No images are held out to evaluate this network on. To hold some out, add test/CLASS folders, or")
         run_log.show("train with --data.validation_fraction 0.1.")
         run_log.show()
-    for line in next_steps(*_commands(run, can_evaluate=bool(info.num_test or best), has_test=bool(info.num_test))):
+    for line in _next(run, can_evaluate=bool(info.num_test or best), has_test=bool(info.num_test)):
         run_log.show(line)
     outcome = f"best validation accuracy {best['val/accuracy']:.2%}, epoch {best['epoch']:.0f}" if best else "finished"
     run_log.write(f"{outcome}; {format_seconds(seconds)}")
 
 
-def _commands(run: RunFolder, *, can_evaluate: bool, has_test: bool) -> list[str]:
-    """Return the commands that inspect and use a finished run."""
-    commands = [f"cifar100 report {run.argument}", f"cifar100 predict {run.argument} IMAGE..."]
-    if can_evaluate:
-        commands.insert(0, f"cifar100 evaluate {run.argument}{'' if has_test else ' --split validation'}")
-    if run.tensorboard.is_dir():
-        commands.append(f"tensorboard --logdir {quote(str(run.tensorboard))}")
-    return commands
+def _next(run: RunFolder, *, can_evaluate: bool, has_test: bool) -> list[str]:
+    """Return how to inspect and use a finished run: by commands, or from Python what needs a custom network.
+
+    The images of a custom data module are in no data folder, so `evaluate` cannot measure them.
+    """
+    parts = read_parts(run)
+    report = f"cifar100 report {run.argument}"
+    boards = [f"tensorboard --logdir {quote(str(run.tensorboard))}"] if run.tensorboard.is_dir() else []
+    can_evaluate = can_evaluate and "datamodule" not in parts
+    if "network" in parts:
+        path = repr(str(run.path))
+        split = "" if has_test else ', split="validation"'
+        calls = [f"evaluate({path}{split}, network=network)"] if can_evaluate else []
+        calls.append(f'predict({path}, "IMAGE", network=network)')
+        in_python = next_steps(*calls, purpose="in Python, with the same network")
+        return [*in_python, "", *next_steps(report, *boards)]
+    split = "" if has_test else " --split validation"
+    commands = [f"cifar100 evaluate {run.argument}{split}"] if can_evaluate else []
+    return next_steps(*commands, report, f"cifar100 predict {run.argument} IMAGE...", *boards)
