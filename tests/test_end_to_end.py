@@ -314,16 +314,6 @@ def test_the_learning_rate_finder_leaves_plot_and_numbers(settings: Callable[...
 
 
 @pytest.mark.usefixtures("short_range_tests")
-def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
-    settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
-) -> None:
-    commands.find_lr(settings(**{"data.batch_size": 32}))
-    heading, command = capsys.readouterr().out.splitlines()[-2:]
-    assert heading == "Next, together with the options that were given here:"
-    assert command.startswith("  cifar100 train --optimization.learning_rate ")
-
-
-@pytest.mark.usefixtures("short_range_tests")
 def test_an_automatic_learning_rate_is_found_once_and_changes_nothing_else(settings: Callable[..., Config]) -> None:
     large = {"data.batch_size": 32}
     automatic = commands.train(settings(**large, **{"optimization.learning_rate": "auto"}))

@@ -97,7 +97,7 @@ def run_command_line(arguments: Sequence[str]) -> None:
         meant = f"did you mean {near[0]}?" if near else f"choose from: {', '.join(COMMANDS)}."
         raise UserError(f"unknown command {printable(name, max_length=100)!r}; {meant} See cifar100 --help.")
     parser = build_parser(name, _named_recipe(rest))
-    options, unknown = parser.parse_known_args(_with_values(rest))
+    options, unknown = parser.parse_known_args(_with_values(rest), Namespace(typed=rest))
     if unknown:
         raise UserError(parser.unknown(unknown[0]))
     COMMANDS[name].run(options)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from cifar100.training.cost.dry_run import Estimate
 
 
-def show_estimate(estimate: Estimate) -> None:
-    """Print an estimate, one fact per line; warn if the disk is too small."""
+def show_estimate(estimate: Estimate) -> bool:
+    """Print an estimate, one fact per line. Return whether the run fits on the disk; warn if not."""
     from cifar100.training.reporting.run_log import format_seconds
 
     parts, processes = estimate.parts, estimate.config.training.num_processes
@@ -43,9 +43,8 @@ def show_estimate(estimate: Estimate) -> None:
     if checkpoints + more > free:
         needed = bytes_text(checkpoints + more)
         warn(f"the checkpoints need {needed}, but {bytes_text(free)} are free; free some space before training.")
-        return
-    say()
-    say("Next: the same command without --dry-run")
+        return False
+    return True
 
 
 def _say_wrapped(fact: str) -> None:

@@ -15,7 +15,7 @@ from cifar100.runs.checkpoints import find_checkpoint, has_saved_state
 from cifar100.runs.folder import LOGS, RunFolder
 from cifar100.runs.history import History
 from cifar100.runs.status import RUNNING, write_status
-from cifar100.terminal import say, say_next, warn
+from cifar100.terminal import say, warn
 from cifar100.training.cost.long_run import announce_long_run
 from cifar100.training.cost.out_of_memory import memory_errors_as_user_errors
 from cifar100.training.fit import begin, go_on, write_settings
@@ -189,10 +189,6 @@ def find_learning_rate(
             suggestion = find_rate(subject.config, subject.info, subject.split, run, processes, parts)
         if processes.is_rank_zero:
             say(f"plot: {run.lr_finder_plot}")
-            say_next(
-                f"cifar100 train --optimization.learning_rate {suggestion.learning_rate:.3g}",
-                purpose="together with the options that were given here",
-            )
     return suggestion
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +24,16 @@ Calls = list[tuple[tuple[Any, ...], dict[str, Any]]]
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Calls:
-    """What `train` and `find_lr` are called with; neither runs."""
+    """What `train` and `find_lr` are called with; neither runs. A learning rate is found nevertheless."""
     found: Calls = []
     monkeypatch.chdir(tmp_path)
+
+    def call(*args: Any, **options: Any) -> Any:
+        found.append((args, options))
+        return SimpleNamespace(learning_rate=0.01234)
+
     for name in ("train", "find_lr"):
-        monkeypatch.setattr(commands, name, lambda *args, **options: found.append((args, options)))
+        monkeypatch.setattr(commands, name, call)
     return found
 
 
@@ -40,6 +47,37 @@ def test_the_command_line_goes_before_files_and_files_before_the_recipe(command:
     assert options == {"experiment": "name"}
     assert (config.recipe, config.data.source) == ("quickstart", "generated")
     assert (config.data.batch_size, config.training.max_epochs, config.training.seed) == (7, 8, 9)
+
+
+def test_the_learning_rate_is_suggested_for_the_options_it_was_found_with(
+    calls: Calls, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--recipe", "quickstart", "--data.root", "my data", "--data.batch_size=32", "--model.widths", "[8,8,8]"]
+    replaced = ["--experiment=range", "--optimization.learning_rate", "0.5", "--experiment", "range"]
+    run_command_line(["find-lr", *given, *replaced])
+    *_, heading, command = capsys.readouterr().out.splitlines()
+    assert heading == "Next:"
+    assert command == (
+        "  cifar100 train --recipe quickstart --data.root 'my data' --data.batch_size=32 --model.widths '[8,8,8]' "
+        "--optimization.learning_rate 0.0123"
+    )
+    run_command_line(shlex.split(command)[1:])
+    ((config,), options) = calls[-1]
+    assert (str(config.data.root), config.data.batch_size, options) == ("my data", 32, {"experiment": None})
+    assert config.optimization.learning_rate == 0.0123
+
+
+def test_the_next_command_names_the_launcher(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("RANK", "0")
+    run_command_line(["find-lr"])
+    expected = "\nNext, started by torchrun as here:\n  cifar100 train --optimization.learning_rate 0.0123\n"
+    assert capsys.readouterr().out == expected
+    monkeypatch.setenv("RANK", "1")
+    run_command_line(["find-lr"])
+    assert (capsys.readouterr().out, len(calls)) == ("", 2)
 
 
 def test_resume_takes_changes_alone(calls: Calls) -> None:

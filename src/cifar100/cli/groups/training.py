@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from cifar100.cli.shown_estimate import show_estimate
 from cifar100.config import Config
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
-from cifar100.process.launchers import is_rank_zero
+from cifar100.process.launchers import is_rank_zero, launcher
 from cifar100.runs.folder import LOGS
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, say_next, show
@@ -52,7 +54,10 @@ def _config(options: Namespace) -> Config:
 
 
 def _find_lr(options: Namespace) -> None:
-    commands.find_lr(_config(options), experiment=options.experiment)
+    found = commands.find_lr(_config(options), experiment=options.experiment)
+    if is_rank_zero():
+        rate = ("--optimization.learning_rate", f"{found.learning_rate:.3g}")
+        _say_next_training(options.typed, *rate, leave_out=("--experiment", rate[0]))
 
 
 def _train(options: Namespace) -> None:
@@ -61,8 +66,8 @@ def _train(options: Namespace) -> None:
         if resume is not None:
             raise UserError("--dry-run is for a new run; leave out --resume.")
         estimate = commands.dry_run(_config(options), experiment=options.experiment)
-        if is_rank_zero():
-            show_estimate(estimate)
+        if is_rank_zero() and show_estimate(estimate):
+            _say_next_training([argument for argument in options.typed if argument != "--dry-run"])
         return
     if resume is None:
         commands.train(_config(options), experiment=options.experiment)
@@ -73,6 +78,27 @@ def _train(options: Namespace) -> None:
             "--experiment."
         )
     commands.train(resume=resume, changes=given_settings(options))
+
+
+def _say_next_training(typed: Sequence[str], *more: str, leave_out: Collection[str] = ()) -> None:
+    """Print the command that trains with the arguments that were typed, and `more`.
+
+    leave_out: options that take a value, and are left out with it.
+    """
+    started_by = launcher()
+    command = shlex.join(["cifar100", "train", *_without(typed, leave_out), *more])
+    say_next(command, purpose="" if started_by is None else f"started by {started_by} as here")
+
+
+def _without(arguments: Sequence[str], names: Collection[str]) -> Iterator[str]:
+    """Yield the arguments except the options of these names and their values."""
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, is_joined, _ = argument.partition("=")
+        if name not in names:
+            yield argument
+        elif not is_joined:
+            next(remaining, None)
 
 
 def _runs(options: Namespace) -> None:
