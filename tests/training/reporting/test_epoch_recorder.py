@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,26 @@ def test_the_number_of_an_epoch() -> None:
     endless = trainer(0.1, epoch=2)
     endless.max_epochs = -1
     assert epoch_number(endless) == "3"
+
+
+def test_the_screen_leaves_out_short_epochs_and_the_files_none(
+    capsys: pytest.CaptureFixture[str], recorder: EpochRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module: Any = None
+    now = 0.0
+    clock = SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr("cifar100.training.reporting.epoch_recorder.time", clock)
+    recorder.clock = RunClock(100)
+    for epoch in range(100):
+        running = trainer(0.1, epoch=epoch)
+        recorder.on_train_epoch_start(running, module)
+        now += 0.5
+        recorder.on_train_batch_end(running, module, None, (torch.zeros(16),), 0)
+        recorder.clock.steps += 1
+        recorder.on_train_epoch_end(running, module)
+        if epoch == 60:
+            recorder.on_exception(running, module, KeyboardInterrupt())
+    recorder.on_train_end(running, module)
+    rows = [int(number) for number in re.findall(r"^ *(\d+)/4 ", capsys.readouterr().out, re.MULTILINE)]
+    assert rows == sorted([1, *range(2, 101, 2), 61])
+    assert len(recorder.history.epochs) == (tmp_path / "training.log").read_text().count("  epoch ") == 100

@@ -12,6 +12,7 @@ from cifar100.metrics import METRICS, label, text
 from cifar100.runs.history import Epoch, History
 from cifar100.training.optimization.clock import RunClock
 from cifar100.training.optimization.ema import WeightAveraging
+from cifar100.training.reporting.epoch_table import EpochTable
 from cifar100.training.reporting.run_log import RunLog, format_seconds
 from cifar100.training.trainer import StepLearningRate, callbacks_of
 
@@ -31,6 +32,7 @@ class EpochRecorder(StepLearningRate):
     ) -> None:
         self.history = history
         self.run_log = run_log
+        self.table = EpochTable(run_log)
         self.clock = clock
         self.train_metrics = train_metrics
         self.steps = self.images = 0
@@ -56,7 +58,7 @@ class EpochRecorder(StepLearningRate):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop epochs that were recorded but not saved: they are repeated."""
         self.history.keep(trainer.current_epoch)
-        self.run_log.show(_TABLE_HEAD if trainer.val_dataloaders else _TABLE_HEAD_WITHOUT_VALIDATION)
+        self.table.begin(has_validation=bool(trainer.val_dataloaders))
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the stopwatch."""
@@ -94,10 +96,19 @@ class EpochRecorder(StepLearningRate):
             "seconds": round(time.monotonic() - self.epoch_started, 3),
         }
         self.history.add(epoch)
-        left = format_seconds(self.clock.seconds_left(epoch["seconds"] / self.steps))
-        number = epoch_number(trainer)
-        self.run_log.show(_table_row(number, epoch, left, has_validation=bool(trainer.val_dataloaders)))
+        seconds_left = self.clock.seconds_left(epoch["seconds"] / self.steps)
+        left, number = format_seconds(seconds_left), epoch_number(trainer)
+        num_epochs = round(epoch["epoch"] + seconds_left / max(epoch["seconds"], 0.001))
+        self.table.add(epoch, number=number, left=left, num_epochs=num_epochs)
         self.run_log.write(_log_line(number, epoch, left, self.history.best()))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the last epoch."""
+        self.table.end()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Show the last epoch before a signal or an error."""
+        self.table.end()
 
 
 def _averages(trainer: L.Trainer) -> bool:
@@ -110,19 +121,6 @@ def epoch_number(trainer: L.Trainer) -> str:
     """Return the number of the present epoch, counted from 1, with the total if that is known."""
     number = str(trainer.current_epoch + 1)
     return f"{number}/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else number
-
-
-_TABLE_HEAD = "  epoch    loss  accuracy  val loss  val accuracy  images/s  time left"
-_TABLE_HEAD_WITHOUT_VALIDATION = "  epoch    loss  accuracy  images/s  time left"
-
-
-def _table_row(number: str, epoch: Epoch, left: str, *, has_validation: bool) -> str:
-    row = f"{number:>7}  {epoch['train/loss']:6.3f}  {epoch['train/accuracy']:8.2%}"
-    if "val/loss" in epoch:
-        row += f"  {epoch['val/loss']:8.3f}  {epoch['val/accuracy']:12.2%}"
-    elif has_validation:
-        row += " " * 24
-    return row + f"  {epoch['images_per_second']:8,.0f}  {left:>9}"
 
 
 def _log_line(number: str, epoch: Epoch, left: str, best: Epoch | None) -> str:
