@@ -1,6 +1,7 @@
-"""Every shell block of README, start page and tutorials is run by bash, word by word, on small data and in short runs.
+"""Every shell and Python block of README, start page, tutorials and the page on Python is run, word by word.
 
-A block that cannot be run here has a comment above it: `<!-- not run: REASON -->`, as `NOT_RUN` lists it.
+The data are small, the runs short. A block that cannot be run here has a comment above it, `<!-- not run: REASON -->`,
+as `NOT_RUN` lists it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ SUPPORT = Path(__file__).parent / "support"
 
 NOT_RUN = {
     "README": ["a server", "the tests themselves"],
+    "architecture": ["a part of a file"] * 4,
     "cluster": ["SLURM", "SLURM", "the tests themselves"],
     "demo": ["a server", "a server", "network"],
+    "extend": ["a part of a file"],
     "fine_tune": ["network", "network", "network"],
     "loggers": ["an account", "a server", "a server"],
     "own_images": ["files of yours"],
@@ -37,7 +40,9 @@ NOT_RUN = {
 LONG = pytest.mark.timeout(1800)
 """Each command of a block starts a process, in which the imports alone take seconds; other work may run as well."""
 
-BLOCK = re.compile(r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```bash\n(?P<script>.*?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(?:<!-- not run: (?P<reason>[^>]*) -->\n)?```(?P<language>bash|python)\n(?P<script>.*?)```", re.DOTALL
+)
 
 SETTINGS_FILE = re.compile(r"^`(\w+\.yaml)`[^\n]*\n\n```yaml\n(.*?)```", re.DOTALL | re.MULTILINE)
 """A file whose name stands above its content."""
@@ -57,11 +62,24 @@ SHIMS = {
 
 
 def blocks(document: Path) -> list[tuple[str | None, str]]:
-    """The blocks of a document: the reason not to run it or None, and the script."""
-    return [(found["reason"], found["script"]) for found in BLOCK.finditer(document.read_text(encoding="utf-8"))]
+    """The blocks of a document: the reason not to run it or None, and the script for bash."""
+    found = BLOCK.finditer(document.read_text(encoding="utf-8"))
+    return [(each["reason"], as_shell(each["language"], each["script"])) for each in found]
 
 
-TUTORIALS = [ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+def as_shell(language: str, script: str) -> str:
+    """A block as a script for bash. A reader puts Python into a file."""
+    if language == "bash":
+        return script
+    return f"cat > block.py <<'END_OF_BLOCK'\n{script}END_OF_BLOCK\npython block.py\n"
+
+
+TUTORIALS = [
+    ROOT / "docs" / "index.md",
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    ROOT / "docs" / "reference" / "python.md",
+]
+DOCUMENTS = [ROOT / "README.md", *TUTORIALS, ROOT / "docs" / "architecture.md"]
 
 
 @pytest.fixture
@@ -77,12 +95,18 @@ def folder(tmp_path: Path) -> Path:
             image.putpixel((number, number), (255, 255, 255))
             image.save(tmp_path / "my_photos" / name / f"{number}.jpg")
     shutil.copytree(tmp_path / "my_photos", tmp_path / "photos")
-    shutil.copy(tmp_path / "photos" / "cat" / "0.jpg", tmp_path / "photo.jpg")
-    (tmp_path / "bin").mkdir()
-    for name, script in SHIMS.items():
-        (tmp_path / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    for name in ("photo.jpg", "a.png", "b.jpg"):
+        Image.open(tmp_path / "photos" / "cat" / "0.jpg").save(tmp_path / name)
+    put_programs(tmp_path)
     return tmp_path
+
+
+def put_programs(folder: Path) -> None:
+    """Put the programs into a folder that `run` has on its path."""
+    (folder / "bin").mkdir()
+    for name, script in SHIMS.items():
+        (folder / "bin" / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / "bin" / name).chmod(0o755)
 
 
 def run(script: str, folder: Path) -> None:
@@ -128,7 +152,7 @@ def test_the_blocks_of_a_tutorial(tutorial: Path, folder: Path) -> None:
     run("\n".join(scripts), folder)
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", *TUTORIALS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_a_block_that_is_not_run_is_listed_with_its_reason(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     reasons = [reason for reason, _ in blocks(document) if reason is not None]
@@ -136,10 +160,25 @@ def test_a_block_that_is_not_run_is_listed_with_its_reason(document: Path) -> No
     assert text.count("not run:") == len(reasons), "a comment stands directly above its block"
 
 
-@pytest.mark.parametrize("document", [ROOT / "README.md", *TUTORIALS], ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
 def test_a_block_of_commands_is_a_shell_block(document: Path) -> None:
     unlabelled = re.findall(r"^```\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert [block for block in unlabelled if COMMAND.search(block)] == []
+
+
+def test_no_other_document_has_python() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    with_python = {path for path in documents if re.search(r"^``` ?py", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert with_python <= set(DOCUMENTS)
+
+
+def test_a_block_of_python_that_fails_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text('```python\nprint("$HOME")\n```\n\n```python\nraise SystemExit(3)\n```\n')
+    (works, fails) = [script for _, script in blocks(tmp_path / "page.md")]
+    put_programs(tmp_path)
+    run(works, tmp_path)
+    with pytest.raises(AssertionError, match="SystemExit"):
+        run(fails, tmp_path)
 
 
 def test_a_block_that_fails_is_noticed(folder: Path) -> None:
