@@ -138,6 +138,8 @@ def test_a_custom_data_module_is_trained_and_resumes_exactly(config: Config) -> 
     info = json.loads(whole.dataset_info.read_text())
     assert info["class_names"] == ["dark", "grey", "bright"]
     assert not whole.split.exists()
+    run_command_line(["report", "whole"])  # its next step
+    assert "Its images come from a custom data module" in whole.report.read_text()
     broken = stop_at(9, config, name="broken", datamodule=Random())  # the end of the first epoch
     assert_same_run(whole, commands.train(resume=broken.name, datamodule=Random()))
 

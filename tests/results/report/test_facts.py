@@ -67,6 +67,17 @@ def test_the_command_to_measure_is_one_that_works(trained_run: RunFolder) -> Non
     assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.path} --split validation"
     custom = replace(facts, parts={"network": "net"})
     assert custom.how_to_evaluate() == f"evaluate('{trained_run.path}', network=...)"
+    assert facts.how_to_measure_robustness == f"cifar100 evaluate {trained_run.path} --corruptions generated"
+    official = replace(custom, info=replace(facts.info, origin="official"))
+    expected = f"evaluate('{trained_run.path}', network=..., fair=True, corrected=True, corruptions=\"generated\")"
+    assert official.how_to_measure_robustness == expected
+
+
+def test_what_makes_a_run_again_passes_its_custom_parts(trained_run: RunFolder) -> None:
+    facts = read_facts(trained_run)
+    assert facts.how_to_repeat == f"cifar100 train --config {trained_run.config}"
+    custom = replace(facts, parts={"network": "net", "loss": "mine"})
+    assert custom.how_to_repeat == f"train(load_config(files='{trained_run.config}'), network=..., loss=...)"
 
 
 def test_a_run_without_a_recipe_has_no_changes(trained_run: RunFolder) -> None:

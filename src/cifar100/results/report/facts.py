@@ -82,7 +82,10 @@ class RunFacts:
 
     @property
     def how_to_repeat(self) -> str:
-        """Return the command that makes it again."""
+        """Return the command that makes it again, or the call from Python for a run with custom parts."""
+        if self.combined is None and self.parts:
+            given = ", ".join(f"{part}=..." for part in self.parts)
+            return f"train(load_config(files={str(self.run.config)!r}), {given})"
         if self.combined is None:
             return f"cifar100 train --config {self.config_argument}"
         if self.is_ensemble:
@@ -104,6 +107,16 @@ class RunFacts:
             return f"evaluate({str(self.run.path)!r}, network=...{split}{', calibrate=True' * calibrates})"
         split = "" if self.info.num_test else " --split validation"
         return f"cifar100 evaluate {self.run.argument}{split}{' --calibrate' * calibrates}"
+
+    @property
+    def how_to_measure_robustness(self) -> str:
+        """Return the command that also measures what `evaluate` leaves out by default, or the call from Python."""
+        is_official = self.info.origin == "official"
+        if "network" in self.parts:
+            more = ", fair=True, corrected=True" if is_official else ""
+            return f'evaluate({str(self.run.path)!r}, network=...{more}, corruptions="generated")'
+        more = " --fair --corrected" if is_official else ""
+        return f"cifar100 evaluate {self.run.argument}{more} --corruptions generated"
 
     @property
     def changes(self) -> dict[str, tuple[str, str]]:
