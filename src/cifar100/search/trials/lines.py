@@ -12,7 +12,7 @@ from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do
 from cifar100.files.regular import MAX_JSON_BYTES, open_to_append, read_text
-from cifar100.settings import to_dict
+from cifar100.settings import config_from_dict, to_dict
 
 Line = dict[str, Any]
 """Of one trial: its seed or fold, what it reached, and the settings that all trials share."""
@@ -23,16 +23,20 @@ _NOT_COMPARED = {"training": ("seed",), "data": ("root", "source", "fold", "num_
 
 def shared_facts(config: Config, info: DatasetInfo, *, split: str, checkpoint: str) -> Line:
     """Return what all trials of a file have in common, as a file will hold it."""
-    settings = to_dict(config)
-    recipe = settings.pop("recipe")
-    for section, names in _NOT_COMPARED.items():
-        settings[section] = {name: value for name, value in settings[section].items() if name not in names}
     facts = {
-        **{"recipe": recipe, "split": split, "checkpoint": checkpoint, "data": info.describe()},
-        **{"train_sha256": info.sha256.get("train"), "settings": settings},
+        **{"recipe": config.recipe, "split": split, "checkpoint": checkpoint, "data": info.describe()},
+        **{"train_sha256": info.sha256.get("train"), "settings": _compared_settings(config)},
     }
     read: Line = json.loads(json.dumps(facts, default=str))
     return read
+
+
+def _compared_settings(config: Config) -> dict[str, Any]:
+    settings = to_dict(config)
+    settings.pop("recipe")
+    for section, names in _NOT_COMPARED.items():
+        settings[section] = {name: value for name, value in settings[section].items() if name not in names}
+    return settings
 
 
 def read_lines(file: Path, facts: Mapping[str, Any]) -> list[Line]:
@@ -52,10 +56,20 @@ def read_lines(file: Path, facts: Mapping[str, Any]) -> list[Line]:
         ) from error
     for line in lines:
         found = {name: line.get(name) for name in facts} if isinstance(line, dict) else {}
+        found["settings"] = _completed(found.get("settings"))
         difference = first_difference(found, dict(facts))
         if difference:
             raise UserError(f"{file} holds trials with other settings ({difference}); choose another --name.")
     return lines
+
+
+def _completed(settings: Any) -> Any:
+    """Return the settings of a line with those that its version did not have, which have their defaults."""
+    try:
+        config = config_from_dict(settings if isinstance(settings, dict) else {})
+    except UserError:  # a setting that is unknown here: the difference is reported
+        return settings
+    return json.loads(json.dumps(_compared_settings(config), default=str))
 
 
 def first_difference(found: Any, wanted: Any, name: str = "") -> str:
