@@ -67,7 +67,7 @@ def rows_of_runs(runs: Iterable[Path], machine: str) -> list[Row]:
     """Return a row for each recipe among the runs.
 
     Raises:
-        UserError: a run is not finished or not evaluated on the test images.
+        UserError: a run is not finished, not evaluated on the test images, or was resumed.
     """
     facts = sorted((read_run(RunFolder(run)) for run in runs), key=lambda fact: fact[0])
     rows = []
@@ -85,6 +85,11 @@ def read_run(run: RunFolder) -> tuple[str, float, float]:
     evaluation = run.path / "evaluation_test.json"
     if status["status"] != "finished" or not evaluation.exists():
         raise UserError(f"{run.path} is {status['status']}, or not evaluated on the test images; finish it first.")
+    log = run.training_log.read_text(encoding="utf-8") if run.training_log.exists() else ""
+    if "  resumed  after step " in log:
+        raise UserError(
+            f"{run.path} was interrupted and resumed, so the time of its training is unknown; leave it out."
+        )
     started, ended = (datetime.fromisoformat(status[name]) for name in ("started", "updated"))
     accuracy = json.loads(evaluation.read_text(encoding="utf-8"))["metrics"]["accuracy"]["value"]
     recipe = load_complete_config(run.config).recipe or run.path.name

@@ -291,6 +291,18 @@ def test_accuracy_over_time_refuses_an_unfinished_run(benchmark: Callable[[str],
         module.rows_of_runs([tmp_path], "here")
 
 
+def test_accuracy_over_time_refuses_a_run_that_was_resumed(
+    benchmark: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    module = benchmark("accuracy_over_time")
+    status = {"status": "finished", "started": "2026-11-27T05:00:00+00:00", "updated": "2026-11-28T05:10:00+00:00"}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    (tmp_path / "evaluation_test.json").write_text(json.dumps({"metrics": {"accuracy": {"value": 0.7}}}))
+    (tmp_path / "training.log").write_text("2026-11-28 05:00:00  resumed  after step 1,234, in epoch 9\n")
+    with pytest.raises(UserError, match="was interrupted and resumed, so the time of its training is unknown"):
+        module.rows_of_runs([tmp_path], "here")
+
+
 @pytest.mark.slow
 def test_startup(benchmark: Callable[[str], ModuleType], tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark("startup").main(["--data.root", str(tiny_data), "--repeats", "1"]) == 0
