@@ -80,6 +80,15 @@ def test_the_interval_of_a_mean_is_that_of_the_central_limit_theorem(case: tuple
     assert loss.num_images == 500
 
 
+def test_the_interval_of_few_images_has_no_values_that_the_metric_cannot_have() -> None:
+    logits = 9 * nn.functional.one_hot(torch.zeros(20, dtype=torch.int64), 3).float()
+    labels = torch.tensor([1, *[0] * 19])  # one of 20 is wrong, and confidently
+    figures = measure(logits, labels, num_classes=3)
+    for name in ("loss", "brier_score"):
+        low, high = figures[name].interval
+        assert low == 0 < figures[name].value < high
+
+
 def test_bootstrap_intervals_cover_the_true_value_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 120 samples of a known distribution, 95 % of the intervals of the macro recall hold its true value, 0.6."""
     monkeypatch.setattr(measures, "NUM_RESAMPLES", 200)

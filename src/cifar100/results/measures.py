@@ -115,7 +115,10 @@ def _mean(name: str, values: Tensor) -> Estimate:
         return fraction(round(values.double().sum().item()), len(values))
     mean = values.double().mean().item()
     half = Z_95 * values.double().std(correction=0).item() / math.sqrt(len(values))
-    return Estimate(value=mean, interval=(mean - half, mean + half), num_images=len(values))
+    low = mean - half
+    if (values >= 0).all():  # a few images can give less, which no loss and no Brier score has
+        low = max(0.0, low)
+    return Estimate(value=mean, interval=(low, mean + half), num_images=len(values))
 
 
 def _macro_averages(labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> dict[str, Estimate]:
