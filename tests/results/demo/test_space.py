@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +27,11 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from cifar100 import commands
 from cifar100.data.dataset_info import read_info, write_info
+from cifar100.data.folder.image_files import read_image
 from cifar100.errors import UserError
+from cifar100.results.demo import space as space_module
 from cifar100.results.demo.space import GRADIO
+from cifar100.results.report.rendering.templates import template
 from cifar100.runs.folder import RunFolder
 
 
@@ -79,6 +84,22 @@ def test_it_holds_what_the_hub_needs(space: Path, run: RunFolder) -> None:
     assert f"gradio=={GRADIO}" in (space / "requirements.txt").read_text().splitlines()
     assert "import cifar100" not in (space / "app.py").read_text()
     assert str(run.path.parent) not in (space / "README.md").read_text()
+
+
+def test_grey_pictures_of_16_bits_are_read_as_predict_reads_them(tmp_path: Path) -> None:
+    """The function of the app by itself: the whole app needs gradio."""
+    program = ast.parse(template("app.py.jinja", package=space_module.__package__).render())
+    parts = [node for node in program.body if isinstance(node, ast.FunctionDef) and node.name == "pixels_of"]
+    names: dict[str, Any] = {"np": np, "Image": Image, "MAX_SIDE": 1024}
+    exec(compile(ast.Module(parts, []), "app.py", "exec"), names)
+    for largest in (200, 4000, 60_000):
+        values = np.linspace(0, largest, 32 * 32).reshape(32, 32).astype(np.uint16)
+        path = tmp_path / f"{largest}.png"
+        Image.fromarray(values).save(path)
+        with Image.open(path) as picture:
+            assert picture.mode.startswith("I")
+            found = names["pixels_of"](picture)
+        np.testing.assert_array_equal(found[0].transpose(1, 2, 0), read_image(path, side=32))
 
 
 @pytest.mark.slow
