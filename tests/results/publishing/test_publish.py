@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from exportable_runs import write_exportable
 from hub_stub import HubStub, Repository
 from huggingface_hub import ModelCard
 from photographs import photographs
+from PIL import Image
 from safetensors.torch import load_file
 
 from cifar100 import commands
@@ -91,6 +93,23 @@ def test_the_hub_s_client_reads_the_card(run: RunFolder, folder: Path) -> None:
     assert results["accuracy"].metric_value == round(measured["accuracy"]["value"], 4)
     assert results["accuracy"].dataset_split == "test"
     assert "cifar100 predict FOLDER photo.jpg" in card.text
+
+
+def test_the_program_in_the_card_reads_a_photograph_as_predict_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(folder / "model.onnx", "model.onnx")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by the camera
+    pixels = np.ascontiguousarray(photographs(1, seed=7)[0].transpose(1, 2, 0))
+    Image.fromarray(pixels).resize((64, 48)).save("photo.jpg", exif=exif)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    (expected,) = commands.predict(folder, ["photo.jpg"], probabilities=True)
+    assert expected.probabilities is not None
+    np.testing.assert_allclose(names["probabilities"][0], list(expected.probabilities.values()), atol=0.01)
 
 
 def test_a_run_that_was_not_measured_has_no_figures(tiny_data: Path, tmp_path: Path) -> None:
