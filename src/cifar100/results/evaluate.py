@@ -245,7 +245,7 @@ def all_logits(trained: TrainedNetwork, images: Tensor, *, mirrored: bool = Fals
 
 
 def _predicted(trained: TrainedNetwork, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the predicted labels, int64 (B,), of one batch of images, uint8 (B, 3, 32, 32)."""
+    """Return the predicted labels, int64 (B,), of one batch of images, uint8 (B, 3, S, S)."""
     predicted: NDArray[np.int64] = trained.logits(torch.from_numpy(images)).argmax(dim=1).cpu().numpy()
     return predicted
 

@@ -32,7 +32,7 @@ def quantized(model: ModelProto, images: NDArray[np.uint8]) -> ModelProto:
 
     Args:
         model: maps images to probabilities.
-        images: training images, uint8 (N, 3, 32, 32).
+        images: training images, uint8 (N, 3, S, S).
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

@@ -1,7 +1,7 @@
 """The parts of an evaluation that are measured on request, shown generically: any figure by its name.
 
 A part is a JSON object. Whatever in it has the form of an `Estimate` becomes a row; a list of them, such as the
-severities of a corruption, becomes one row with several values; texts and numbers become notes.
+severities of a corruption, becomes one row with several values; texts and whole numbers become notes.
 """
 
 from __future__ import annotations

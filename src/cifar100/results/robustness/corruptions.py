@@ -51,7 +51,7 @@ class CorruptedImages(Protocol):
         """The corruptions that it has, of `COUNTED` and `EXTRA`."""
 
     def batches(self, name: str, severity: int) -> Iterator[Images]:
-        """Yield all images with a corruption of severity 1 to 5, in order: uint8 (B, 32, 32, 3)."""
+        """Yield all images with a corruption of severity 1 to 5, in order: uint8 (B, S, S, 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def measure_corruptions(
     Args:
         source: the images.
         labels: of the images, int64 (N,).
-        predict: maps images, uint8 (B, 3, 32, 32), to predicted labels, int64 (B,).
+        predict: maps images, uint8 (B, 3, S, S), to predicted labels, int64 (B,).
     """
     hits: dict[str, NDArray[np.bool_]] = {}
     total = len(source.names) * NUM_SEVERITIES * len(labels)

@@ -69,7 +69,7 @@ class Measured:
     """The images that are measured, and their data set."""
 
     images: Images
-    """uint8 (N, 3, 32, 32)."""
+    """uint8 (N, 3, S, S)."""
 
     labels: NDArray[np.int64]
     split: Literal["test", "validation"]
@@ -111,7 +111,7 @@ class PreparedParts:
 
         Args:
             predicted: predicted labels of the images, int64 (N,).
-            predict: maps other images, uint8 (B, 3, 32, 32), to predicted labels, int64 (B,).
+            predict: maps other images, uint8 (B, 3, S, S), to predicted labels, int64 (B,).
         """
         duplicates = label_errors = corruptions = None
         if self._duplicates is not None:
