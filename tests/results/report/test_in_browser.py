@@ -88,6 +88,17 @@ def test_the_table_of_classes_sorts(driver: Chrome, page: Path, measured: Measur
     assert column(driver, 3) == [f"{100 * value:.1f}\xa0%" for value in precisions[::-1]]
 
 
+def test_texts_that_are_numbers_sort_as_numbers(driver: Chrome, tmp_path: Path) -> None:
+    names = ["10", "9", "1e-3", "0.01", "100", "0.1"]  # as the settings of a sweep
+    open_page(driver, commands.report(measured_run(tmp_path / "run", info_of(names)).path))
+    heading = driver.find_element(By.CSS_SELECTOR, "table.sortable thead th button")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", heading)
+    heading.click()
+    assert column(driver, 1) == ["1e-3", "0.01", "0.1", "9", "10", "100"]
+    heading.click()
+    assert column(driver, 1) == ["100", "10", "9", "0.1", "0.01", "1e-3"]
+
+
 @pytest.fixture
 def plot(driver: Chrome, page: Path) -> WebElement:
     open_page(driver, page)

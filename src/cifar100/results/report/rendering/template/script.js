@@ -10,9 +10,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const direction = before === "ascending" || (!before && isNumber) ? "descending" : "ascending";
       const sign = direction === "ascending" ? 1 : -1;
       const key = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-      const compare = isNumber
-        ? (one, other) => Number(key(one)) - Number(key(other))
-        : (one, other) => key(one).localeCompare(key(other));
+      const compare = (one, other) => {
+        const [first, second] = [key(one), key(other)];
+        // Texts can be numbers as well: settings of a sweep, names of classes.
+        const areNumbers = isNumber || [first, second].every((text) => text !== "" && Number.isFinite(Number(text)));
+        return areNumbers ? Number(first) - Number(second) : first.localeCompare(second);
+      };
       const body = table.tBodies[0];
       body.append(...[...body.rows].sort((one, other) => sign * compare(one, other)));
       for (const each of headings) each.removeAttribute("aria-sort");
