@@ -66,7 +66,7 @@ def test_what_an_export_tells(exported: Export, run: RunFolder) -> None:
     facts = load_exported(exported.path).facts
     assert facts.info == DataFolder(Path(commands.load_model(run).config.data.root)).info()
     assert (facts.run, facts.network, facts.epoch, facts.precision) == ("tiny", "fast_net", 5, "float32")
-    assert facts.model_settings == {"widths": [8, 8, 8]}
+    assert facts.model_settings == {"widths": [8, 8, 8], "blocks": "plain", "logit_scale": 1 / 3}
 
 
 def test_the_model_card_says_what_the_network_is(exported: Export) -> None:
@@ -247,7 +247,9 @@ def test_the_program_in_the_tutorial_runs_the_file_without_this_package(exported
     tutorial = (Path(__file__).parents[3] / "docs/tutorials/export.md").read_text(encoding="utf-8")
     (program,) = (block for block in re.findall(r"```python\n(.*?)```", tutorial, re.DOTALL) if "onnxruntime" in block)
     assert "cifar100 import" not in program
-    shutil.copy(exported.path, tmp_path / "model.onnx")
+    file = tmp_path / "logs/experiment1/export/model.onnx"
+    file.parent.mkdir(parents=True)
+    shutil.copy(exported.path, file)
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
