@@ -7,12 +7,12 @@
 This is `cifar100 trials` with a table that names the hardware, and with `--in-process`. Test images are opened once for
 each trained network; to choose settings, use `--split validation`, which does not open them.
 
-Timed is the training from its start to its end, on data that are prepared already; evaluation is not in it. Each
-training is a process of its own, started on the clock. With `--in-process` all trials run in this process: the first
-one, which pays for compilation and a cold device, is reported separately ("cold"); its accuracy counts like any other.
-Importing is then outside the clock.
+The time is that of the training from its start to its end, on prepared data, without evaluation. Each training is a
+separate process, whose start is timed as well. With `--in-process` all trials run in this process. The first one
+includes compilation and a cold device, so its time is reported separately ("cold"); its accuracy counts like any other.
+Imports are then not timed.
 
-Trials lie in `logs/trials/NAME/`, one line of JSON each in `trials.jsonl`. The same command resumes. Trials of other
+Trials are in `logs/trials/NAME/`, one line of JSON each in `trials.jsonl`. The same command resumes. Trials of other
 settings are refused.
 """
 

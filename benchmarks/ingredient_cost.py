@@ -1,11 +1,11 @@
-"""What each ingredient of accuracy costs: time of a training step with it, beside one without.
+"""Measure what each ingredient of accuracy costs: time of a training step with it, relative to one without.
 
     python benchmarks/ingredient_cost.py --recipe laptop
     python benchmarks/ingredient_cost.py --recipe baseline      # on a GPU
 
 A step is all that `train` does in one, without Lightning: a batch augmented on the device, forward, backward,
-optimizer, metrics, moving average. All contestants take turns in rounds of `--steps` steps; ratios are taken within a
-round. Those that a recipe's network cannot have are left out.
+optimizer, metrics, moving average. All variants take turns in rounds of `--steps` steps; ratios are taken within a
+round. Ingredients that a recipe's network cannot have are left out.
 """
 
 from __future__ import annotations

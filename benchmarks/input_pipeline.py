@@ -1,13 +1,13 @@
-"""Images per second of the augmentation of the recipe `original`, through our two pipelines and through peers.
+"""Measure images/s of the augmentation of the recipe `original`, in our two pipelines and in other libraries.
 
     python benchmarks/input_pipeline.py
     uv run --with torchvision --with kornia python benchmarks/input_pipeline.py
 
 A pass is: shuffle, read, flip, shift/scale/rotate, cutout, normalise, for `--images` training images in batches of 64;
-it ends when the last batch lies on the device as float32 (64, 3, 32, 32). No network runs beside it. Worker processes
-are started, and everything is run once, before the clock starts; no batch is prepared outside the clock. All
-contestants take turns in one process; images per second are medians over the rounds, and so is the ratio, which is
-taken within each round. The peers need `pip install torchvision kornia`; one that is not there has a row that says so.
+it ends when the last batch is on the device as float32 (64, 3, 32, 32). No network runs. Worker processes are started,
+and everything is run once, before the time is taken; no batch is prepared in advance. All libraries take turns in one
+process. The images/s are medians over the rounds; the ratios are medians of the ratios within a round. The libraries
+need `pip install torchvision kornia`; the row of a missing one says so.
 """
 
 from __future__ import annotations

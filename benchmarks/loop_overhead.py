@@ -1,4 +1,4 @@
-"""What Lightning and everything around it cost: our `train` beside a bare PyTorch loop.
+"""Measure what Lightning and everything around it cost: our `train` compared with a bare PyTorch loop.
 
     python benchmarks/loop_overhead.py --recipe quickstart
     python benchmarks/loop_overhead.py --recipe fast --steps 400     # on a GPU
@@ -9,13 +9,13 @@ TensorBoard log and checkpoints, in a temporary folder; the other through the lo
 training images, none held out, so neither validates, and both make the same run: `--steps` steps in one epoch, or as
 many whole epochs as fit into them.
 
-Timed are the steps after the first `WARM_UP_STEPS`, to the end of the last one on the device; loading the data,
-building the network and the warm-up are left out on both sides. What our side does after its last step (metrics,
-checkpoint, files; once an epoch) is timed apart and added in the ratio of a whole epoch. The sides take turns in one
-process; figures are medians over the rounds, ratios are taken within a round.
+The steps after the first `WARM_UP_STEPS` are timed, to the end of the last one on the device. Loading the data,
+building the network and the warm-up are not timed. What our side does after its last step (metrics, checkpoint, files;
+once an epoch) is timed separately and added in the ratio of a whole epoch. The sides take turns in one process; figures
+are medians over the rounds, ratios are taken within a round.
 
-Before the clock starts each side runs once with deterministic algorithms, and their last losses and weights are
-compared; the exit status is 1 where they differ by more than `TOLERANCE`.
+Before that, each side runs once with deterministic algorithms, and their last losses and weights are compared. The exit
+status is 1 if they differ by more than `TOLERANCE`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks share: fair timing, the description of the machine, and the table."""
+"""What the benchmarks share: timing in turns, the description of the machine, and the table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The mission's augmentation as users of other libraries write it. For `input_pipeline.py`.
+"""The augmentation of the recipe `original` as users of other libraries write it. For `input_pipeline.py`.
 
-Datasets return uint8 (3, 32, 32) and a label; the batch is normalised by the caller, as ours is, which is quicker for
-the peers than normalising each image.
+Datasets return uint8 (3, 32, 32) and a label. The caller normalises the batch, as in our pipelines; for the peers this
+is faster than normalising each image.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What saving costs: steps per second of `train` with the default interval and without saving.
+"""Measure what saving costs: steps/s of `train` with the default interval and without saving.
 
     python benchmarks/saving_cost.py --recipe laptop
 
-Both sides make the same run of `--minutes` minutes, in turns; it is longer than the interval, so that one side saves at
-least once mid-run. The save at the end of a run is on both sides. Ratios are taken within a round.
+Both sides train the same run for `--minutes` minutes, in turns. This is longer than the interval, so one side saves at
+least once mid-run. Both save at the end of a run. Ratios are taken within a round.
 """
 
 from __future__ import annotations

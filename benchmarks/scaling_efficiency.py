@@ -1,8 +1,8 @@
-"""Scaling efficiency: images/s of several processes with one thread each, against one process with one thread.
+"""Measure the scaling efficiency: images/s of several processes with one thread each, against one such process.
 
     python benchmarks/scaling_efficiency.py
 
-Every process has the same number of images in a step, so that N processes should train N times as many in a second.
+Every process has the same number of images in a step, so N processes should train N times as many images/s.
 Each run is `cifar100 train --training.devices N` on the CPU, in 32-true: two epochs of `--steps` steps, of which the
 second counts. The numbers of processes take turns; ratios are taken within a round. On a machine with fewer processors
 than processes the efficiency says nothing.

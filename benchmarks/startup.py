@@ -3,7 +3,7 @@
     python benchmarks/startup.py
     python benchmarks/startup.py --data.root dataset      # data that are prepared already
 
-Each row is a process of its own, timed from before its start to its end. The last row ends when the device has finished
+Each row is a separate process, timed from before its start to its end. The last row ends when the device has finished
 the first optimizer step of `train --recipe quickstart` on prepared data. A hook in that process reads the clock and
 ends it. Without `--data.root`, Shapes-100 is prepared in a temporary folder first, which is not timed. The rows take
 turns. The table shows medians over the rounds, after one more round that warms the disk cache.

@@ -2,7 +2,7 @@
 
     python benchmarks/step_memory.py --data.root dataset
 
-Each row is a process of its own: it measures steps of small batches as `auto` does, then trains two steps of the batch
+Each row is a separate process: it measures steps of small batches as `auto` does, then trains two steps of the batch
 in the table, validates, saves and ends. `expected` is the line through the small steps, `taken` the peak of the process
 beyond what it had before the small steps. Needs Linux, and the CPU.
 """

@@ -1,9 +1,9 @@
-"""Training speed of every network, and the fraction of the machine's peak that it reaches.
+"""Measure the training speed of every network, and the fraction of the machine's peak that it reaches.
 
     python benchmarks/training_throughput.py
     python benchmarks/training_throughput.py --yaml > src/cifar100/models/throughput.yaml   # for `cifar100 models`
 
-A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that lie on the
+A step is forward, backward and an optimizer step (SGD, fused on CUDA) on images float32 (N, 3, 32, 32) that are on the
 device already, in the precision that `train` chooses for one process here or in that of `--precision`. Images per
 second are the median of `--repeats` timings after one step to warm up. GFLOP/s count 6 operations for each
 multiply-and-add of the forward pass of an image (2 forward, 4 backward). The peak is a large matrix product in the same
@@ -11,7 +11,7 @@ precision. The layouts `default` and `channels_last` and the product take turns;
 of the ratios in a round. A value near or above 100 % is possible if a library computes 3x3 convolutions with fewer
 operations (Winograd).
 
-On a CPU the batch is made so small that a step takes about `SECONDS_PER_STEP`, so that large networks end as well.
+On a CPU the batch is so small that a step takes about `SECONDS_PER_STEP`, so that large networks finish as well.
 """
 
 from __future__ import annotations
