@@ -32,8 +32,9 @@ _SECONDS_TO_WAIT = 0.02
 def stop_signals() -> list[int]:
     """Return the signals that end the program in order."""
     requeue = [REQUEUE_SIGNAL] if REQUEUE_SIGNAL is not None and "SLURM_JOB_ID" in os.environ else []
-    hangup = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
-    return [signal.SIGINT, signal.SIGTERM, *hangup, *requeue]
+    names = ("SIGHUP", "SIGBREAK")  # a closed terminal; Ctrl-Break, of Windows
+    others = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    return [signal.SIGINT, signal.SIGTERM, *others, *requeue]
 
 
 class StopSignal:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cifar100.config import Config
 from cifar100.errors import Stopped, UserError
-from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.parent import StopRequest, when_the_parent_ends
 from cifar100.process.stopping import StopSignal, kept_from_children
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import unfailing_streams
@@ -37,7 +37,9 @@ class TrainingProcess:
         context = get_context("spawn")
         self._receiver, sender = context.Pipe(duplex=False)
         self._run = run
-        self._process = context.Process(target=_train, args=(config, run.path, is_quiet, sender), name=run.name)
+        self._request = StopRequest(context)
+        arguments = (config, run.path, is_quiet, sender, self._request)
+        self._process = context.Process(target=_train, args=arguments, name=run.name)
         with kept_from_children():
             self._process.start()
         sender.close()
@@ -49,7 +51,7 @@ class TrainingProcess:
 
     def stop(self) -> None:
         """End the training in order: it saves its state. Waits until it has ended, and kills it if that takes long."""
-        self._process.terminate()
+        self._request.send(self._process)
         self._process.join(SECONDS_TO_SAVE)
         if self._process.exitcode is None:
             self._process.kill()
@@ -96,10 +98,11 @@ def train_in_a_process(config: Config, run: RunFolder) -> RunFolder:
     return run
 
 
-def _train(config: Config, path: Path, is_quiet: bool, sender: Connection) -> None:
+def _train(config: Config, path: Path, is_quiet: bool, sender: Connection, request: StopRequest) -> None:
     """Train in the new process. What ends it early is sent to the one that started it."""
     started = time.monotonic()  # before torch is loaded, which counts
     when_the_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
+    request.heed()
     if is_quiet:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)

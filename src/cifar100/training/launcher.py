@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from cifar100.config import Config, TrainingConfig
 from cifar100.errors import Stopped, UserError
 from cifar100.process.launchers import is_rank_zero, launcher
-from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.parent import StopRequest, when_the_parent_ends
 from cifar100.process.stopping import stop_signals
 from cifar100.terminal import has_temporary_line, take_over_temporary_line
 from cifar100.training.preflight.main_guard import require_main_guard
@@ -81,16 +81,19 @@ def _launch(work: Callable[[], Result], config: TrainingConfig) -> Result:
         logs_specs=DefaultLogsSpecs(os.devnull),
     )
     pickled = _pickled(work)
-    errors: Any = get_context("spawn").SimpleQueue()
+    context = get_context("spawn")
+    errors: Any = context.SimpleQueue()
+    request = StopRequest(context)
     # The launcher runs in a thread: the main thread handles the signals, and a blocked signal stays blocked in the new
     # processes until they can handle it.
     with (
         _elastic_silenced(),
-        _signals_forwarded() as received,
+        _signals_forwarded(request) as received,
         ThreadPoolExecutor(1, initializer=_block_signals) as pool,
     ):
         try:
-            results = pool.submit(elastic_launch(settings, _work), pickled, errors, has_temporary_line()).result()
+            run = elastic_launch(settings, _work)
+            results = pool.submit(run, pickled, errors, request, has_temporary_line()).result()
         except ChildFailedError as failed:
             error = _first_error(failed, errors, received)
         else:
@@ -108,7 +111,7 @@ def _pickled(work: Callable[[], Any]) -> bytes:
         ) from error
 
 
-def _work(pickled: bytes, errors: Any, temporary_line: bool) -> Any:
+def _work(pickled: bytes, errors: Any, request: StopRequest, temporary_line: bool) -> Any:
     """Do the work in a new process; return its result in rank 0.
 
     If the launcher is killed, this process stops. On Linux torch arranges for SIGINT then, which the background jobs of
@@ -122,6 +125,7 @@ def _work(pickled: bytes, errors: Any, temporary_line: bool) -> Any:
         take_over_temporary_line()
     if not sys.platform.startswith("linux") or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         when_the_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
+    request.heed()
 
     try:
         if os.name == "posix":
@@ -173,15 +177,22 @@ def _block_signals() -> None:
 
 
 @contextmanager
-def _signals_forwarded() -> Iterator[list[int]]:
-    """Forward the signals that end a run to its processes, the third time as SIGKILL. Yields those received."""
+def _signals_forwarded(request: StopRequest) -> Iterator[list[int]]:
+    """Forward the signals that end a run to its processes, and kill them the third time. Yields those received.
+
+    request: what ends the processes on Windows, where they do not get the signal itself.
+    """
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         received.append(number)
         for process in active_children():
-            if process.pid is not None:
-                os.kill(process.pid, number if len(received) < 3 else signal.SIGKILL)
+            if len(received) >= 3:
+                process.kill()
+            elif os.name != "posix":  # os.kill would end the process at once
+                request.send(process)
+            elif process.pid is not None:
+                os.kill(process.pid, number)
 
     if threading.current_thread() is not threading.main_thread():
         yield received

@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from cifar100.errors import Stopped, UserError
-from cifar100.process.parent import when_the_parent_ends
+from cifar100.process.parent import StopRequest, when_the_parent_ends
 from cifar100.process.processors import usable_processors
 from cifar100.process.stopping import StopSignal, kept_from_children
 from cifar100.search.sweep.worker import Assignment, work
@@ -71,8 +71,9 @@ def work_together(assignment: Assignment, places: list[Place]) -> None:
     require_main_guard()
     context = get_context("spawn")
     errors: Any = context.SimpleQueue()
+    request = StopRequest(context)
     workers = [
-        context.Process(target=_work, args=(assignment, place, errors), name=f"worker {number}")
+        context.Process(target=_work, args=(assignment, place, errors, request), name=f"worker {number}")
         for number, place in enumerate(places, 1)
     ]
     with kept_from_children():
@@ -82,7 +83,7 @@ def work_together(assignment: Assignment, places: list[Place]) -> None:
         _wait_for_all(workers)
     except BaseException:
         for worker in workers:
-            worker.terminate()
+            request.send(worker)
         for worker in workers:
             worker.join()
         raise
@@ -103,9 +104,10 @@ def _wait_for_all(workers: Sequence[BaseProcess]) -> None:
                 warn(f"{worker.name} was killed ({signal.Signals(-worker.exitcode).name}); {rest}.")
 
 
-def _work(assignment: Assignment, place: Place, errors: Any) -> None:
+def _work(assignment: Assignment, place: Place, errors: Any, request: StopRequest) -> None:
     """Work in a new process. What ends it early goes to the one that started it."""
     when_the_parent_ends(lambda: signal.raise_signal(signal.SIGTERM))
+    request.heed()
     if place.gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = place.gpus
     elif place.processors:
