@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from cifar100 import commands
-from cifar100.errors import UserError
+from cifar100.errors import Stopped, UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import read_epochs
 from cifar100.runs.status import read_status
 from cifar100.search.sweep import worker
 from cifar100.search.sweep.results import SweepResult
 from cifar100.search.sweep.space import read_space
-from cifar100.settings import load_complete_config, load_config
+from cifar100.settings import load_complete_config, load_config, write_config
 
 Write = Callable[..., Path]
 
@@ -85,6 +85,24 @@ def test_a_folder_of_another_sweep_is_not_touched(write_space: Write) -> None:
     folder.rename("mine")
     result = commands.sweep(write_space(trials=1))
     assert (states(result), result.trials[0].run) == (["finished"], folder)
+
+
+def test_a_run_of_another_sweep_is_no_earlier_attempt(write_space: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "_train", interrupted)  # as on a machine that has gone
+        with pytest.raises(Stopped):
+            commands.sweep(write_space(trials=1))
+    path = Path("logs/sweeps/small/trial0000/config.yaml")
+    path.parent.mkdir()
+    write_config(read_space(write_space(trials=1)).config({"optimization.learning_rate": 0.5}), path, comment="mine")
+    before = path.read_text()
+    with pytest.raises(UserError, match=r"trial0000 belongs to another sweep; rename or remove"):
+        commands.sweep(write_space(trials=1))
+    assert path.read_text() == before
+    assert states(commands.sweep("small")) == ["waiting"]
 
 
 @pytest.mark.slow

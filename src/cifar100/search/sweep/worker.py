@@ -7,9 +7,11 @@ with and without a sweep.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cifar100.config import get
 from cifar100.errors import Diverged, UserError
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import best_epoch, read_epochs
@@ -33,6 +35,7 @@ from cifar100.search.sweep.study import (
     take_up_again,
     wanted_trials,
 )
+from cifar100.settings import load_complete_config
 from cifar100.terminal import say
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ HEARTBEAT_SECONDS = 20
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """At a training."""
+
+_MAY_DIFFER = ("data.batch_size", "training.devices", "training.precision")
+"""Settings that a run may have otherwise than its trial asks: `training.devices auto` divides the batch."""
 
 MAX_FAILURES = 3
 """Failures in a row, without any finished trial, after which a sweep ends: they have one cause."""
@@ -151,7 +157,9 @@ class _Worker:
         try:
             self._refuse_foreign(trial, run)
             values = suggest(trial, self._space.parameters)
-            self._train(self._space.config(values), run, trial)
+            config = self._space.config(values)
+            self._refuse_other_settings(config, (*self._space.fixed, *values), run)
+            self._train(config, run, trial)
             accuracy = _best_accuracy(run)
         except optuna.TrialPruned:
             say(f"trial {number:>3}  pruned")
@@ -185,9 +193,29 @@ class _Worker:
         is_foreign = run.config.is_file()
         trial.set_user_attr(FOREIGN, is_foreign)
         if is_foreign:
-            raise _SweepError(
-                f"{run.path} belongs to another sweep; rename or remove {self._folder}, or choose another --name."
-            )
+            raise self._foreign(run)
+
+    def _refuse_other_settings(self, config: Config, given: Iterable[str], run: RunFolder) -> None:
+        """Refuse a run with other settings than its trial. The first attempt may have been on another machine.
+
+        Raises:
+            _SweepError: the folder holds such a run, or its settings cannot be read.
+        """
+        if not run.config.is_file():
+            return
+        try:
+            there = load_complete_config(run.config)
+        except UserError as error:
+            raise _SweepError(str(error)) from error
+        found_later = ("optimization.learning_rate",) if config.data.batch_size == "auto" else ()
+        for name in given:
+            if name not in (*_MAY_DIFFER, *found_later) and get(config, name) not in ("auto", get(there, name)):
+                raise self._foreign(run)
+
+    def _foreign(self, run: RunFolder) -> _SweepError:
+        return _SweepError(
+            f"{run.path} belongs to another sweep; rename or remove {self._folder}, or choose another --name."
+        )
 
     def _train(self, config: Config, run: RunFolder, trial: Trial) -> None:
         """Train, or resume, and report the epochs; stop the training if the trial is pruned.
