@@ -6,12 +6,12 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from shlex import quote
 
 from cifar100 import __version__
 from cifar100.data.dataset_info import IMAGE_SIDE
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.process.processors import processor_name, usable_processors
 
 PACKAGES = ("torch", "lightning", "torchmetrics", "albumentations", "opencv-python-headless", "numpy", "pillow")
@@ -67,7 +67,7 @@ def describe_data(root: Path) -> dict[str, str]:
     sizes = DataFolder(root).prepared_sizes()
     folder = DataFolder(root, *([] if IMAGE_SIDE in sizes else sizes[:1]))
     if not sizes:
-        return {str(root): f"not prepared; run: cifar100 prepare --root {quote(str(root))}"}
+        return {str(root): f"not prepared; run: cifar100 prepare --root {as_argument(root)}"}
     try:
         info = folder.info()
     except UserError as error:

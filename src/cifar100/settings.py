@@ -252,7 +252,7 @@ def _replaced(lower: dict[str, Any], given: Overrides) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return value.as_posix()
     return list(value) if isinstance(value, tuple) else value
 
 

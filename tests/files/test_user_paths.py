@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
 
 from cifar100.errors import UserError
-from cifar100.files.user_paths import user_path
+from cifar100.files.user_paths import as_argument, user_path
 from cifar100.runs.folder import RunFolder
 
 
@@ -32,3 +32,9 @@ def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_anything_else_gets_one_line(path: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         user_path(path)
+
+
+def test_a_command_to_copy_has_the_same_separators_everywhere() -> None:
+    assert as_argument(PureWindowsPath(r"logs\a")) == as_argument(PurePosixPath("logs/a")) == "logs/a"
+    assert as_argument(PureWindowsPath(r"C:\my data\a")) == "'C:/my data/a'"
+    assert as_argument(PurePosixPath(r"a\b")) == r"'a\b'"

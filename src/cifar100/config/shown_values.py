@@ -47,7 +47,7 @@ def _shown(value: Any, *, depth: int) -> str:
     if isinstance(value, str):
         return value[: MAX_LENGTH + 1] or "''"
     if isinstance(value, PurePath):
-        return str(value)
+        return value.as_posix()
     if isinstance(value, int) and abs(value) >= _LARGEST_INT:
         return f"{'-' if value < 0 else ''}10^{value.bit_length() * 0.30103:.0f}"
     if isinstance(value, (list, tuple)):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
+from shlex import quote
 
 from cifar100.errors import UserError
 
@@ -23,3 +24,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"the path {text[:200]} names the home folder of a user that does not exist.") from None
+
+
+def as_argument(path: PurePath) -> str:
+    """Return a path as an argument of a command to copy, with `/` on Windows as well.
+
+    Windows takes both, but not each of its shells leaves `\\` as it is, or knows the quotes that it would need.
+    """
+    return quote(path.as_posix())

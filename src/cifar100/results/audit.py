@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from cifar100.data.folder.splits import load_split
 from cifar100.data.given_images import BATCH_SIZE
 from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, write_atomically, writing_below
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 from cifar100.long_steps import progress
 from cifar100.models import NetworkSource
@@ -196,7 +196,7 @@ def write_audit(images: AuditedImages, view: NetworkView | None, *, root: Path, 
     findings = find_all(images, view)
     table, page = out / TABLE, out / PAGE
     methods = _methods(view)
-    command = f"cifar100 audit {quote(str(root))} --apply {quote(str(table))}"
+    command = f"cifar100 audit {as_argument(root)} --apply {as_argument(table)}"
     content = render_page(findings, images, methods, table=str(table), command=command)
     with writing_below(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -252,7 +252,7 @@ def check_out(out: Path) -> None:
         UserError: the folder is a run's, or its table has verdicts or is something else.
     """
     if RunFolder(out).config.is_file():
-        raise UserError(f"{out} is the folder of a run; choose another, such as --out {quote(str(out / 'audit'))}.")
+        raise UserError(f"{out} is the folder of a run; choose another, such as --out {as_argument(out / 'audit')}.")
     table = out / TABLE
     if not table.exists():
         return

@@ -216,7 +216,7 @@ def describe(
         metrics=_metrics(logits, labels, trained),
         run=run.name,
         combined="" if combined is None else f"{combined.label}: {combined.names}",
-        checkpoint=str(trained.checkpoint),
+        checkpoint=trained.checkpoint.as_posix(),
         epoch=trained.epoch,
         averaged=trained.averaged,
         step=trained.step,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Literal, Protocol
 
 import numpy as np
@@ -18,7 +17,7 @@ from cifar100.data.folder.ownership import check_kinds, check_ours
 from cifar100.data.folder.splits import load_split
 from cifar100.data.prepare import ensure_unchanged, refuse_moved
 from cifar100.errors import UserError
-from cifar100.files.user_paths import user_path
+from cifar100.files.user_paths import as_argument, user_path
 from cifar100.foreign_text import printable
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.settings import load_complete_config
@@ -137,7 +136,7 @@ def every_image(root: Path, *, image_size: int = IMAGE_SIDE) -> AuditedImages:
         check_kinds(folder.root)
         raise UserError(
             f"{folder.describe_absence()}; pass the data folder, or prepare it: cifar100 prepare --root "
-            f"{quote(str(folder.root))}"
+            f"{as_argument(folder.root)}"
         )
     info = ensure_unchanged(folder.root, image_size=folder.image_size)
     splits: list[Split] = ["train", "test"] if info.num_test else ["train"]
@@ -217,7 +216,7 @@ def _how_to_measure_instead(
 
 def _command(run: RunFolder, root: Path | None) -> str:
     """Return the command that measures a run on test images, in its own folder if `root` is None."""
-    return f"cifar100 evaluate {run.argument}" + (f" --data.root {quote(str(root))}" if root is not None else "")
+    return f"cifar100 evaluate {run.argument}" + (f" --data.root {as_argument(root)}" if root is not None else "")
 
 
 def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> str:
@@ -229,7 +228,7 @@ def _how_to_find(folder: DataFolder, trained: Training, *, is_chosen: bool) -> s
     advice = "Run the command in the folder where it was trained, set --data.root to the data folder"
     try:
         check_ours(folder.root)
-        advice += f", or prepare it again: cifar100 prepare{source} --root {quote(str(folder.root))}"
+        advice += f", or prepare it again: cifar100 prepare{source} --root {as_argument(folder.root)}"
     except UserError:  # it holds other things, so that `prepare` would be refused
         advice += "."
     return f"{found}; the run was trained on {trained.info.describe()}. {advice}"

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from itertools import count
@@ -15,7 +14,7 @@ from pathlib import Path
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
 from cifar100.files.schema import map_of, read_as, text
-from cifar100.files.user_paths import user_path
+from cifar100.files.user_paths import as_argument, user_path
 from cifar100.foreign_text import reason
 from cifar100.terminal import warn
 
@@ -62,7 +61,7 @@ class RunFolder:
 
     def __repr__(self) -> str:
         """`RunFolder('logs/experiment1')`."""
-        return f"RunFolder({str(self.path)!r})"
+        return f"RunFolder({self.path.as_posix()!r})"
 
     @property
     def name(self) -> str:
@@ -72,7 +71,7 @@ class RunFolder:
     @property
     def argument(self) -> str:
         """What the user types for this run on a command line: its name, or its path if it is not below `logs/`."""
-        return shlex.quote(self.name if self.path == LOGS / self.name else str(self.path))
+        return as_argument(Path(self.name) if self.path == LOGS / self.name else self.path)
 
     def evaluation(self, split: str) -> Path:
         """Return the path of the result of `cifar100 evaluate` on a split."""
@@ -249,7 +248,7 @@ def how_to_resume(run: RunFolder, changes: Mapping[str, object] | None = None) -
     if not parts:
         options = "".join(f" --{name} {value}" for name, value in (changes or {}).items())
         return f"cifar100 train --resume {run.argument}{options}"
-    given = [f"resume={str(run.path)!r}", *(f"{part}=..." for part in parts)]
+    given = [f"resume={run.path.as_posix()!r}", *(f"{part}=..." for part in parts)]
     if changes:
         given.append(f"changes={{{', '.join(f'{name!r}: {value}' for name, value in changes.items())}}}")
     return f"train({', '.join(given)}) in Python"
@@ -258,7 +257,7 @@ def how_to_resume(run: RunFolder, changes: Mapping[str, object] | None = None) -
 def how_to_evaluate(run: RunFolder) -> str:
     """Return the command that measures a run, or the call from Python for one with a custom network."""
     if "network" in _known_parts(run):
-        return f"evaluate({str(run.path)!r}, network=...) in Python"
+        return f"evaluate({run.path.as_posix()!r}, network=...) in Python"
     return f"cifar100 evaluate {run.argument}"
 
 

@@ -155,7 +155,7 @@ def load_trained(
     if network is None and custom is not None:
         raise UserError(
             f"{run.path} was trained from Python with network={custom}, which config.yaml cannot name; load it from "
-            f"there: load_model({str(run.path)!r}, network=...), or evaluate and predict likewise."
+            f"there: load_model({run.path.as_posix()!r}, network=...), or evaluate and predict likewise."
         )
     module = make_network(network, config.model, info.num_classes)
     path, content = open_checkpoint(run, checkpoint, tell=warn, max_bytes=max_checkpoint_bytes(module))

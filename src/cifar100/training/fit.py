@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from cifar100.config import Config
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.errors import Diverged, Stopped
 from cifar100.files.atomic import write_atomically
+from cifar100.files.user_paths import as_argument
 from cifar100.models.summary import model_info
 from cifar100.runs.checkpoints import OWN_STATE, max_checkpoint_bytes, read_checkpoint
 from cifar100.runs.folder import RunFolder, read_parts
@@ -180,6 +180,6 @@ def _profile(run: RunFolder, experiment: Experiment, *, steps_before: int) -> Ru
 def write_settings(config: Config, run: RunFolder, info: DatasetInfo, *, name: str | None = None) -> None:
     """Write `config.yaml`. name: of the run, if its folder does not have it yet."""
     parts = ", ".join(f"{part}={value}" for part, value in read_parts(run).items())
-    path = shlex.quote(str(run.config if name is None else run.config.parent.with_name(name) / run.config.name))
+    path = as_argument(run.config if name is None else run.config.parent.with_name(name) / run.config.name)
     repeat = f"Started from Python with {parts}." if parts else f"Repeat: cifar100 train --config {path}"
     write_config(config, run.config, comment=f"{info.describe()}. {repeat}")

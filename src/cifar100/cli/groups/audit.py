@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, say_next
 
@@ -98,7 +98,7 @@ def show_report(report: AuditReport) -> None:
     say()
     say(f"review: {report.page}")
     say(f"judge:  write reject or keep into the column verdict of {report.table}")
-    root, table = quote(str(report.root)), quote(str(report.table))
+    root, table = as_argument(report.root), as_argument(report.table)
     say_next(f"cifar100 audit {root} --apply {table}", purpose="to apply the verdicts")
 
 
@@ -109,7 +109,7 @@ def show_exclusion(exclusion: Exclusion) -> None:
     if len(exclusion.test):
         say(f"it also rejects {_test_images(len(exclusion.test))}, but evaluate always measures on all test images")
     if count:
-        root, table = quote(str(exclusion.root)), quote(str(exclusion.table))
+        root, table = as_argument(exclusion.root), as_argument(exclusion.table)
         say_next(f"cifar100 train --data.root {root} --data.exclude {table}", purpose="to train without these images")
 
 

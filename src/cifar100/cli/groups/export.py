@@ -86,7 +86,7 @@ def show_export(export: Export) -> None:
 
 
 def _say_next(export: Export) -> None:
-    path = str(export.path)
+    path = export.path.as_posix()
     if export.format == "onnx":
         say_next(f"cifar100 predict {quote(path)} IMAGE")
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cifar100 import commands
 from cifar100.cli.command import Command
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, say_next, show
@@ -72,7 +73,7 @@ def show_sweep(result: SweepResult) -> None:
     say(f"page: {result.page}")
     if result.best is not None:
         say(f"best: trial {result.best.number}, {result.best.run}")
-        say_next(f"cifar100 train --config {quote(str(result.best_config))}")
+        say_next(f"cifar100 train --config {as_argument(result.best_config)}")
 
 
 def _add_trials_options(parser: ArgumentParser) -> None:

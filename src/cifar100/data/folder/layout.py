@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from cifar100.data.layouts.listing import Split as Split  # re-exported
 from cifar100.data.layouts.recognition import CUSTOM_IMAGES, is_imported
 from cifar100.data.layouts.tables import has_table
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import reason
 from cifar100.process.memory import available_memory
 
@@ -119,7 +119,7 @@ class DataFolder:
         """
         if not self.is_prepared():
             raise UserError(
-                f"{self.describe_absence()}; to prepare data, run: cifar100 prepare --root {quote(str(self.root))}"
+                f"{self.describe_absence()}; to prepare data, run: cifar100 prepare --root {as_argument(self.root)}"
             )
         return read_info(self.info_file)
 
@@ -133,9 +133,9 @@ class DataFolder:
 
     def how_to_prepare(self, info: DatasetInfo) -> str:
         """Return the command that prepares these data again."""
-        sources = {"generated": "--source generated ", "altered": f"--source {quote(str(self.originals))} "}
+        sources = {"generated": "--source generated ", "altered": f"--source {as_argument(self.originals)} "}
         size = "" if self.image_size == IMAGE_SIDE else f" --image-size {self.image_size}"
-        return f"cifar100 prepare {sources.get(info.origin, '')}--root {quote(str(self.root))}{size}"
+        return f"cifar100 prepare {sources.get(info.origin, '')}--root {as_argument(self.root)}{size}"
 
     def load(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Return images uint8 (N, 3, S, S) and labels int64 (N,) of a split, in memory if they fit; see `fits`.

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shlex import quote
 
 from cifar100.data.dataset_info import INFO
 from cifar100.data.folder.layout import SPLITS, DataFolder
@@ -22,6 +21,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import remove_partial_files, writing_below
 from cifar100.files.locks import holding, is_held
 from cifar100.files.regular import why_not
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 
 LOCK = ".cifar100.lock"
@@ -167,7 +167,7 @@ def _refuse_between_other_things(root: Path, names: set[str]) -> None:
         raise UserError(describe_unknown(root))
     raise UserError(
         f"{root} holds {originals} beside other files ({_first(sorted(others))}), and nothing is written among them; "
-        f"prepare a new folder: cifar100 prepare --source {quote(str(root / originals))} --root NEW"
+        f"prepare a new folder: cifar100 prepare --source {as_argument(root / originals)} --root NEW"
     )
 
 

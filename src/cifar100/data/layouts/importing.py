@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from cifar100.errors import UserError
 from cifar100.files import schema
 from cifar100.files.atomic import json_text, open_new, partial_path, write_atomically, writing_below
 from cifar100.files.regular import open_regular, read_json
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import csv_cell
 from cifar100.long_steps import progress
 from cifar100.terminal import say
@@ -150,10 +150,10 @@ def check_own_files(root: Path) -> None:
 def _refuse_changed(source: Path, files: Iterable[Path], origin: Origin, root: Path) -> None:
     if _digest(files) == origin.digest:
         return
-    images = quote(str(root / CUSTOM_IMAGES))
+    images = as_argument(root / CUSTOM_IMAGES)
     raise UserError(
         f"{source} has changed since {root} was prepared from it; choose another --root, or, to prepare the data "
-        f"again, remove {images} and {quote(str(root / INFO))}."
+        f"again, remove {images} and {as_argument(root / INFO)}."
     )
 
 

@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from cifar100.data.layouts.recognition import recognise
 from cifar100.data.layouts.tables import find_tables, has_table, read_table
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_atomically
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def list_images(folder: DataFolder, split: Split, *, num_classes: int) -> tuple[
     labels = listing.labels(split)
     if labels.max() >= num_classes:
         found = f"{folder.root} holds {len(listing.class_names):,} classes"
-        again = f"prepare the data again: cifar100 prepare --root {quote(str(folder.root))}"
+        again = f"prepare the data again: cifar100 prepare --root {as_argument(folder.root)}"
         raise UserError(f"{found}, expected {num_classes:,}; {again}")
     return listing.files(split), labels
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from shlex import quote
 
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.description import describe_release
@@ -16,7 +15,7 @@ from cifar100.data.sources.download import download
 from cifar100.data.sources.official import parse_release
 from cifar100.data.sources.release import Release
 from cifar100.errors import UserError
-from cifar100.files.user_paths import user_path
+from cifar100.files.user_paths import as_argument, user_path
 from cifar100.terminal import say
 
 ORIGIN_OF_SOURCE = {"download": "official", "generated": "generated"}
@@ -115,7 +114,7 @@ def restore(folder: DataFolder, present: DatasetInfo) -> DatasetInfo:
     if source is None:
         raise UserError(
             f"{folder.originals} is missing or damaged as well; prepare the data from their source again: "
-            f"cifar100 prepare --source PATH --root {quote(str(folder.root))}"
+            f"cifar100 prepare --source PATH --root {as_argument(folder.root)}"
         )
     return _write(load(source, folder), folder)
 
@@ -134,7 +133,7 @@ def how_to_use_edited(folder: DataFolder, info: DatasetInfo, changes: Changes) -
     )
     undo = folder.how_to_prepare(info)
     if are_originals and info.origin == "altered":
-        undo = f"cifar100 prepare --source PATH --root {quote(str(folder.root))}, where PATH is their source"
+        undo = f"cifar100 prepare --source PATH --root {as_argument(folder.root)}, where PATH is their source"
     use = f"; to use the changed images and labels, use {folder.images} as the data folder (--data.root)"
     found = f"{folder.root}: {changes.describe()} since preparation"
     return f"{found}; to undo the change, run: {undo}{use if are_images else ''}"

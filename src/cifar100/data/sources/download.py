@@ -6,7 +6,6 @@ import io
 import shutil
 import time
 from pathlib import Path
-from shlex import quote
 
 import requests
 import urllib3
@@ -17,6 +16,7 @@ from cifar100.errors import UserError
 from cifar100.files.atomic import writing_below
 from cifar100.files.checksums import file_sha256
 from cifar100.files.regular import open_to_append
+from cifar100.files.user_paths import as_argument
 from cifar100.long_steps import progress
 from cifar100.terminal import report
 
@@ -75,7 +75,7 @@ def download(folder: Path) -> Path:
     found = "; ".join(f"{host(url)}: {problem}" for url, problem in problems.items())
     raise UserError(
         f"{ARCHIVE} could not be downloaded ({found}); check the network, or download it by hand from {MIRRORS[0]} and "
-        f"run: cifar100 prepare --source PATH --root {quote(str(folder))}"
+        f"run: cifar100 prepare --source PATH --root {as_argument(folder)}"
     )
 
 

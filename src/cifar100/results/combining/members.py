@@ -53,7 +53,7 @@ class Source:
         weights = weights_of(self.path)
         return Member(
             name=self.run.name,
-            path=str(self.run.path),
+            path=self.run.path.as_posix(),
             checkpoint=weights.checkpoint,
             epoch=weights.epoch,
             averaged=weights.averaged,

@@ -79,8 +79,9 @@ def _start(run: RunFolder, config: Config) -> _Start:
         origin = read_as(run.initial_weights, _ORIGIN)
     except FileNotFoundError:
         model = config.model
-        trained = model.weights or (f"{model.name}, published by timm" if model.pretrained else None)
-        return _Start(run=run, config=config, source=None if trained is None else str(trained), sha256=None)
+        published = f"{model.name}, published by timm" if model.pretrained else None
+        source = published if model.weights is None else model.weights.as_posix()
+        return _Start(run=run, config=config, source=source, sha256=None)
     except (OSError, ValueError) as error:
         raise UserError(f"{run.initial_weights} cannot be read ({reason(error)}); restore it.") from error
     return _Start(run=run, config=config, source=origin["source"], sha256=origin["sha256"])

@@ -85,7 +85,7 @@ def _figures(compared: ComparedRun, *, name: str, group: str) -> RunFigures:
     checkpoint = content.get("checkpoint")
     return RunFigures(
         name=name,
-        path=str(compared.run.path),
+        path=compared.run.path.as_posix(),
         combined="" if combined is None else combined.label,
         group=group,
         seed=compared.settings[SEED],
@@ -146,7 +146,7 @@ def _accuracies(compared: Sequence[ComparedRun], positions: Sequence[int]) -> li
 
 def _distinct_names(runs: Sequence[RunFolder]) -> list[str]:
     names = [run.name for run in runs]
-    return [name if names.count(name) == 1 else str(run.path) for run, name in zip(runs, names, strict=True)]
+    return [name if names.count(name) == 1 else run.path.as_posix() for run, name in zip(runs, names, strict=True)]
 
 
 def _letters() -> itertools.chain[str]:

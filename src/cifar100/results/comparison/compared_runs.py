@@ -104,7 +104,7 @@ def _refuse_missing(runs: Sequence[RunFolder], split: Split) -> None:
     custom = next((run for run in runs if "network" in read_parts(run)), None)
     how = " && ".join(f"cifar100 evaluate {run.argument}{option}" for run in runs)
     if custom is not None:  # the command line cannot rebuild its network
-        how = f"evaluate({str(custom.path)!r}, split={split!r}, network=...) in Python"
+        how = f"evaluate({custom.path.as_posix()!r}, split={split!r}, network=...) in Python"
     names = ", ".join(run.argument for run in runs)
     raise UserError(f"not evaluated on the {split} images yet: {names}; run first: {how}")
 

@@ -129,7 +129,7 @@ def _how_to_calibrate(facts: RunFacts) -> str:
     if not facts.num_validation:
         return ""
     if "network" in facts.parts:
-        return f'evaluate({str(facts.run.path)!r}, network=..., split="validation", calibrate=True)'
+        return f'evaluate({facts.run.path.as_posix()!r}, network=..., split="validation", calibrate=True)'
     return f"cifar100 evaluate {facts.run.argument} --split validation --calibrate"
 
 

@@ -101,7 +101,7 @@ def _config(path: Path, facts: Facts, *, is_custom: bool) -> Config:
         if facts.network not in networks() and not facts.network.startswith(FAMILY):
             raise UserError(
                 f"{path} holds the weights of a custom network, {facts.network!r:.100}; load it from Python: "
-                f"load_model({str(path)!r}, network=...)"
+                f"load_model({path.as_posix()!r}, network=...)"
             )
         known = {setting.name for setting in network_named(facts.network).settings} - {"pretrained"}
         settings = {name: value for name, value in facts.model_settings.items() if name in known}

@@ -95,7 +95,7 @@ def publish(
         check_is_new(folder, option="--to")
         with new_folder(folder, option="--to") as partial:
             files = write_files(run, partial, None, license_name=license_name, checkpoint=checkpoint, network=network)
-        return Published(where=str(folder), name=None, files=files)
+        return Published(where=folder.as_posix(), name=None, files=files)
     hub.check_hub()
     hub.check_logged_in()
     with tempfile.TemporaryDirectory(prefix="cifar100-publish-") as temporary:

@@ -72,7 +72,7 @@ def _read(runs: Sequence[RunFolder]) -> list[Compared]:
     compared = []
     for run in runs:
         facts = read_facts(run)
-        name = run.name if names.count(run.name) == 1 else str(run.path)
+        name = run.name if names.count(run.name) == 1 else run.path.as_posix()
         compared.append(Compared(name=name, facts=facts, measured=read_measured(facts)))
     return compared
 

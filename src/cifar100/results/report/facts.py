@@ -16,6 +16,7 @@ from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
+from cifar100.files.user_paths import as_argument
 from cifar100.runs.combined import Combined, read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import Epoch, best_epoch, read_epochs
@@ -85,7 +86,7 @@ class RunFacts:
         """Return the command that makes it again, or the call from Python for a run with custom parts."""
         if self.combined is None and self.parts:
             given = ", ".join(f"{part}=..." for part in self.parts)
-            return f"train(load_config(files={str(self.run.config)!r}), {given})"
+            return f"train(load_config(files={self.run.config.as_posix()!r}), {given})"
         if self.combined is None:
             return f"cifar100 train --config {self.config_argument}"
         if self.is_ensemble:
@@ -95,7 +96,7 @@ class RunFacts:
     @property
     def config_argument(self) -> str:
         """The path of `config.yaml` on a command line."""
-        return shlex.quote(str(self.run.config))
+        return as_argument(self.run.config)
 
     def how_to_evaluate(self, *, calibrates: bool = False) -> str:
         """Return the command that measures the run, or the call from Python for a custom network."""
@@ -104,7 +105,7 @@ class RunFacts:
             return f"cifar100 evaluate {self.combined.arguments} --ensemble{name}"
         if "network" in self.parts:
             split = "" if self.info.num_test else ', split="validation"'
-            return f"evaluate({str(self.run.path)!r}, network=...{split}{', calibrate=True' * calibrates})"
+            return f"evaluate({self.run.path.as_posix()!r}, network=...{split}{', calibrate=True' * calibrates})"
         split = "" if self.info.num_test else " --split validation"
         return f"cifar100 evaluate {self.run.argument}{split}{' --calibrate' * calibrates}"
 
@@ -114,7 +115,7 @@ class RunFacts:
         is_official = self.info.origin == "official"
         if "network" in self.parts:
             more = ", fair=True, corrected=True" if is_official else ""
-            return f'evaluate({str(self.run.path)!r}, network=...{more}, corruptions="generated")'
+            return f'evaluate({self.run.path.as_posix()!r}, network=...{more}, corruptions="generated")'
         more = " --fair --corrected" if is_official else ""
         return f"cifar100 evaluate {self.run.argument}{more} --corruptions generated"
 

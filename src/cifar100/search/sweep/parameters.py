@@ -100,7 +100,7 @@ def stored(value: Value) -> Any:
 
 def plain(value: Value) -> Any:
     """Return a value as YAML and JSON hold it: a list for a tuple, text for a path."""
-    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+    return list(value) if isinstance(value, tuple) else value.as_posix() if isinstance(value, Path) else value
 
 
 def read_parameter(name: str, entry: Any) -> Parameter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,6 +13,7 @@ from cifar100.config.conversion import convert
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.files.atomic import what_to_do, write_atomically
+from cifar100.files.user_paths import as_argument
 from cifar100.search.sweep.parameters import Value, plain
 from cifar100.search.sweep.study import FAILURE, IDENTITY, SURPLUS, origin, run_path
 
@@ -139,7 +139,7 @@ def write_best(study: Study, folder: Path) -> None:
         f"# The best of {len(entries(study, folder)):,} trials of the sweep {study.study_name}: trial {best.number}, "
         f"{100 * (best.accuracy or 0):.2f} % of the validation images in its best epoch.\n"
         "# It was chosen by this accuracy, which is therefore optimistic. Measure it again:\n"
-        f"#   cifar100 trials --config {quote(str(path))} --split validation\n"
+        f"#   cifar100 trials --config {as_argument(path)} --split validation\n"
     )
     try:
         write_atomically(path, (comment + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)).encode())

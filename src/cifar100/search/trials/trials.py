@@ -124,7 +124,7 @@ def _trial(config: Config, run: RunFolder, train: Trainer, what: str, facts: Map
         if not is_finished(run):
             train(config, run, what)
     except Diverged:
-        return {"run": str(run.path), "diverged": True, "seconds": None, **_where()}
+        return {"run": run.path.as_posix(), "diverged": True, "seconds": None, **_where()}
     seconds = time.perf_counter() - started
     split = facts["split"]
     measured = evaluate(run, split=split, checkpoint=facts["checkpoint"])
@@ -132,7 +132,7 @@ def _trial(config: Config, run: RunFolder, train: Trainer, what: str, facts: Map
     best = best_epoch(epochs) or {}
     validation = best.get("val/accuracy") if facts["checkpoint"] == "best" else epochs[-1].get("val/accuracy")
     return {
-        "run": str(run.path),
+        "run": run.path.as_posix(),
         "diverged": False,
         "epochs": len(epochs),
         "seconds": round(seconds, 3) if is_new else None,

@@ -9,7 +9,6 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.image_loader import resolve_num_workers
 from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.models.summary import count_parameters
 from cifar100.process.memory import peak_memory, reset_peak
 from cifar100.runs.checkpoints import LAST
@@ -121,7 +121,7 @@ def _refuse_to_prepare(config: Config) -> None:
     source = f" --image-size {side}" if folder.is_custom() else f" --source {config.data.source}"
     raise UserError(
         f"{found}, and a dry run writes nothing; prepare the data first: cifar100 prepare{source} "
-        f"--root {quote(str(root))}"
+        f"--root {as_argument(root)}"
     )
 
 

@@ -7,12 +7,12 @@ import textwrap
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from shlex import quote
 
 import torch
 
 from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.runs.checkpoints import has_saved_state
 from cifar100.runs.folder import RunFolder, how_to_resume
 from cifar100.training.cost.step_memory import measure_step_memory, usable_memory
@@ -77,7 +77,7 @@ def _advice(subject: Subject, run: RunFolder, images: int | None) -> str:
     if not has_saved_state(run):
         smaller = how_to_resume(run, {"data.batch_size": images})
         return f"{images:,} images in a batch would have fitted; resume with them: {smaller}"
-    again = f"cifar100 train --config {quote(str(run.config))} {option}"
+    again = f"cifar100 train --config {as_argument(run.config)} {option}"
     if subject.parts.names():
         again = f"the same call with data.batch_size {images}"
     return (

@@ -109,7 +109,7 @@ def load_initial_weights(network: nn.Module, config: ModelConfig, num_classes: i
         return _load(network, published_weights(config), source=f"{config.name}, published by timm")
     file = _read(config, num_classes=num_classes)
     sha256 = file_sha256(config.weights)
-    return _load(network, file.weights, source=str(config.weights), sha256=sha256, is_ordered=file.is_ordered)
+    return _load(network, file.weights, source=config.weights.as_posix(), sha256=sha256, is_ordered=file.is_ordered)
 
 
 def check_initial_weights(config: ModelConfig, num_classes: int) -> None:

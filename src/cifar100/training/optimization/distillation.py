@@ -153,7 +153,7 @@ def remember_teacher(teacher: Teacher, path: Path) -> None:
                 f"{path}; restore the old weights, or start another run."
             )
         return
-    write_json({"run": teacher.run, "checkpoint": str(teacher.checkpoint), "sha256": teacher.sha256}, path)
+    write_json({"run": teacher.run, "checkpoint": teacher.checkpoint.as_posix(), "sha256": teacher.sha256}, path)
 
 
 def _known_sha256(path: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +12,7 @@ from cifar100.config.settings_file import naming
 from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
+from cifar100.files.user_paths import as_argument
 from cifar100.runs.checkpoints import LAST, saved_facts
 from cifar100.runs.combined import read_combined
 from cifar100.runs.folder import RunFolder, how_to_evaluate, how_to_resume, read_parts
@@ -74,7 +74,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
         raise UserError(
             f"{run.config} was edited: {edited[0]} is {_shown(get(written, edited[0]))} there, but the saved state was "
             f"trained with {_shown(get(before, edited[0]))}; change it back, or start another run: cifar100 train "
-            f"--config {shlex.quote(str(run.config))}"
+            f"--config {as_argument(run.config)}"
         )
     after = load_complete_config(run.config, overrides=changes)
     for setting in ("training.devices", "data.batch_size"):
@@ -86,7 +86,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> Config:
         raise UserError(
             f"--{', --'.join(refused)} cannot change mid-run ({run.name} has "
             f"{', '.join(_shown(get(before, setting)) for setting in refused)}); start another run: "
-            f"cifar100 train --config {shlex.quote(str(run.config))} with the new settings."
+            f"cifar100 train --config {as_argument(run.config)} with the new settings."
         )
     if trained_with is None and "data.batch_size" in changes:
         return after

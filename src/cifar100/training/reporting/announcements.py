@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from shlex import quote
 
 import lightning as L
 
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.environment import describe_devices, describe_versions
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 from cifar100.metrics import METRICS, label, text
 from cifar100.models.summary import count_parameters
@@ -103,10 +103,10 @@ def _next(run: RunFolder, *, can_evaluate: bool, has_test: bool) -> list[str]:
     """
     parts = read_parts(run)
     report = f"cifar100 report {run.argument}"
-    boards = [f"tensorboard --logdir {quote(str(run.tensorboard))}"] if run.tensorboard.is_dir() else []
+    boards = [f"tensorboard --logdir {as_argument(run.tensorboard)}"] if run.tensorboard.is_dir() else []
     can_evaluate = can_evaluate and "datamodule" not in parts
     if "network" in parts:
-        path = repr(str(run.path))
+        path = repr(run.path.as_posix())
         split = "" if has_test else ', split="validation"'
         calls = [f"evaluate({path}{split}, network=network)"] if can_evaluate else []
         calls.append(f'predict({path}, "IMAGE", network=network)')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Te
 from markupsafe import Markup, escape
 
 from cifar100 import __version__, metrics
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 
 
@@ -86,7 +86,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "magnitude": magnitude,
         "duration": duration,
         "breakable": breakable,
-        "quoted": lambda path: shlex.quote(str(path)),
+        "quoted": as_argument,
         "count": lambda value: f"{value:,}",
         "label": metrics.label,
         "capitalised": lambda text: text[:1].upper() + text[1:],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ import requests
 from requests.exceptions import RequestException
 from requests.utils import get_netrc_auth
 
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import reason
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
@@ -107,7 +107,7 @@ class WandbService:
         self._run.finish(exit_code=0 if ending == "finished" else 1)
         if not self._run.offline:
             return ""
-        folder = shlex.quote(str(Path(self._run.dir).parent))
+        folder = as_argument(Path(self._run.dir).parent)
         return f"W&B has logged this run offline; to upload it: wandb login && wandb sync {folder}"
 
 
