@@ -68,7 +68,9 @@ def put_in_place(complete: Path, path: Path) -> None:
         try:
             complete.replace(path)
             return
-        except PermissionError:
+        except PermissionError as error:
+            if os.name == "nt" and path.is_dir():  # reported as a missing permission there
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path)) from error
             if time.monotonic() >= ends:
                 raise
         time.sleep(0.05)

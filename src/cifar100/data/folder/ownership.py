@@ -181,7 +181,7 @@ def _refuse_to_overwrite(folder: DataFolder, names: set[str]) -> None:
         found.append(INFO)
     if not is_begun:
         arrays = [path(split) for split in SPLITS for path in (folder.packed_images, folder.packed_labels)]
-        found += [str(path.relative_to(root)) for path in (*arrays, root / SKIPPED) if path.exists()]
+        found += [path.relative_to(root).as_posix() for path in (*arrays, root / SKIPPED) if path.exists()]
         if not folder.is_custom() and folder.images.is_dir() and any(folder.images.iterdir()):
             found.append(folder.images.name)
     if found:
