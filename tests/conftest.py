@@ -27,8 +27,9 @@ for number, handler in {"SIGINT": signal.default_int_handler, "SIGHUP": signal.S
 settings.register_profile("without_deadline", settings(), deadline=None)  # 0.2 s pass quickly on a busy machine
 settings.load_profile("without_deadline")
 
-if not hasattr(os, "mkfifo"):  # Windows
+if os.name != "posix":  # Windows has none of these, or only with a privilege
     os.mkfifo = lambda *_: pytest.skip("needs FIFOs")  # type: ignore[attr-defined]
+    Path.symlink_to = lambda *_, **__: pytest.skip("needs links")  # type: ignore[method-assign,assignment]
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `pytest -n 2` share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")

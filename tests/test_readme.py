@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from shells import shell
 
 from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.sources.shapes100 import draw
@@ -118,7 +119,7 @@ def run(script: str, folder: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
+        [shell(), "-euo", "pipefail", "-c", script],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.table import Table
+from shells import shell as posix_shell
 
 from cifar100 import terminal
 from cifar100.cli.main import COMMANDS, run_command_line
@@ -47,7 +48,7 @@ def run_program(tmp_path: Path, shell: str, **environment: str) -> tuple[subproc
     program, done = tmp_path / "program.py", tmp_path / "done"
     program.write_text(TEN_LINES, encoding="utf-8")
     command = shell.replace("PROGRAM", f"{sys.executable} {program} {done}")
-    completed = subprocess.run(["bash", "-c", command], capture_output=True, env={**os.environ, **environment})
+    completed = subprocess.run([posix_shell(), "-c", command], capture_output=True, env={**os.environ, **environment})
     return completed, done.exists()
 
 

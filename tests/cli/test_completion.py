@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from shells import shell
 
 from cifar100.cli.completion import INSTALLATION, completion_script, known_values
 from cifar100.cli.main import COMMANDS, build_parser
 
 PARSERS = {name: build_parser(name) for name in COMMANDS}
-
-
-def needs(shell: str) -> str:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not on this machine")
-    return shell
 
 
 def completed_by_bash(line: str, folder: Path) -> set[str]:
@@ -28,7 +22,7 @@ def completed_by_bash(line: str, folder: Path) -> set[str]:
         f"COMP_WORDS=({' '.join(words)}{' ' + chr(39) * 2 if not words[-1] else ''}); COMP_CWORD={len(words) - 1}\n"
         "_cifar100; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
-    result = subprocess.run([needs("bash"), "-c", program], cwd=folder, check=True, capture_output=True, text=True)
+    result = subprocess.run([shell(), "-c", program], cwd=folder, check=True, capture_output=True, text=True)
     assert result.stderr == ""
     return set(result.stdout.split())
 
@@ -49,7 +43,7 @@ def test_fish_completes_the_same(tmp_path: Path) -> None:
     for line, expected in (("cifar100 tr", "train"), ("cifar100 train --recipe lap", "laptop")):
         program = f"source {script}; complete -C '{line}'"
         result = subprocess.run(
-            [needs("fish"), "--no-config", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+            [shell("fish"), "--no-config", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
         )
         assert result.stderr == ""
         assert expected in [row.partition("\t")[0] for row in result.stdout.splitlines()]
@@ -58,7 +52,7 @@ def test_fish_completes_the_same(tmp_path: Path) -> None:
 def test_zsh_accepts_the_script(tmp_path: Path) -> None:
     program = f"autoload -U compinit; compinit -u\n{completion_script('zsh', PARSERS)}\nfunctions _cifar100 | head -1"
     result = subprocess.run(
-        [needs("zsh"), "-f", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
+        [shell("zsh"), "-f", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert (result.stdout.strip(), result.stderr) == ("_cifar100 () {", "")
 

@@ -3,27 +3,21 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
-import time
+import sys
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from held_lock import hold
 
 from cifar100.errors import UserError
 from cifar100.files.locks import holding, is_held
 
 
-def hold(path: Path, seconds: float, started: object, ended: object) -> None:
-    with holding(path, what="the folder"):
-        started.set()  # type: ignore[attr-defined]
-        time.sleep(seconds)
-        ended.set()  # type: ignore[attr-defined]
-
-
 @pytest.fixture
 def other(tmp_path: Path) -> object:
     """Another process that holds the lock for half a second."""
-    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     started, ended = context.Event(), context.Event()
     process = context.Process(target=hold, args=(tmp_path / "lock", 0.5, started, ended))
     process.start()

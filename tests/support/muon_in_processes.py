@@ -40,7 +40,9 @@ def weights_after_some_steps(*, shared: bool) -> list[Tensor]:
 def save_what_a_process_computes(rank: int, num_processes: int, folder: Path) -> None:
     """Save the weights, and how many tensors this process has computed."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=num_processes)
+    dist.init_process_group(
+        "gloo", init_method=f"file:///{folder.as_posix().lstrip('/')}/store", rank=rank, world_size=num_processes
+    )
     computed: list[Tensor] = []
 
     def negated(tensors: list[Tensor], *, offset: int) -> list[Tensor]:

@@ -33,7 +33,7 @@ EXPORT = Export(
 def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     show_export(EXPORT)
     assert capsys.readouterr().out.splitlines() == [
-        "file                logs/my run/export/model.onnx",
+        f"file                {EXPORT.path}",
         "size                10.12 MB, float32",
         "largest difference  1.2e-06 in a probability, on 256 validation images (32x32)",
         "  of other sizes    0.00011, against Pillow's resizing",

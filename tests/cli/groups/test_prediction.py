@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from onnx_files import model
 from PIL import Image
+from shells import shell as posix_shell
 from trained_networks import INFO
 
 from cifar100 import commands
@@ -147,7 +148,7 @@ def test_contradictions_are_refused_before_anything_is_loaded(
 
 def test_an_output_that_cannot_be_written_is_one_line(calls: list[Any]) -> None:
     Path("file").touch()
-    with pytest.raises(UserError, match=r"file/out.csv cannot be written \(.*\); move away what is in its place"):
+    with pytest.raises(UserError, match=r"file.out.csv cannot be written \(.*\); move away what is in its place"):
         run_command_line(["predict", "x", "a.png", "--output", "file/out.csv"])
 
 
@@ -193,7 +194,7 @@ def test_data_that_do_not_arrive_are_no_success(shell: str, status: int, message
     if "/dev/full" in shell and not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     command = shell.format(" ".join(program))
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    done = subprocess.run([posix_shell(), "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == status
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == bool(message)

@@ -88,6 +88,8 @@ def ours(root: Path) -> None:
 
 
 def control_character(root: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("Windows has no such names")
     paint(root / "cat/a\nb.png", "red")
 
 
@@ -123,7 +125,7 @@ def test_classes_must_be_trained(tmp_path: Path) -> None:
         list_folder(tmp_path / "one")
     class_folders(tmp_path / "two", parts={"train": 1})
     paint(tmp_path / "two/test/cow/1.png", "red")
-    with pytest.raises(UserError, match=r"test/cow/1.png: the class is 'cow', which has no training images"):
+    with pytest.raises(UserError, match=r"test.cow.1\.png: the class is 'cow', which has no training images"):
         list_folder(tmp_path / "two")
 
 

@@ -109,7 +109,11 @@ def test_what_is_no_port_is_refused(port: Any) -> None:
 
 def test_the_command_says_where_the_page_is_and_ends_at_ctrl_c(run: RunFolder) -> None:
     command = [sys.executable, "-m", "cifar100", "demo", str(run.path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # On Windows Ctrl-C goes to all processes of a console, also to this one; Ctrl-Break to a group of processes.
+    options = {} if os.name == "posix" else {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    number = signal.SIGINT if os.name == "posix" else signal.SIGBREAK
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes, **options) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         found = re.fullmatch(r"The demo of tiny is at http://127\.0\.0\.1:(\d+)\n", first)
@@ -118,7 +122,7 @@ def test_the_command_says_where_the_page_is_and_ends_at_ctrl_c(run: RunFolder) -
         with socket.create_connection(("127.0.0.1", int(found[1]))) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert b" 200 OK" in connection.recv(100)
-        process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_C_EVENT)
+        process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_BREAK_EVENT)
         _, problems = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert problems == "cifar100: interrupted. The demo ended.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -167,6 +168,7 @@ def test_any_number_of_classes_is_shown(tmp_path: Path, number: int, capsys: pyt
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
 def test_names_are_text_whatever_they_say(tmp_path: Path) -> None:
     many = [*HOSTILE_NAMES, *(f"{name}{label}" for label in range(5) for name in HOSTILE_NAMES)]
     for names in (HOSTILE_NAMES, many):  # as a table, and as a picture with hover text
@@ -302,6 +304,7 @@ def test_the_optional_parts_are_shown_if_they_were_measured(tmp_path: Path) -> N
     assert "Not measured." not in parsed.text
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")
 def test_several_runs_are_side_by_side(trained_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("logs").mkdir()
