@@ -488,7 +488,7 @@ def test_a_folder_that_goes_away_during_the_training_is_one_line(
             else:
                 Path("logs/run1").rename(new_name)
 
-    with pytest.raises(UserError, match=r"^logs/run1 was removed or renamed during the training"):
+    with pytest.raises(UserError, match=r"^logs.run1 was removed or renamed during the training"):
         commands.train(settings(), experiment="run1", callbacks=[GoesAway()])
     assert not Path("logs/run1").exists()
     assert capsys.readouterr().err == ""  # no word of the loggers either
@@ -503,7 +503,7 @@ def test_a_run_that_takes_the_name_of_a_renamed_one_is_left_alone(settings: Call
             Path("logs/run1/lightning_checkpoints").mkdir(parents=True)
             Path("logs/run1/status.json").write_text(json.dumps(other))
 
-    with pytest.raises(UserError, match=r"^logs/run1 was removed or renamed during the training"):
+    with pytest.raises(UserError, match=r"^logs.run1 was removed or renamed during the training"):
         commands.train(settings(), experiment="run1", callbacks=[Replaced()])
     assert json.loads(Path("logs/run1/status.json").read_text()) == other
     assert not list(Path("logs/run1/lightning_checkpoints").iterdir())

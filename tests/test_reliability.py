@@ -24,6 +24,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback
+from shells import shell as posix_shell
 from small_runs import SMALL_BATCHES, AtStep, assert_same_run, epochs, send, small_overrides, state, stop_at, without
 from torch import nn
 
@@ -202,7 +203,7 @@ def test_a_training_whose_pipe_is_closed_goes_on_and_says_nothing(overrides: dic
         f"{sys.executable} -m cifar100 train --recipe quickstart --experiment alone {shlex.join(options(overrides))}"
     )
     shell = f"{command} 2> /dev/full | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}"
-    completed = subprocess.run(["bash", "-c", shell], env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    completed = subprocess.run([posix_shell(), "-c", shell], env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert completed.returncode == 0
     assert read_status(RunFolder(Path("logs/alone")))["status"] == "finished"
 
@@ -481,7 +482,9 @@ def test_a_run_cannot_be_made_shorter_than_it_is(
         run_until_stopped()
     assert ended.value.code == 2
     said = capsys.readouterr().err
-    assert said.startswith("cifar100: --training.max_epochs is 2, but logs/broken has already trained 3 epochs; set ")
+    assert said.startswith(
+        f"cifar100: --training.max_epochs is 2, but {broken.path} has already trained 3 epochs; set "
+    )
     assert said.count("\n") == 1
     assert broken.config.read_bytes() == before
     assert read_status(broken)["status"] == "stopped"

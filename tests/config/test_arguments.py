@@ -91,7 +91,8 @@ def test_a_run_folder_is_taken_wherever_a_run_is(run: RunFolder) -> None:
 
 
 def test_paths_begin_in_the_home_folder(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     Image.new("RGB", (32, 32)).save("image.png")
     (checkpoint,) = run.checkpoints.glob("best.ckpt")

@@ -252,7 +252,8 @@ def test_a_read_only_folder_is_used_and_never_written_to(
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(custom: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(custom.parent))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(custom.parent))
     assert prepare(source="download", root=Path("~/pets")) == ensure_prepared("~/pets", Path("~/pets"))
     with pytest.raises(UserError, match="names the home folder of a user"):
         prepare(source="download", root=Path("~nobody_of_this_name/pets"))

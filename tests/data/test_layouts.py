@@ -162,13 +162,13 @@ def damage(root: Path) -> None:
 def test_damaged_images_are_named_and_left_out_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = class_folders(tmp_path / "pets", parts={"": 5})
     damage(root)
-    with pytest.raises(UserError, match=r"cat/1.png is damaged or not an image .*--data.skip_damaged true"):
+    with pytest.raises(UserError, match=r"cat.1\.png is damaged or not an image .*--data.skip_damaged true"):
         ensure_prepared("download", root)
     assert not (root / "packed").exists()
     info = ensure_prepared("download", root, skip_damaged=True)
     said = capsys.readouterr().err
     assert f"{root}: 2 damaged images were skipped; skipped_images.csv lists them" in said
-    assert f"skipped: {root}/cat/1.png is damaged or not an image (8 bytes)\n" in said
+    assert f"skipped: {root / 'cat/1.png'} is damaged or not an image (8 bytes)\n" in said
     assert "leave it out" not in said, "it was left out"
     assert "leave it out" not in (root / "skipped_images.csv").read_text()
     assert info.num_train == 8
@@ -179,7 +179,7 @@ def test_damaged_images_are_named_and_left_out_on_request(tmp_path: Path, capsys
     ]
     assert ensure_prepared("download", root, skip_damaged=True) == info
     assert ensure_unchanged(root) == info, "what evaluates follows what was prepared"
-    with pytest.raises(UserError, match=r"cat/1.png is damaged"):
+    with pytest.raises(UserError, match=r"cat.1\.png is damaged"):
         ensure_prepared("download", root)
     assert ensure_unchanged(root) == info
     paint(root / "cat/1.png", "red", seed=90)
@@ -202,7 +202,7 @@ def test_nothing_is_left_of_an_import_that_fails(tmp_path: Path) -> None:
     source = class_folders(tmp_path / "pets")
     damage(source)
     root = tmp_path / "root"
-    with pytest.raises(UserError, match=r"cat/1.png is damaged"):
+    with pytest.raises(UserError, match=r"cat.1\.png is damaged"):
         prepare(source=str(source), root=root)
     assert not (root / "cifar100_images").exists()
     assert prepare(source=str(source), root=root, skip_damaged=True).num_train == 6
@@ -302,7 +302,7 @@ def test_an_unknown_layout_is_described_and_nothing_written(
 def test_zip_bombs_among_images_are_damaged_images(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", parts={"": 2})
     Image.new("1", (30_000, 30_000)).save(root / "cat/bomb.png")  # 900 million pixels in a few kilobytes
-    with pytest.raises(UserError, match=r"cat/bomb.png has 900,000,000 pixels .* expected at most"):
+    with pytest.raises(UserError, match=r"cat.bomb\.png has 900,000,000 pixels .* expected at most"):
         prepare(source="download", root=root)
     assert prepare(source="download", root=root, skip_damaged=True).num_train == 4
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -140,7 +141,8 @@ def test_an_os_error_below_a_folder_is_one_line(error: OSError, message: str) ->
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
-    message = rf"^{tmp_path}/file cannot be written \(Is a directory\); move away what is in its place"
+    place = re.escape(str(tmp_path / "file"))
+    message = rf"^{place} cannot be written \(Is a directory\); move away what is in its place"
     with pytest.raises(UserError, match=message), writing_below(tmp_path):
         write_atomically(tmp_path / "file", b"content")
     assert names(tmp_path) == ["file"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cifar100.data.folder.release_images import prepare_release
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.results.evaluate import Evaluation, evaluate
 from cifar100.runs.folder import RunFolder
 
@@ -55,7 +57,8 @@ def test_replaced_images_are_never_measured_as_the_old_ones(
 ) -> None:
     assert measured(run).top1 == 1
     swap_colours(data)
-    with pytest.raises(UserError, match=rf"holds other test images .*6, as before.*evaluate .*run --data.root {data}"):
+    root = re.escape(as_argument(data))
+    with pytest.raises(UserError, match=rf"holds other test images .*6, as before.*evaluate .*run --data.root {root}"):
         measured(run)
     assert "test_images/00.png and 5 more files have changed since preparation" in capsys.readouterr().out
     result = measured(run, root=data)  # the advice, followed
@@ -84,7 +87,8 @@ def test_other_training_images_have_no_validation_images_of_the_run(run: RunFold
 def test_every_advice_after_pictures_were_replaced_leads_on(run: RunFolder, data: Path) -> None:
     paint(data / "train_images/00.png", "red", seed=99)
     swap_colours(data)
-    with pytest.raises(UserError, match=rf"measure the test images: cifar100 evaluate .*run --data.root {data}$"):
+    given = re.escape(as_argument(data))
+    with pytest.raises(UserError, match=rf"measure the test images: cifar100 evaluate .*run --data.root {given}$"):
         measured(run, "validation")
     assert measured(run, root=data).top1 == 0, "the advice, followed"
     (data / "test.csv").unlink()
@@ -177,7 +181,8 @@ def test_the_folder_of_the_images_of_a_release_is_advice_that_works(tmp_path: Pa
     run = write_run(tmp_path / "run", ColourNetwork(100), info=info, data_root=root)
     edited = next((root / "cifar100_images/test").glob("*.png"))
     paint(edited, "red")
-    with pytest.raises(UserError, match=rf"{edited.name} has changed .* use {root}/cifar100_images as the data folder"):
+    images = re.escape(str(root / "cifar100_images"))
+    with pytest.raises(UserError, match=rf"{edited.name} has changed .* use {images} as the data folder"):
         measured(run)
     assert measured(run, root=root / "cifar100_images").num_images == 100
     with pytest.raises(UserError, match=r"to undo the change, run: cifar100 prepare --source generated --root"):
@@ -195,6 +200,7 @@ def test_a_run_without_validation_images_is_refused(run: RunFolder) -> None:
 
 
 def test_the_command_takes_a_folder(run: RunFolder, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(data.parent))
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(data.parent))
     result = commands.evaluate(run, network=ColourNetwork, data_root="~/data")
     assert result.num_images == 6

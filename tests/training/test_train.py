@@ -176,7 +176,7 @@ def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Confi
     given = {part: value() if part == "datamodule" else value}
     replaced = {"network": "model", "datamodule": "data"}.get(part)
     run = stop_at(5, without(config, replaced) if replaced else config, name="broken", **given)
-    with pytest.raises(UserError, match=rf"logs/broken was started from Python with {part}=.*{part}=") as caught:
+    with pytest.raises(UserError, match=rf"logs.broken was started from Python with {part}=.*{part}=") as caught:
         commands.train(resume=run.name)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=rf"started from Python with {part}="):
@@ -185,7 +185,7 @@ def test_resuming_without_a_part_is_refused(part: str, value: Any, config: Confi
 
 def test_resuming_with_another_part_is_refused(config: Config) -> None:
     stop_at(5, config, name="plain")
-    with pytest.raises(UserError, match=r"logs/plain was started with loss=nothing, not .*squared_error; pass"):
+    with pytest.raises(UserError, match=r"logs.plain was started with loss=nothing, not .*squared_error; pass"):
         commands.train(resume="plain", loss=squared_error)
 
 

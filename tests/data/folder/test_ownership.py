@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cifar100.data.sources.shapes100 import draw
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path
 from cifar100.files.locks import is_held
+from cifar100.files.user_paths import as_argument
 
 
 def loose_images(root: Path) -> None:
@@ -172,9 +174,9 @@ def test_an_original_folder_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("away")
-    refused_and_untouched(tmp_path / "file", r"/file is a file, expected a folder; correct the path")
-    refused_and_untouched(tmp_path / "file/below", r"/file is a file, expected a folder; correct the path")
-    refused_and_untouched(tmp_path / "link", r"/link is a link to away, which does not exist")
+    refused_and_untouched(tmp_path / "file", r"\bfile is a file, expected a folder; correct the path")
+    refused_and_untouched(tmp_path / "file/below", r"\bfile is a file, expected a folder; correct the path")
+    refused_and_untouched(tmp_path / "link", r"\blink is a link to away, which does not exist")
 
 
 def test_tables_in_other_spellings_are_not_ignored(tmp_path: Path) -> None:
@@ -203,7 +205,8 @@ def test_a_persons_things_beside_our_names_make_no_data_folder(ours: str, tmp_pa
         (tmp_path / system).touch()
     check_ours(tmp_path)
     (tmp_path / "thesis.tex").touch()
-    advice = rf"beside other files \(thesis.tex\).* cifar100 prepare --source {tmp_path}/{ours} --root NEW"
+    command = re.escape(f"cifar100 prepare --source {as_argument(tmp_path / ours)} --root NEW")
+    advice = rf"beside other files \(thesis.tex\).* {command}"
     refused_and_untouched(tmp_path, r"holds no data set \(README.md, thesis.tex\)" if ours == ".prepared" else advice)
 
 

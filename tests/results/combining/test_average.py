@@ -91,7 +91,7 @@ def test_the_result_is_a_run_like_any_other_and_says_where_it_is_from(capsys: py
     write_member("b", info, step=0.02)
     run_command_line(["average", "a", "b", "--experiment", "soup"])
     shown = capsys.readouterr().out
-    assert "logs/soup: the mean of the weights of 2 networks" in shown
+    assert f"{Path('logs/soup')}: the mean of the weights of 2 networks" in shown
     assert re.search(r"accuracy on 20 validation images: \d+\.\d\d% \(95 % interval \d+\.\d\d% to \d+\.\d\d%\)", shown)
     assert "evaluate soup\n" in shown
     assert "The average against each member, on the same images:" in shown
@@ -112,7 +112,7 @@ def test_the_result_is_a_run_like_any_other_and_says_where_it_is_from(capsys: py
     assert exported.path.is_file()
     card = model_card(facts_of(load_trained(soup, "best"), soup, precision="float32"))
     assert "of run soup, an average of 2 (a, b), epoch 5" in card
-    with pytest.raises(UserError, match=r"logs/soup is an average of 2 \(a, b\) and has no training to resume"):
+    with pytest.raises(UserError, match=r"logs.soup is an average of 2 \(a, b\) and has no training to resume"):
         train(resume="soup")
 
 

@@ -173,7 +173,7 @@ def test_what_needs_weights_refuses_an_ensemble(use: object) -> None:
     for name in ("a", "b"):
         write_checkpoint({"state_dict": {}, "epoch": 1}, RunFolder(Path("logs") / name).checkpoints / "best.ckpt")
     ensemble(["a", "b"], experiment="both")
-    with pytest.raises(UserError, match=r"logs/both is an ensemble, which has no weights of its own; use one of its"):
+    with pytest.raises(UserError, match=r"logs.both is an ensemble, which has no weights of its own; use one of its"):
         use()  # type: ignore[operator]
 
 
@@ -215,9 +215,9 @@ def test_another_folder_is_never_overwritten() -> None:
     for name, step in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
         write_member(name, info, step=step)
     ensemble(["a", "b"], experiment="mine")
-    with pytest.raises(UserError, match=r"logs/mine is another ensemble of 2: a, b, and is never overwritten"):
+    with pytest.raises(UserError, match=r"logs.mine is another ensemble of 2: a, b, and is never overwritten"):
         ensemble(["a", "c"], experiment="mine")
-    with pytest.raises(UserError, match="logs/c already exists, and is never overwritten"):
+    with pytest.raises(UserError, match=r"logs.c already exists, and is never overwritten"):
         ensemble(["a", "b"], experiment="c")
     assert ensemble(["b", "a"], experiment="mine", split="validation").split == "validation"
 

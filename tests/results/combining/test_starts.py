@@ -88,7 +88,7 @@ def test_a_run_and_one_that_began_with_its_weights_are_of_one_training() -> None
     first = member("first")
     best = first.checkpoints / "best.ckpt"
     digest = hashlib.sha256(best.read_bytes()).hexdigest()
-    later = member("later", began_with=(str(best), "a" * 64), training__seed=1, **WEIGHTS)  # first was trained on
+    later = member("later", began_with=(best.as_posix(), "a" * 64), training__seed=1, **WEIGHTS)  # first was trained on
     check(first, later)
     check(later, first)
     copied = member("copied", began_with=("elsewhere.ckpt", digest), training__seed=1, **WEIGHTS)
@@ -100,4 +100,4 @@ def test_a_run_and_one_that_began_with_its_weights_are_of_one_training() -> None
 def test_a_damaged_record_is_one_line() -> None:
     one, other = member("one"), member("other")
     other.initial_weights.write_text("[]")
-    refused(r"logs/other/initial_weights.json cannot be read .* restore it", one, other)
+    refused(r"logs.other.initial_weights.json cannot be read .* restore it", one, other)

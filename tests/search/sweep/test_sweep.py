@@ -45,7 +45,7 @@ def states(result: SweepResult) -> list[str]:
 def test_a_sweep_finds_a_configuration_that_train_takes(write_space: Write, capsys: pytest.CaptureFixture[str]) -> None:
     shorter = commands.sweep(write_space(trials=1))
     said = capsys.readouterr().out
-    assert "logs/sweeps/small: 1 trial; its table at any moment: cifar100 sweep small\n" in said
+    assert f"{Path('logs/sweeps/small')}: 1 trial; its table at any moment: cifar100 sweep small\n" in said
     assert states(shorter) == ["finished"]
     assert shorter.trials[0].values == {"optimization.learning_rate": 0.3, "optimization.sam": "none"}  # of the recipe
     space = write_space()  # the same sweep, with another number of trials

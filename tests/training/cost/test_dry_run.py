@@ -93,7 +93,7 @@ def test_the_batch_size_is_decided(tiny_data: Path) -> None:
 
 def test_a_taken_name_and_data_that_are_not_there_are_refused(tiny_data: Path, folder: Path) -> None:
     Path("logs/taken").mkdir(parents=True)
-    with pytest.raises(UserError, match="logs/taken already exists"):
+    with pytest.raises(UserError, match=r"logs.taken already exists"):
         commands.dry_run(small_config(tiny_data), experiment="taken")
     with pytest.raises(UserError, match=r"new does not exist, and a dry run writes nothing; prepare the data"):
         commands.dry_run(small_config(folder / "new"))

@@ -32,7 +32,7 @@ def test_a_run_is_held_while_it_trains_and_its_end_is_recorded() -> None:
     with StopSignal() as signal, created("mine", fill, Processes(), signal) as run:
         assert is_held(run.lock)
         assert read_status(run)["status"] == "running"
-        with pytest.raises(UserError, match="logs/mine is in use by process"), holding_run(run, Processes()):
+        with pytest.raises(UserError, match=r"logs.mine is in use by process"), holding_run(run, Processes()):
             pass
     assert not is_held(run.lock)
     assert read_status(run)["status"] == "finished"
@@ -41,7 +41,7 @@ def test_a_run_is_held_while_it_trains_and_its_end_is_recorded() -> None:
 def test_a_full_disk_inside_is_one_line_and_a_failed_run() -> None:
     with (
         StopSignal() as signal,
-        pytest.raises(UserError, match="logs/mine cannot be written"),
+        pytest.raises(UserError, match=r"logs.mine cannot be written"),
         created("mine", fill, Processes(), signal) as run,
     ):
         raise OSError(28, "No space left on device")

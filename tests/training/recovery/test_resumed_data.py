@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,8 @@ def test_a_run_whose_custom_data_have_moved_prepares_nothing_in_their_place(data
     run = stop_at(2, small_config(data, **{"data.batch_size": 8}), name="run")  # source `generated`, of the recipe
     moved = data.rename(data.parent / "zoo")
     before = sorted(path.name for path in data.parent.iterdir())
-    message = rf"{data} does not exist; the run was trained on pets, custom data, 2 classes; set --data.root to"
-    with pytest.raises(UserError, match=message):
+    message = f"{data} does not exist; the run was trained on pets, custom data, 2 classes; set --data.root to"
+    with pytest.raises(UserError, match=re.escape(message)):
         commands.train(resume=run)
     assert sorted(path.name for path in data.parent.iterdir()) == before
     commands.train(resume=run, changes={"data.root": moved})  # the advice, followed

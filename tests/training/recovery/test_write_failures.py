@@ -27,7 +27,7 @@ def test_a_disk_error_names_the_folder_and_the_command_to_resume(number: int) ->
     with (
         pytest.raises(
             UserError,
-            match=r"logs/student cannot be written .*; free some space .*, then: .* --resume student$",
+            match=r"logs.student cannot be written .*; free some space .*, then: .* --resume student$",
         ),
         write_failures_as_user_errors(RUN),
     ):
@@ -38,7 +38,7 @@ def test_a_disk_error_names_the_folder_and_the_command_to_resume(number: int) ->
 @pytest.mark.parametrize("absolute", [False, True])
 def test_a_file_of_the_run_that_cannot_be_written_is_one_line(number: int, absolute: bool) -> None:
     file = RUN.metrics.absolute() if absolute else RUN.metrics
-    with pytest.raises(UserError, match="logs/student cannot be written"), write_failures_as_user_errors(RUN):
+    with pytest.raises(UserError, match=r"logs.student cannot be written"), write_failures_as_user_errors(RUN):
         raise OSError(number, os.strerror(number), str(file))
 
 
