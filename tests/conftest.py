@@ -34,6 +34,11 @@ if os.name != "posix":  # Windows has none of these, or only with a privilege
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes of `pytest -n 2` share the processors
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+if sys.platform == "darwin":  # tests compare with the CPU, and virtual machines report a GPU on which everything fails
+    import torch
+
+    torch.backends.mps.is_available = lambda: False
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests marked `gpu` where there is none."""
