@@ -477,6 +477,7 @@ def test_a_run_goes_on_without_what_only_reports_it(
     assert [line for line in capsys.readouterr().err.splitlines() if named in line]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not remove a folder of open files")
 @pytest.mark.parametrize("new_name", [None, "elsewhere"])
 def test_a_folder_that_goes_away_during_the_training_is_one_line(
     new_name: str | None, settings: Callable[..., Config], capsys: pytest.CaptureFixture[str]
@@ -494,6 +495,7 @@ def test_a_folder_that_goes_away_during_the_training_is_one_line(
     assert capsys.readouterr().err == ""  # no word of the loggers either
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows does not rename a folder of open files")
 def test_a_run_that_takes_the_name_of_a_renamed_one_is_left_alone(settings: Callable[..., Config]) -> None:
     other = {"status": "running", "pid": 1, "host": "elsewhere"}
 

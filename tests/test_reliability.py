@@ -236,6 +236,7 @@ def test_a_second_signal_stops_at_once(settings: Callable[..., Config]) -> None:
     assert not (Path("logs/experiment1") / "lightning_checkpoints").exists()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="SLURM runs on POSIX")
 def test_slurm_gets_its_job_back_and_the_job_its_run(
     settings: Callable[..., Config], whole: RunFolder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

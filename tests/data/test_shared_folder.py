@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import random
 import signal
 import subprocess
@@ -170,6 +171,7 @@ def test_a_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
 @pytest.mark.parametrize("kind", ["release", "custom"])
 def test_killed_at_fifty_random_moments_the_next_preparation_leaves_a_whole_folder(kind: str, tmp_path: Path) -> None:
     generator = random.Random(0)

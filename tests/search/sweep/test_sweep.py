@@ -169,7 +169,7 @@ def test_an_interrupted_sweep_continues_its_trial(write_space: Write, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_worker_leaves_its_trial_to_another(write_space: Write, tmp_path: Path) -> None:
     space = write_space(trials=2, fixed={"training.max_epochs": 12, "training.save_every_minutes": 0}, pruner="none")
     program = tmp_path / "two_workers.py"

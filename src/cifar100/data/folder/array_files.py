@@ -38,11 +38,14 @@ def map_npy(path: Path) -> NDArray[Any]:
     """Return the array of a .npy file as a map of it: pages are read when they are used.
 
     Writing to the array changes nothing in the file. The process ends if the file becomes shorter meanwhile, which
-    `cifar100.files.atomic` never does: it replaces files.
+    `cifar100.files.atomic` never does: it replaces files. Windows does not replace a file that is mapped, so the whole
+    array is read there.
 
     Raises:
         OSError, ValueError: as `read_npy`.
     """
+    if os.name == "nt":
+        return read_npy(path)
     with open_regular(path) as file:
         shape, dtype = _read_header(file, os.fstat(file.fileno()).st_size)
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
