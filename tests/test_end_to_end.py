@@ -105,7 +105,7 @@ class StopAfter(Callback):
 
 
 def test_a_run_leaves_exactly_what_the_readme_says(run: RunFolder) -> None:
-    left = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
+    left = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
     assert {name for name in left if "tfevents" not in name} == RUN_FILES
     metrics = json.loads(run.metrics.read_text())
     assert [epoch["epoch"] for epoch in metrics["epochs"]] == [1, 2, 3]

@@ -35,7 +35,7 @@ FILES = {"README.md", "config.json", "model.onnx", "model.safetensors", "trainin
 def folder(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("published") / "net"
     published = commands.publish(run, to=path, license="mit")
-    assert (published.where, set(published.files)) == (str(path), FILES)
+    assert (published.where, set(published.files)) == (path.as_posix(), FILES)
     return path
 
 

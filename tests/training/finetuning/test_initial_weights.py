@@ -160,7 +160,7 @@ def test_a_run_remembers_its_first_weights_and_resumes_without_the_file(
     changes = {"model.weights": path, "training.max_epochs": 1}
     run = commands.train(small_config(tiny_data, **changes), experiment="second")
     origin = json.loads(run.initial_weights.read_text())
-    assert (origin["source"], origin["new"]) == (str(path), [])
+    assert (origin["source"], origin["new"]) == (path.as_posix(), [])
     assert len(origin["sha256"]) == 64
     assert f"weights  {path}" in run.training_log.read_text()
     path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -170,10 +171,13 @@ def _context() -> BaseContext:
 
 
 def _end_with_the_trainer(worker: int) -> None:
-    """End this worker when the training process has ended.
+    """End this worker when the training process has ended, not at Ctrl-C, which reaches all processes of a terminal.
 
-    torch watches the operating system's parent process, which is the server under `forkserver`.
+    torch watches the operating system's parent process, which is the server under `forkserver`. That server blocks
+    Ctrl-C already.
     """
+    if not sys.platform.startswith("linux"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     when_the_parent_ends(lambda: os._exit(1))
 
 
