@@ -63,7 +63,7 @@ def layer(name: str) -> int:
     return next((number for number, members in enumerate(LAYERS) if name in members), -1)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_dependencies_point_one_way(module: Path) -> None:
     own = module.relative_to(SOURCE).parts[0].removesuffix(".py")
     if own == "__init__":
@@ -76,9 +76,9 @@ def test_dependencies_point_one_way(module: Path) -> None:
         assert layer(imported) < layer(own), f"{module.name} imports from {imported}, which is not in a lower layer"
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_only_training_and_the_datamodule_import_lightning(module: Path) -> None:
-    if str(module.relative_to(SOURCE)).startswith(LIGHTNING_ALLOWED):
+    if module.relative_to(SOURCE).as_posix().startswith(LIGHTNING_ALLOWED):
         return
     assert not {name for name in imports(module) if name.partition(".")[0] in ("lightning", "pytorch_lightning")}
 
@@ -105,9 +105,9 @@ MAY_PRINT = ("terminal.py",)
 """The only modules that write to the terminal; nothing else may fail because the terminal does."""
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_only_the_terminal_prints(module: Path) -> None:
-    if str(module.relative_to(SOURCE)) in MAY_PRINT:
+    if module.relative_to(SOURCE).as_posix() in MAY_PRINT:
         return
     calls = [node.func for node in ast.walk(ast.parse(module.read_text("utf-8"))) if isinstance(node, ast.Call)]
     assert not {ast.unparse(call) for call in calls} & {"print", "Console", "sys.stdout.write", "sys.stderr.write"}
@@ -147,7 +147,7 @@ HARMLESS = {"Image.open", "gzip.GzipFile", "tarfile.open", "archive.open", "logg
 """Functions of these names that take an open file, or none."""
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
 def test_files_are_opened_in_one_place(module: Path) -> None:
     name = module.relative_to(SOURCE).as_posix()
     if name.startswith("files/") or name in MAY_OPEN:

@@ -63,7 +63,7 @@ def forbidden(text: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_file_has_no_forbidden_phrase(path: Path) -> None:
     assert not forbidden(path.read_text(encoding="utf-8"))
 

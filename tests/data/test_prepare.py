@@ -38,7 +38,7 @@ FABRICATED = fabricate(num_train=24, num_test=8)
 def tree(root: Path) -> dict[str, str]:
     """Relative path -> sha256 of every file, except the lock and the record of times."""
     files = (path for path in root.rglob("*") if path.is_file() and path.name not in (RECORD, LOCK))
-    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture

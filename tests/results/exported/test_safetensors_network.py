@@ -85,7 +85,7 @@ def test_a_run_starts_from_the_file_with_its_normalisation(
     for name, value in commands.load_model(run).network.state_dict().items():  # type: ignore[union-attr]
         assert torch.equal(network.state_dict()[name], value.cpu()), name
     tuned = commands.train(config, experiment="tuned")
-    assert json.loads(tuned.initial_weights.read_text())["source"] == str(weights)
+    assert json.loads(tuned.initial_weights.read_text())["source"] == weights.as_posix()
 
 
 def test_a_custom_network_is_given(weights: Path, tmp_path: Path) -> None:
