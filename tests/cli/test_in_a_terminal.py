@@ -57,7 +57,7 @@ def test_a_pipe_without_unicode_gets_plain_text(arguments: list[str], tmp_path: 
     program = [sys.executable, "-m", "cifar100", *arguments]
     done = subprocess.run(program, cwd=tmp_path, env=environment, capture_output=True)
     for stream in (done.stdout, done.stderr):
-        text = stream.decode("ascii")
+        text = stream.decode("ascii").replace(os.linesep, "\n")
         assert "\x1b" not in text
         assert "\\u" not in text
         assert not re.search(r"[^\S\n]+$", text, re.MULTILINE)

@@ -280,6 +280,6 @@ def test_packed_pipeline_needs_neither_opencv_nor_albumentations(tmp_path):
         f"next(iter(make(Path({str(tmp_path)!r}), pipeline='images').train_dataloader()))\n"
         "assert len(loaded()) == 2\n"
     )
-    environment = {**os.environ, "PYTHONPATH": ":".join([str(Path(__file__).parent), *filter(None, sys.path)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr

@@ -81,11 +81,12 @@ EFFECTIVE = {
 @pytest.mark.parametrize("build", EFFECTIVE.values(), ids=EFFECTIVE.keys())
 def test_malicious_pickle_is_refused_and_nothing_runs(build, tmp_path):
     armed, safe = tmp_path / "armed", tmp_path / "safe"
-    value = pickle.loads(build(armed))  # proves that the pickle is a working attack
-    if hasattr(value, "wait"):
-        value.wait()
-    del value
-    assert armed.exists()
+    if os.name == "posix":  # which has `touch`
+        value = pickle.loads(build(armed))  # proves that the pickle is a working attack
+        if hasattr(value, "wait"):
+            value.wait()
+        del value
+        assert armed.exists()
     with pytest.raises(UserError, match=r"asks for |array of type |operation (PUT|STRING|INST|OBJ|POP)") as caught:
         load_pickle(build(safe), name="train")
     assert not safe.exists()

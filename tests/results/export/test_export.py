@@ -256,7 +256,10 @@ def test_the_program_in_the_tutorial_runs_the_file_without_this_package(exported
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": ""},
+        env={
+            "PYTHONPATH": "",
+            **{name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ},
+        },  # of Windows
     )
     assert done.stdout.strip() in load_exported(exported.path).info.class_names
 
