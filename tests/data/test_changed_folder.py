@@ -165,7 +165,7 @@ def test_an_edited_release_is_not_used_until_the_advice_is_followed(
 @pytest.mark.parametrize("edit", [edit_image, edit_labels])
 def test_edited_images_of_a_release_can_be_used_as_custom_data(edit: Callable[[Path], None], generated: Path) -> None:
     edit(generated)
-    with pytest.raises(UserError, match=r"use .*/cifar100_images as the data folder \(--data.root\)"):
+    with pytest.raises(UserError, match=r"use .*\bcifar100_images as the data folder \(--data.root\)"):
         ensure_prepared("generated", generated)
     assert ensure_prepared("download", generated / "cifar100_images").origin == "custom"
 

@@ -213,9 +213,9 @@ def test_another_or_a_changed_source_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "root"
     info = prepare(source=str(source), root=root)
     other = class_folders(tmp_path / "others")
-    with pytest.raises(UserError, match=r"holds images from .*/pets, not from .*/others; choose another --root"):
+    with pytest.raises(UserError, match=r"holds images from .*\bpets, not from .*\bothers; choose another --root"):
         prepare(source=str(other), root=root)
-    with pytest.raises(UserError, match=r"holds images from .*/pets, not from .*/others"):
+    with pytest.raises(UserError, match=r"holds images from .*\bpets, not from .*\bothers"):
         ensure_prepared(str(other), root)
     paint(source / "cat/99.png", "red", seed=5)
     for again in (prepare, lambda *, source, root: ensure_prepared(source, root)):
@@ -274,7 +274,7 @@ UNKNOWN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "one level too high": (
         lambda path: make_custom(path / "inner"),
-        "holds no labelled images itself, but .*/inner does; pass that folder",
+        r"holds no labelled images itself, but .*\binner does; pass that folder",
     ),
     "two kinds": (
         lambda path: (as_arrays(path), as_parquet_file(path)),
