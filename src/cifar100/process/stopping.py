@@ -127,7 +127,8 @@ def take_over_again() -> None:
 def kept_from_children() -> Iterator[None]:
     """Block the signals that a terminal or SLURM sends to all processes, in those that the block starts.
 
-    This process ends its children in order. SIGTERM gets through to them, because that may be how.
+    This process ends its children in order. SIGTERM gets through to them, because that may be how. On Windows they
+    ignore the signals themselves; see `StopRequest`.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

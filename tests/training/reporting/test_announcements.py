@@ -85,6 +85,6 @@ def test_the_next_steps_need_no_custom_part_that_a_command_cannot_name(
     announce_result(run, history, log, INFO, seconds=61, pictures=[])
     log.close()
     lines = capsys.readouterr().out.splitlines()
-    named = [line.replace("RUN", run.argument).replace("PATH", repr(str(run.path))) for line in expected]
+    named = [line.replace("RUN", run.argument).replace("PATH", repr(run.path.as_posix())) for line in expected]
     assert lines[-len(named) :] == named
     assert sum(line.startswith("Next") for line in lines) == sum(line.startswith("Next") for line in expected)

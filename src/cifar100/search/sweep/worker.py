@@ -207,9 +207,11 @@ class _Worker:
             there = load_complete_config(run.config)
         except UserError as error:
             raise _SweepError(str(error)) from error
-        found_later = ("optimization.learning_rate",) if config.data.batch_size == "auto" else ()
+        scaled = ("optimization.learning_rate",) if config.data.batch_size == "auto" else ()
         for name in given:
-            if name not in (*_MAY_DIFFER, *found_later) and get(config, name) not in ("auto", get(there, name)):
+            wanted = get(config, name)
+            is_decided_later = name in (*_MAY_DIFFER, *scaled) or wanted in ("auto", None)
+            if not is_decided_later and wanted != get(there, name):
                 raise self._foreign(run)
 
     def _foreign(self, run: RunFolder) -> _SweepError:
