@@ -153,7 +153,7 @@ def test_what_resumes_or_measures_a_run_passes_its_custom_parts() -> None:
     assert how_to_resume(run) == "cifar100 train --resume my+run"
     assert how_to_resume(run, changes) == "cifar100 train --resume my+run --data.batch_size 16"
     assert how_to_evaluate(run) == "cifar100 evaluate my+run"
-    path = repr(str(run.path))
+    path = repr(run.path.as_posix())
     run.custom_parts.write_text('{"loss": "mine"}')
     assert how_to_resume(run) == f"train(resume={path}, loss=...) in Python"
     assert how_to_evaluate(run) == "cifar100 evaluate my+run"  # the network is that of the settings

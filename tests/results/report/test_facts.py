@@ -66,10 +66,10 @@ def test_the_command_to_measure_is_one_that_works(trained_run: RunFolder) -> Non
     without_test = replace(facts, info=replace(facts.info, num_test=0))
     assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.path} --split validation"
     custom = replace(facts, parts={"network": "net"})
-    assert custom.how_to_evaluate() == f"evaluate('{trained_run.path}', network=...)"
+    assert custom.how_to_evaluate() == f"evaluate('{trained_run.path.as_posix()}', network=...)"
     assert facts.how_to_measure_robustness == f"cifar100 evaluate {trained_run.path} --corruptions generated"
     official = replace(custom, info=replace(facts.info, origin="official"))
-    expected = f"evaluate('{trained_run.path}', network=..., fair=True, corrected=True, corruptions=\"generated\")"
+    expected = f"evaluate('{trained_run.path.as_posix()}', network=..., fair=True, corrected=True, corruptions=\"generated\")"
     assert official.how_to_measure_robustness == expected
 
 
