@@ -11,6 +11,7 @@ from small_folder import make_folder
 
 from cifar100 import __version__, commands
 from cifar100.cli.main import run_command_line
+from cifar100.files.user_paths import as_argument
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_info_describes_versions_devices_and_data(tmp_path: Path, capsys: pytest
     assert [line for line in shown.splitlines() if not line.startswith(" ")] == [
         *("versions", "devices", "data", "", "Next, to paste this into a bug report:")
     ]
-    assert shown.endswith(f"\n  cifar100 info --root {tmp_path} --markdown\n")
+    assert shown.endswith(f"\n  cifar100 info --root {as_argument(tmp_path)} --markdown\n")
     assert " ".join(["cifar100", __version__]) in " ".join(shown.split())
     assert "not prepared; run: cifar100 prepare" in shown
     make_folder(tmp_path / "data")

@@ -57,7 +57,7 @@ def test_a_space_is_written_and_said_how_to_use(
     run_command_line(["demo", "some-run", "--space", "my space", "--license", "mit"])
     assert calls == [(("some-run", "my space"), {"license": "mit", "checkpoint": "best"})]
     assert capsys.readouterr().out.splitlines() == [
-        "my space/app.py",
+        str(Path("my space/app.py")),
         "",
         "Next, try it in a separate environment, then upload it:",
         "  uv run --no-project --with-requirements 'my space/requirements.txt' 'my space/app.py'",

@@ -15,6 +15,7 @@ from cifar100.data.sources import download as mirrors
 from cifar100.data.sources import web
 from cifar100.data.sources.download import ARCHIVE, download
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 
 CONTENT = bytes(range(256)) * 4000
 """Stands for the archive; about 1 MB."""
@@ -322,7 +323,7 @@ def test_one_error_names_every_mirror_and_the_way_out(servers, tmp_path):
         "wrong checksum",
         "offers 6 bytes",
         "broke off",
-        f"cifar100 prepare --source PATH --root {tmp_path}",
+        f"cifar100 prepare --source PATH --root {as_argument(tmp_path)}",
     ):
         assert part in message
     assert mirrors.MIRRORS[0] in message

@@ -44,8 +44,8 @@ def test_a_run_that_was_not_measured_shows_validation_images_only(tiny_data: Pat
     content, network = of_run(run, loaded(run))
     assert (content.examples_are, content.mistakes, content.accuracy) == ("validation", [], None)
     assert network.temperature == 1
-    assert content.how_to_evaluate == f"cifar100 evaluate {run.path}"
-    assert content.how_to_calibrate == f"cifar100 evaluate {run.path} --split validation --calibrate"
+    assert content.how_to_evaluate == f"cifar100 evaluate {run.argument}"
+    assert content.how_to_calibrate == f"cifar100 evaluate {run.argument} --split validation --calibrate"
     page = render_page(content)
     assert "accuracy not yet measured" in page
     assert "not calibrated" in page

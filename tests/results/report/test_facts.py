@@ -10,6 +10,7 @@ from trained_networks import ColourNetwork, write_run
 
 from cifar100.environment import describe_versions
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.models import build_model
 from cifar100.models.summary import count_parameters, model_table, mult_adds
 from cifar100.results.report.facts import LogFacts, parse_log, parse_mult_adds, read_facts
@@ -62,20 +63,22 @@ def test_nothing_but_settings_and_data_is_needed(tmp_path: Path) -> None:
 
 def test_the_command_to_measure_is_one_that_works(trained_run: RunFolder) -> None:
     facts = read_facts(trained_run)
-    assert facts.how_to_evaluate(calibrates=True) == f"cifar100 evaluate {trained_run.path} --calibrate"
+    assert facts.how_to_evaluate(calibrates=True) == f"cifar100 evaluate {trained_run.argument} --calibrate"
     without_test = replace(facts, info=replace(facts.info, num_test=0))
-    assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.path} --split validation"
+    assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.argument} --split validation"
     custom = replace(facts, parts={"network": "net"})
     assert custom.how_to_evaluate() == f"evaluate('{trained_run.path.as_posix()}', network=...)"
-    assert facts.how_to_measure_robustness == f"cifar100 evaluate {trained_run.path} --corruptions generated"
+    assert facts.how_to_measure_robustness == f"cifar100 evaluate {trained_run.argument} --corruptions generated"
     official = replace(custom, info=replace(facts.info, origin="official"))
-    expected = f"evaluate('{trained_run.path.as_posix()}', network=..., fair=True, corrected=True, corruptions=\"generated\")"
+    expected = (
+        f"evaluate('{trained_run.path.as_posix()}', network=..., fair=True, corrected=True, corruptions=\"generated\")"
+    )
     assert official.how_to_measure_robustness == expected
 
 
 def test_what_makes_a_run_again_passes_its_custom_parts(trained_run: RunFolder) -> None:
     facts = read_facts(trained_run)
-    assert facts.how_to_repeat == f"cifar100 train --config {trained_run.config}"
+    assert facts.how_to_repeat == f"cifar100 train --config {as_argument(trained_run.config)}"
     custom = replace(facts, parts={"network": "net", "loss": "mine"})
     assert custom.how_to_repeat == f"train(load_config(files='{trained_run.config}'), network=..., loss=...)"
 

@@ -27,6 +27,7 @@ from cifar100 import commands
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.results.report import page
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import KILLED, RUNNING, write_status
@@ -106,7 +107,7 @@ def test_a_measured_run_is_shown_with_everything(trained_run: RunFolder, capsys:
         assert shown.replace("%", " %") in parsed.text, name
     assert f"{content['calibrated']['ece_equal_mass']:.4f}" in parsed.text
     assert "sha256 test " + json.loads(trained_run.dataset_info.read_text())["sha256"]["test"] in parsed.text
-    assert f"cifar100 train --config {trained_run.config}" in parsed.text
+    assert f"cifar100 train --config {as_argument(trained_run.config)}" in parsed.text
     wrong = sum(figure["num_images"] for figure in content["per_class"].values()) - round(200 * _accuracy(content))
     assert parsed.count("div", class_="card loss") == min(40, wrong)
     assert parsed.count("img", alt="where the network looked") == min(40, wrong)

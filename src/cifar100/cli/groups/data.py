@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
-from shlex import quote
+from pathlib import Path
 
 from cifar100 import commands
 from cifar100.cli.command import Command
+from cifar100.files.user_paths import as_argument
 from cifar100.terminal import say, say_next
 
 
@@ -46,7 +47,7 @@ def _prepare(options: Namespace) -> None:
 
 def _how_to_train(options: Namespace, *, is_generated: bool) -> str:
     """Return the command that trains on the data that were prepared."""
-    root = "" if options.root == "dataset" else f" --data.root {quote(options.root)}"
+    root = "" if options.root == "dataset" else f" --data.root {as_argument(Path(options.root))}"
     source = " --data.source generated" if is_generated else ""
     side = "" if options.image_size == 32 else f" --data.image_size {options.image_size}"
     return f"cifar100 train{root}{source}{side}"
@@ -68,7 +69,7 @@ def _info(options: Namespace) -> None:
         width = max(map(len, facts))
         for name, value in facts.items():
             say(f"  {name:<{width}}  {value}")
-    root = "" if options.root == "dataset" else f" --root {quote(options.root)}"
+    root = "" if options.root == "dataset" else f" --root {as_argument(Path(options.root))}"
     say_next(f"cifar100 info{root} --markdown", purpose="to paste this into a bug report")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from cifar100.cli.command import Command
 from cifar100.cli.groups.results import add_checkpoint_option
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
+from cifar100.files.user_paths import as_argument
 from cifar100.foreign_text import printable
 from cifar100.terminal import say, say_next, show
 
@@ -48,11 +50,11 @@ def _demo(options: Namespace) -> None:
     files = commands.write_space(options.run, options.space, license=options.license, checkpoint=options.checkpoint)
     for path in files:
         say(str(path))
-    app, requirements = (quote(f"{options.space}/{name}") for name in ("app.py", "requirements.txt"))
+    app, requirements = (as_argument(Path(options.space) / name) for name in ("app.py", "requirements.txt"))
     say_next(
         f"uv run --no-project --with-requirements {requirements} {app}",
         "hf repos create USER/NAME --repo-type space --space-sdk gradio",
-        f"hf upload USER/NAME {quote(options.space)} --repo-type space",
+        f"hf upload USER/NAME {as_argument(Path(options.space))} --repo-type space",
         purpose="try it in a separate environment, then upload it",
     )
 
