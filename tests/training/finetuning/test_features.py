@@ -123,6 +123,24 @@ def test_other_weights_have_other_features(tiny_data: Path, weights: Path, tmp_p
     assert len(list(tmp_path.glob("features_*.npy"))) == 2
 
 
+def test_the_network_is_moved_outside_of_inference_mode(
+    tiny_data: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its buffers would come back from a GPU as tensors that a resumed run cannot load its state into."""
+    experiment = build(probe(tiny_data, weights))
+    move: Any = nn.Module.to
+    modes: list[bool] = []
+
+    def moved(module: nn.Module, *arguments: Any, **options: Any) -> Any:
+        modes.append(torch.is_inference_mode_enabled())
+        return move(module, *arguments, **options)
+
+    monkeypatch.setattr(nn.Module, "to", moved)
+    compute_features(experiment, RunFolder(tmp_path))
+    assert modes
+    assert not any(modes)
+
+
 def test_a_damaged_file_of_features_is_one_line(tiny_data: Path, weights: Path, tmp_path: Path) -> None:
     experiment = build(probe(tiny_data, weights))
     compute_features(experiment, RunFolder(tmp_path))

@@ -167,7 +167,7 @@ def _path(experiment: Experiment, run: RunFolder) -> Path:
     return run.path / f"features_{digest.hexdigest()[:16]}.npy"
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: a GPU would get and return buffers that no saved state can be loaded into
 def _computed(experiment: Experiment) -> NDArray[np.float16]:
     """Return the features of all training images, float16 (all, D). Shows progress."""
     data, network, training = _data(experiment), experiment.module.network, experiment.config.training
