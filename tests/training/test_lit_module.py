@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import lightning as L
@@ -22,6 +23,7 @@ from cifar100.errors import UserError
 from cifar100.metrics import METRICS, says_something
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.optimization.clock import RunClock
 from cifar100.training.reporting.silence import quiet
 
 
@@ -198,6 +200,18 @@ def test_each_fit_has_a_schedule_of_its_own() -> None:
         assert module.clock.total_steps == module.clock.steps == 3 * epochs
         rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
     assert rates[0] == pytest.approx(rates[1])
+
+
+def test_the_processes_of_a_resumed_run_begin_at_the_time_of_rank_zero() -> None:
+    """Also if its GPUs would not agree on the time after this step."""
+    clock = RunClock(None, max_seconds=100)
+    module = ImageClassifier(Config(model=ModelConfig(name="fast_net", widths=(8, 8, 8))), 4, clock=clock)
+    clock.resume(steps=37, seconds=60)
+    strategy = SimpleNamespace(root_device=torch.device("cuda"), broadcast=lambda seconds, src: 42.0)
+    two_ranks: Any = SimpleNamespace(world_size=2, strategy=strategy, lr_scheduler_configs=[])
+    module._trainer = two_ranks
+    module.on_train_start()
+    assert clock.seconds == 42
 
 
 def test_a_trainer_without_an_end_is_refused() -> None:

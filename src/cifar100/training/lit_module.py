@@ -233,7 +233,7 @@ class ImageClassifier(L.LightningModule):
     def on_train_start(self) -> None:
         """Set the learning rates again: a resumed run may have a longer or shorter schedule."""
         assert self.clock is not None
-        self._take_time_of_rank_zero(self.clock)
+        self._take_time_of_rank_zero(self.clock, always=True)
         for config in self.trainer.lr_scheduler_configs:
             set_learning_rates(cast(LambdaLR, config.scheduler))
 
@@ -259,13 +259,13 @@ class ImageClassifier(L.LightningModule):
         absent = {name: own[name] for name in own.keys() - checkpoint["state_dict"].keys() if name.startswith("sam.")}
         checkpoint["state_dict"] = {**checkpoint["state_dict"], **absent}
 
-    def _take_time_of_rank_zero(self, clock: RunClock) -> None:
+    def _take_time_of_rank_zero(self, clock: RunClock, *, always: bool = False) -> None:
         """Give all processes of a run that ends by time the same time, so that they do the same. Collective.
 
-        On a GPU this would make the host wait, so it is done after every `LOOK_EVERY_STEPS` steps.
+        On a GPU this would make the host wait, so it is done after every `LOOK_EVERY_STEPS` steps, or `always`.
         """
         device = self.trainer.strategy.root_device
-        is_due = device.type == "cpu" or clock.steps % LOOK_EVERY_STEPS == 0
+        is_due = always or device.type == "cpu" or clock.steps % LOOK_EVERY_STEPS == 0
         if self.trainer.world_size > 1 and clock.max_seconds is not None and is_due:
             clock.hold(self.trainer.strategy.broadcast(clock.running_seconds, src=0))
 
