@@ -77,12 +77,18 @@ def test_a_cpu_uses_32_bits_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_with_bf16_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, cuda=1)
     break_devices(monkeypatch)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     assert choose_accelerator("auto") == "cuda"
     assert choose_precision("auto", "cuda") == "bf16-mixed"
     check_device(TrainingConfig(compile="default"))
     with pytest.raises(UserError, match=r"--training\.devices is 2, but this machine has 1 \(cuda\)"):
         check_device(TrainingConfig(devices=2))
+
+
+def test_a_gpu_that_emulates_bf16_uses_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T4, for example, on which torch says that it supports bf16."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert choose_precision("auto", "cuda") == "32-true"
 
 
 def test_auto_replaces_a_broken_gpu_by_the_cpu_and_says_so_once(

@@ -94,15 +94,16 @@ def _warn_once(line: str) -> None:
 def choose_precision(wanted: str, accelerator: str) -> str:
     """Return Lightning's name of the precision.
 
-    `auto` is bf16 on CUDA devices that support it. On MPS bf16 gains nothing. On an idle CPU with AVX-512 BF16 it is up
-    to twice as fast. Its convolutions spin while they wait for each other, which makes it more than ten times slower
-    beside any other busy process (docs/results.md).
+    `auto` is bf16 on CUDA devices that have instructions for it, and not where torch emulates it, as on a T4. On MPS
+    bf16 gains nothing. On an idle CPU with AVX-512 BF16 it is up to twice as fast. Its convolutions spin while they
+    wait for each other, which makes it more than ten times slower beside any other busy process (docs/results.md).
 
     Raises:
         UserError: 16-mixed on the CPU, which does not support it.
     """
     if wanted == "auto":
-        return "bf16-mixed" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32-true"
+        has_bf16 = accelerator == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bf16-mixed" if has_bf16 else "32-true"
     if wanted == "16-mixed" and accelerator == "cpu":
         raise UserError("--training.precision 16-mixed needs a GPU; on the CPU use 32-true or bf16-mixed.")
     return wanted
