@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import nullcontext
 
 import pytest
+import torch
 
 from cifar100.errors import UserError
-from cifar100.models import networks
+from cifar100.models import build_model, networks
 from cifar100.process.processors import usable_processors
 from cifar100.settings import load_config
 from cifar100.training.preflight import resources
@@ -57,6 +59,19 @@ def test_larger_images_need_more_memory(monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(UserError, match="batch_size 512 needs at least"):
             check_memory(config, 100, num_train=10_000, accelerator="cpu")
     check_memory(load_config("baseline", overrides={"data.batch_size": 512}), 100, num_train=10_000, accelerator="cpu")
+
+
+def test_a_gpu_that_chooses_bfloat16_needs_half_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config("baseline", overrides={"data.batch_size": 2048, "training.precision": "auto"})
+    with torch.device("meta"):
+        network = build_model(config.model, 100)
+    weights = 4 * resources._copies(config) * sum(parameter.numel() for parameter in network.parameters())
+    outputs = 2 * 2048 * resources._outputs(network, 32)
+    monkeypatch.setattr(resources, "device_memory", lambda accelerator: weights + 1.5 * outputs)
+    for has_bfloat16 in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16, **_: has)
+        with nullcontext() if has_bfloat16 else pytest.raises(UserError, match="batch_size 2048 needs at least"):
+            check_memory(config, 100, num_train=10_000, accelerator="cuda")
 
 
 def test_many_more_processes_than_processors_are_refused() -> None:

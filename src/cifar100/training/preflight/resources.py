@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config
+from cifar100.devices import choose_precision
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
 from cifar100.models import build_model
@@ -80,8 +81,9 @@ def check_memory(config: Config, num_classes: int, *, num_train: int, accelerato
         )
     images = min(config.data.images_per_step, num_train)
     side = max(config.training.resolutions or (config.data.side,))
+    precision = choose_precision(config.training.precision, accelerator)
     with _naming_the_size(config, side):
-        outputs = _outputs(network, side) * images * (2 if config.training.precision.endswith("mixed") else 4)
+        outputs = _outputs(network, side) * images * (2 if precision.endswith("mixed") else 4)
     if has_frozen:
         return
     if available is not None and weights + outputs > available:
