@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 from cifar100.training.recovery.saving import (
@@ -45,3 +46,15 @@ def test_the_random_state_is_restored() -> None:
     expected = torch.rand(4)
     restore_random_state(state)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_every_process_goes_on_with_the_random_state_of_the_gpu_of_rank_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 has never drawn from the generators of the other GPUs."""
+    drawn, untouched = torch.ones(16, dtype=torch.uint8), torch.zeros(16, dtype=torch.uint8)
+    restored: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device="of this process": restored.append(state))
+    restore_random_state({"cpu": torch.get_rng_state(), "cuda": [drawn, untouched]})
+    assert len(restored) == 1
+    assert restored[0] is drawn

@@ -246,16 +246,23 @@ def averages_of(trainer: L.Trainer) -> list[AveragedWeights]:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's global generators, uint8 tensors. The data pipeline does not use them."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    """Return the state of torch's generators, uint8 tensors: that of the CPU, and that of the GPU of this process.
+
+    The data pipeline does not use them.
+    """
+    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Set the generators; states of absent GPUs are ignored."""
+    """Set the generators of this process to those of rank 0, which has saved them.
+
+    All processes begin with the same seed and draw as often. Rank 0 never draws from the generators of other GPUs,
+    which earlier versions saved behind its own.
+    """
     torch.set_rng_state(state["cpu"])
-    for device, generator in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(generator, device)
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"][0])
 
 
 def _maximum(trainer: L.Trainer, values: Tensor) -> Tensor:
