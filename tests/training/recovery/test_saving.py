@@ -58,3 +58,14 @@ def test_every_process_goes_on_with_the_random_state_of_the_gpu_of_rank_zero(mon
     restore_random_state({"cpu": torch.get_rng_state(), "cuda": [drawn, untouched]})
     assert len(restored) == 1
     assert restored[0] is drawn
+
+
+def test_the_random_state_of_apple_silicon_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = torch.ones(44, dtype=torch.uint8)
+    restored: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: drawn)
+    monkeypatch.setattr(torch.mps, "set_rng_state", restored.append)
+    restore_random_state(random_state())
+    assert len(restored) == 1
+    assert restored[0] is drawn

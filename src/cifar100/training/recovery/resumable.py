@@ -91,7 +91,9 @@ def _schema(experiment: Experiment) -> Schema:
                     "finished_epochs": whole(),
                     "mid_epoch": boolean,
                     "config": _mapping,
-                    "random_state": fields({"cpu": _generator_state, "cuda": list_of(_cuda_state)}),
+                    "random_state": fields(
+                        {"cpu": _generator_state, "cuda": list_of(_cuda_state)}, optional={"mps": _mps_state}
+                    ),
                 }
             ),
         },
@@ -155,6 +157,11 @@ def _generator_state(value: Any, where: str) -> None:
 
 def _cuda_state(value: Any, where: str) -> None:
     _tensor_like(torch.zeros(16, dtype=torch.uint8))(value, where)  # seed and offset of Philox, 8 bytes each
+
+
+def _mps_state(value: Any, where: str) -> None:
+    if torch.backends.mps.is_available():  # else it is ignored
+        _tensor_like(torch.mps.get_rng_state())(value, where)
 
 
 def _loops(experiment: Experiment) -> Schema:

@@ -246,12 +246,13 @@ def averages_of(trainer: L.Trainer) -> list[AveragedWeights]:
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of torch's generators, uint8 tensors: that of the CPU, and that of the GPU of this process.
+    """Return the state of torch's generators, uint8 tensors: those of the CPU and of the GPU of this process, and MPS.
 
     The data pipeline does not use them.
     """
     cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    mps = {"mps": torch.mps.get_rng_state()} if torch.backends.mps.is_available() else {}
+    return {"cpu": torch.get_rng_state(), "cuda": cuda, **mps}
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
@@ -263,6 +264,8 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"][0])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
 
 
 def _maximum(trainer: L.Trainer, values: Tensor) -> Tensor:
