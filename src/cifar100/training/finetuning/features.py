@@ -23,7 +23,7 @@ from cifar100.data.augmentation.registry import build_augmentations, build_mixin
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.array_files import read_npy
 from cifar100.data.folder.splits import Split
-from cifar100.data.image_batches import network_input
+from cifar100.data.image_batches import network_input, to_device
 from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch, EpochLoader
 from cifar100.data.sampler import EpochSampler
@@ -141,7 +141,7 @@ class FeatureLoader(EpochLoader):
 
     def _batches(self) -> Iterator[Batch]:
         for batch in self.sampler.batches()[self.sampler.first_step :]:
-            rows = torch.from_numpy(batch).to(self.features.device)
+            rows = to_device(torch.from_numpy(batch), self.features.device)  # without waiting for the device
             yield self.features.index_select(0, rows).float(), self.labels.index_select(0, rows)
 
 
