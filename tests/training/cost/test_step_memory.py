@@ -12,7 +12,7 @@ from small_runs import small_config
 from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.training.cost.step_memory import USABLE, StepMemory, measure_step_memory
-from cifar100.training.cost.trial import Subject
+from cifar100.training.cost.trial import Subject, Trial
 from cifar100.training.experiment import make_split
 from cifar100.training.preflight.custom_parts import CustomParts
 
@@ -20,6 +20,15 @@ from cifar100.training.preflight.custom_parts import CustomParts
 def test_the_line_is_inverted() -> None:
     memory = StepMemory(fixed=100, per_image=10)
     assert (memory.needed(5), memory.largest_batch(150), memory.largest_batch(99)) == (150, 5, 0)
+
+
+def test_a_trial_holds_the_images_on_the_device_on_which_it_trains(tiny_data: Path) -> None:
+    """As a run does: they are a part of its memory."""
+    config = small_config(tiny_data)
+    subject = Subject(config, DataFolder(tiny_data).info(), make_split(config), CustomParts())
+    trial = Trial(subject, device=torch.device("meta"))
+    images, labels = next(iter(trial._data.val_dataloader()))
+    assert images.device.type == labels.device.type == "meta"
 
 
 PROGRAM = """

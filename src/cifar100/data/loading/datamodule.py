@@ -48,6 +48,8 @@ class CifarDataModule(LightningDataModule):
         self.std = config.data.std or std
         self.progress: Callable[[], float] = float  # 0.0; unlike a lambda it can be pickled, as `ddp_spawn` requires
         """Returns the run's progress, 0 to 1, which sets the resolution of the next training batch."""
+        self.device_without_trainer = torch.device("cpu")
+        """Where the `packed` pipeline holds the images, and yields batches, if there is no Trainer."""
         self._statistics = torch.tensor([self.mean, self.std])
         self._loaders: list[EpochLoader] = []
         self._held: tuple[Tensor, Tensor] | None = None
@@ -182,4 +184,4 @@ class CifarDataModule(LightningDataModule):
 
     @property
     def _device(self) -> torch.device:
-        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        return self.trainer.strategy.root_device if self.trainer else self.device_without_trainer

@@ -14,6 +14,7 @@ from torch import nn
 from cifar100.config import Config, TrainingConfig
 from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import Split
+from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch
 from cifar100.devices import choose_precision, wait_for
 from cifar100.training.experiment import assemble
@@ -72,6 +73,8 @@ class Trial:
         clock = StandingClock(progress_at_largest_images(config.training))
         experiment = assemble(config, subject.info, subject.split, clock=clock, parts=parts)
         self.device = device
+        if isinstance(experiment.data, CifarDataModule):
+            experiment.data.device_without_trainer = device
         self._data = experiment.data
         self._module = experiment.module.to(device).train()
         self._optimizer = build_optimizer(self._module.network, config.optimization, LEARNING_RATE)
