@@ -17,7 +17,7 @@ from cifar100.data.folder.layout import DataFolder
 from cifar100.errors import UserError
 from cifar100.models import build_model
 from cifar100.settings import load_config
-from cifar100.training.cost import step_timer
+from cifar100.training.cost import dry_run, step_timer
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +89,15 @@ def test_the_estimate_is_that_of_the_run(tiny_data: Path) -> None:
 
 def test_the_batch_size_is_decided(tiny_data: Path) -> None:
     assert commands.dry_run(small_config(tiny_data, **{"data.batch_size": "auto"})).config.data.batch_size == 16
+
+
+def test_the_memory_of_a_gpu_is_that_of_the_measured_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of the trials of `data.batch_size auto` before them."""
+    reset: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        dry_run._reset_peak(device)
+    assert reset == [torch.device("cuda")]
 
 
 def test_a_taken_name_and_data_that_are_not_there_are_refused(tiny_data: Path, folder: Path) -> None:

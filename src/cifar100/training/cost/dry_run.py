@@ -18,6 +18,7 @@ from cifar100.data.folder.changes import find_changes
 from cifar100.data.folder.layout import DataFolder
 from cifar100.data.loading.image_loader import resolve_num_workers
 from cifar100.data.loading.shared_memory import BATCHES_PER_WORKER
+from cifar100.devices import choose_accelerator
 from cifar100.errors import UserError
 from cifar100.files.user_paths import as_argument
 from cifar100.models.summary import count_parameters
@@ -131,7 +132,7 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
     rate = LEARNING_RATE if is_auto else config.optimization.learning_rate
     built = replace(config, optimization=replace(config.optimization, learning_rate=rate))
     training, clock = config.training, StandingClock(0.0)
-    reset_peak()
+    _reset_peak(torch.device(choose_accelerator(config.training.accelerator)))
     experiment = assemble(built, subject.info, subject.split, clock=clock, parts=parts)
     timer = StepTimer(clock, part_ends(training), warm_up=_warm_up(config, parts), checkpoint=folder / LAST)
     trainer = build_trainer(
@@ -222,6 +223,13 @@ def _saves(config: Config, parts: Parts) -> int:
 
 def _weights(experiment: Experiment) -> int:
     return sum(value.nbytes for value in experiment.module.network.state_dict().values())
+
+
+def _reset_peak(device: torch.device) -> None:
+    """Forget the memory of the trials that have decided on a batch size."""
+    reset_peak()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _peak(device: torch.device) -> int | None:
