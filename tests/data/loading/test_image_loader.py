@@ -171,6 +171,29 @@ def test_workers_that_die_again_and_again_are_not_started_again(folder, capsys):
     assert ["without workers, which is slower" in line for line in said] == [False, False, True]
 
 
+def test_the_end_of_the_thread_that_pins_memory_costs_one_line_and_no_image(folder, capsys, monkeypatch):
+    """It reads from the workers if there is a GPU, and a worker that is killed while it sends a batch ends it."""
+    expected = epoch_of(make(folder))
+    loader, attempts = make(folder), []
+    started = loader._started
+
+    def broken_once():
+        attempts.append(loader.sampler.first_step)
+        if len(attempts) == 1:
+            yield from islice(started(), 2)
+            raise RuntimeError("Pin memory thread exited unexpectedly")
+        yield from started()
+
+    monkeypatch.setattr(loader, "_started", broken_once)
+    found = epoch_of(loader)
+    assert attempts == [0, 2]
+    assert len(found) == len(expected)
+    for (images, labels), (expected_images, expected_labels) in zip(found, expected, strict=True):
+        assert torch.equal(images, expected_images)
+        assert torch.equal(labels, expected_labels)
+    assert "a worker process died" in capsys.readouterr().err
+
+
 def test_full_shared_memory_costs_one_line_and_no_image(folder, capsys):
     undisturbed = epoch_of(make(folder), 1)
     loader = make(folder, num_workers=1)

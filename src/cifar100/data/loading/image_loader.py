@@ -147,11 +147,15 @@ def resolve_num_workers(num_workers: int | str, *, num_processes: int = 1) -> in
     return max(1, min(MAX_WORKERS, usable_processors() // num_processes))
 
 
+_SIGNS_OF_A_DEAD_WORKER = ("DataLoader worker (pid", "Pin memory thread exited unexpectedly")
+"""Beginnings of torch's messages. With a GPU, the thread that pins memory reads from the workers and ends with them."""
+
+
 def _is_of_the_workers(error: Exception) -> bool:
     """Return whether a worker has died, its connection has broken, or the shared memory is full."""
     if isinstance(error, OSError):
         return isinstance(error, ConnectionError) or error.errno == errno.ENOSPC
-    return isinstance(error, EOFError) or str(error).startswith("DataLoader worker (pid")
+    return isinstance(error, EOFError) or str(error).startswith(_SIGNS_OF_A_DEAD_WORKER)
 
 
 def _context() -> BaseContext:
