@@ -28,6 +28,17 @@ def test_files_of_the_hub_give_splits_and_named_classes(tmp_path: Path) -> None:
     assert list(files.images("validation")) == []
 
 
+def test_files_in_folders_of_splits_are_not_all_training_images(tmp_path: Path) -> None:
+    images, labels = arrays(4)
+    for place in ("train/0000", "train/0001", "test/0000", "validation/0000"):  # as the Hub converts any data set
+        parquet(tmp_path / f"default/{place}.parquet", images, {"label": labels.tolist()})
+    files = ParquetFiles(tmp_path / "default")
+    assert files.counts == {"train": 8, "validation": 4, "test": 4}
+    assert [image.place for image in files.images("test")][:1] == [f"{tmp_path / 'default/test/0000.parquet'} row 1"]
+    for alone in ("test", "test/0000.parquet"):  # the folder that is passed names no split
+        assert ParquetFiles(tmp_path / "default" / alone).counts == {"train": 4}
+
+
 def test_any_columns_of_images_and_labels_are_found(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

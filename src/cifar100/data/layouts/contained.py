@@ -66,15 +66,21 @@ def container_files(path: Path, suffix: str) -> list[Path]:
     return found
 
 
-def files_of_parts(files: Sequence[Path]) -> dict[Part, list[Path]]:
+def files_of_parts(files: Sequence[Path], *, below: Path) -> dict[Part, list[Path]]:
     """Return the files of each split by the beginning of their names, such as `train-00000-of-00001.parquet`.
 
-    All are training images if no name tells the split.
+    If that tells no split, the folder of the file does, such as `test/0000.parquet`. All are training images if no name
+    tells the split.
+
+    below: the folder in which the files were found, whose own name does not count.
 
     Raises:
         UserError: some names tell a split, and others do not.
     """
-    named: dict[Path, Part | None] = {file: _part_of(file) for file in files}
+    named: dict[Path, Part | None] = {
+        file: _part_of(file.name) or (PARTS.get(file.parent.name.lower()) if file.parent != below else None)
+        for file in files
+    }
     if not any(named.values()):
         return {"train": list(files)}
     unnamed = [file for file, part in named.items() if part is None]
@@ -105,6 +111,6 @@ def _is_of(name: str, suffix: str) -> bool:
     return name.lower().endswith(suffix)
 
 
-def _part_of(file: Path) -> Part | None:
-    start = re.match(r"[a-z]+", file.name.lower())
+def _part_of(name: str) -> Part | None:
+    start = re.match(r"[a-z]+", name.lower())
     return PARTS.get(start[0]) if start else None

@@ -45,7 +45,7 @@ class ParquetFiles:
             UserError: pyarrow is missing, a file is damaged, or the columns are unknown.
         """
         self.files = container_files(path, ".parquet")
-        self._parts = files_of_parts(self.files)
+        self._parts = files_of_parts(self.files, below=path if path.is_dir() else path.parent)
         self._columns: dict[Path, _Columns] = {}
         counts: dict[Part, int] = {}
         for part, files in self._parts.items():
