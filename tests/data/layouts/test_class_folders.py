@@ -59,6 +59,14 @@ def test_images_of_a_contest_without_labels_are_no_test_split(tmp_path: Path) ->
     assert listing.ignored == ("test: 1 images without class folders",)
 
 
+def link_to_itself(root: Path) -> None:
+    (root / "cat/5.png").symlink_to("5.png")
+
+
+def class_that_links_to_itself(root: Path) -> None:
+    (root / "mouse").symlink_to("mouse")
+
+
 def loop(root: Path) -> None:
     (root / "cat/again").symlink_to(root)
 
@@ -98,6 +106,8 @@ def arrays_beside(root: Path) -> None:
 
 
 WRONG = {
+    link_to_itself: r"cat/5.png cannot be read \(Too many levels of symbolic links\); make it readable or leave it out",
+    class_that_links_to_itself: r"mouse cannot be read \(Too many levels of symbolic links\)",
     loop: r"cat/again/cat is a link to a folder that holds it; remove it",
     loose: r"images in class folders and others beside them \(1.png\)",
     empty: r"folders without images \(documents\) among class folders",

@@ -7,7 +7,7 @@ import unicodedata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cifar100.data.layouts.files_below import IMAGE_SUFFIXES, find_files, holds_image, visible
+from cifar100.data.layouts.files_below import IMAGE_SUFFIXES, find_files, holds_image, is_folder, visible
 from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 
@@ -57,12 +57,12 @@ def has_class_folders(root: Path) -> bool:
         return False
     if {entry.name for entry in entries} & set(OURS[1:]):
         return False
-    folders = [entry.name for entry in entries if entry.is_dir() and entry.name != OURS[0]]
+    folders = [entry.name for entry in entries if is_folder(entry) and entry.name != OURS[0]]
     train = [name for name in folders if PARTS.get(name.lower()) == "train"]
     if not train:
         return any(holds_image(root / name) for name in folders)
     try:
-        return any(entry.is_dir() and holds_image(Path(entry.path)) for entry in visible(root / train[0]))
+        return any(is_folder(entry) and holds_image(Path(entry.path)) for entry in visible(root / train[0]))
     except UserError:
         return False
 
@@ -88,14 +88,14 @@ def _split_folders(root: Path) -> dict[Part, str]:
     names: dict[Part, str] = {}
     for entry in visible(root):
         part = PARTS.get(entry.name.lower())
-        if part is None or not entry.is_dir():
+        if part is None or not is_folder(entry):
             continue
         if part in names:
             raise UserError(f"{root} holds the folders {names[part]} and {entry.name} of one split; merge them.")
         names[part] = entry.name
     if not names:
         similar = [
-            entry.name for entry in visible(root) if entry.is_dir() and _LIKE_A_SPLIT.fullmatch(entry.name.lower())
+            entry.name for entry in visible(root) if is_folder(entry) and _LIKE_A_SPLIT.fullmatch(entry.name.lower())
         ]
         if similar:
             raise UserError(
@@ -108,7 +108,7 @@ def _split_folders(root: Path) -> dict[Part, str]:
             f"{root} holds a folder {' and '.join(names.values())}, but no folder train; add the training images as "
             f"{root / 'train'}/CLASS/IMAGE."
         )
-    others = [entry.name for entry in visible(root) if entry.is_dir() and entry.name not in {*names.values(), *OURS}]
+    others = [entry.name for entry in visible(root) if is_folder(entry) and entry.name not in {*names.values(), *OURS}]
     if mixed := [name for name in others if holds_image(root / name)]:
         raise UserError(
             f"{root} holds folders of images ({_few(mixed)}) beside {', '.join(names.values())}: it is unclear "
@@ -126,7 +126,7 @@ def _find_classes(root: Path, name: str, part: Part) -> ClassFolders:
     loose: list[str] = []
     empty: list[str] = []
     for entry in visible(folder):
-        if not entry.is_dir():
+        if not is_folder(entry):
             is_image = Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
             (loose if is_image else ignored).append(prefix + entry.name)
         elif not name and entry.name == OURS[0]:

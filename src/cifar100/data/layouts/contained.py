@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.data.layouts.class_folders import PARTS, Part
-from cifar100.data.layouts.files_below import visible
+from cifar100.data.layouts.files_below import is_folder, visible
 from cifar100.errors import UserError
 
 
@@ -59,7 +59,7 @@ def container_files(path: Path, suffix: str) -> list[Path]:
         return [path] if path.suffix.lower() == suffix and path.is_file() else []
     found = []
     for entry in visible(path):
-        if entry.is_dir():
+        if is_folder(entry):
             found += [Path(inner.path) for inner in visible(Path(entry.path)) if _is_of(inner.name, suffix)]
         elif _is_of(entry.name, suffix):
             found.append(Path(entry.path))

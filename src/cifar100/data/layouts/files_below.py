@@ -61,13 +61,25 @@ def visible(folder: Path) -> list[os.DirEntry[str]]:
     return sorted(entries, key=lambda entry: natural(entry.name))
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one.
+
+    Raises:
+        UserError: it is a link that leads to itself, or through a folder that may not be entered.
+    """
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        raise UserError(f"{entry.path} cannot be read ({error.strerror}); make it readable or leave it out.") from error
+
+
 def find_files(folder: Path) -> FilesBelow:
     """Return the image files and all other files below a folder, at any depth. Follows links.
 
     A file without a suffix is an image if its content is.
 
     Raises:
-        UserError: as `visible`; or a link leads to a folder that holds it, or there are too many files.
+        UserError: as `visible` and `is_folder`; or a link leads to a folder that holds it, or there are too many files.
     """
     found = FilesBelow()
     for file in _walk(folder, "", ()):
@@ -105,7 +117,7 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
         raise UserError(f"{folder} {reason}; remove it.")
     folders = []
     for entry in visible(folder):
-        if entry.is_dir():
+        if is_folder(entry):
             folders.append(entry.name)
         else:
             yield prefix + entry.name

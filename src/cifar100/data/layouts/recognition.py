@@ -8,7 +8,7 @@ from typing import Literal
 
 from cifar100.data.layouts.class_folders import PARTS, has_class_folders
 from cifar100.data.layouts.contained import container_files
-from cifar100.data.layouts.files_below import IMAGE_SUFFIXES, holds_image, visible
+from cifar100.data.layouts.files_below import IMAGE_SUFFIXES, holds_image, is_folder, visible
 from cifar100.data.layouts.tables import TABLES, has_table, train_table
 from cifar100.data.sources.containers import find_release
 from cifar100.errors import UserError
@@ -57,7 +57,7 @@ def recognise(path: Path) -> Found:
             f"{path} holds {' and '.join(_SHOWN[kind] for kind in kinds)}: it is unclear which to use; pass a "
             "folder with one of them."
         )
-    folders = [Path(entry.path) for entry in visible(path) if entry.is_dir()]
+    folders = [Path(entry.path) for entry in visible(path) if is_folder(entry)]
     is_too_high = kinds == ["class folders"] and len(folders) == 1 and PARTS.get(folders[0].name.lower()) is None
     if not kinds or (is_too_high and (has_table(folders[0]) or _kinds(folders[0]))):
         raise UserError(describe_unknown(path))
@@ -80,7 +80,7 @@ def describe_unknown(root: Path) -> str:
     """Return a message about a folder in which no layout is recognised."""
     entries = visible(root)
     names = [entry.name for entry in entries]
-    folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+    folders = [Path(entry.path) for entry in entries if is_folder(entry)]
     tables = [name for name in names if Path(name).suffix.lower() in (".csv", ".tsv")]
     if tables:
         return (
