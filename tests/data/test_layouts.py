@@ -190,6 +190,18 @@ def test_damaged_images_are_named_and_left_out_on_request(tmp_path: Path, capsys
     assert not (root / "skipped_images.csv").exists()
 
 
+def test_a_class_folder_that_begins_with_a_space_is_a_class_like_others(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets", classes=(" cat", "dog"))
+    copied = prepare(source=str(root), root=tmp_path / "copied")
+    (root / " cat/1.png").write_bytes(b"no image")
+    info = ensure_prepared("download", root, skip_damaged=True)
+    assert (copied.num_train, info.num_train) == (8, 7)
+    assert list(read_skipped(root)) == [" cat/1.png"]
+    files, labels = list_images(DataFolder(root), "train", num_classes=2)
+    assert files == [*(f" cat/{index}.png" for index in (0, 2, 3)), *(f"dog/{index}.png" for index in range(4))]
+    assert np.array_equal(labels, DataFolder(root).load_labels("train"))
+
+
 def test_a_class_is_not_left_out_with_its_damaged_images(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", parts={"": 1})
     (root / "cat/0.png").write_bytes(b"no image")

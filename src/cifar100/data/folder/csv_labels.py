@@ -112,8 +112,12 @@ def read_rows(csv_file: Path) -> list[LabelRow]:
     return rows
 
 
-def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> Iterator[tuple[str, dict[str, str]]]:
+def records(
+    csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS, strip: bool = True
+) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the place and the fields of each row of a CSV file with a header. Separated by commas, semicolons or tabs.
+
+    strip: remove the spaces around each value.
 
     Raises:
         UserError: the file cannot be read or is not CSV, lacks a required column, or a row has another length, control
@@ -149,7 +153,7 @@ def records(csv_file: Path, *, required: Sequence[str] = REQUIRED_COLUMNS) -> It
                 raise UserError(f"{place} holds a value of more than {MAX_VALUE_LENGTH:,} characters; shorten it.")
             if any(character < " " for character in "".join(values)):
                 raise UserError(f"{place} holds a line break or another control character inside a value; remove it.")
-            yield place, dict(zip(header, (value.strip() for value in values), strict=True))
+            yield place, dict(zip(header, map(str.strip, values) if strip else values, strict=True))
     except csv.Error as error:
         raise UserError(f"{csv_file} line {reader.line_num} is not valid CSV ({error}).") from error
 

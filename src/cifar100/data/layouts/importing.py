@@ -259,7 +259,8 @@ def _write_table(path: Path, rows: Sequence[Row]) -> None:
     writer.writerow(COLUMNS)
     for row in rows:
         values = (row.label, row.name, row.superclass, row.superclass_name)
-        writer.writerow((row.file, *map(_cell, values)))
+        file = f"./{row.file}" if row.file[0].isspace() else row.file  # spaces around a value are not read
+        writer.writerow((file, *map(_cell, values)))
     write_atomically(path, text.getvalue().encode())
 
 

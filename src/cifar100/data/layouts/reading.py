@@ -86,7 +86,8 @@ def read_skipped(root: Path) -> dict[str, str]:
     path = root / SKIPPED
     if not path.is_file():
         return {}
-    return {fields["file"]: fields["reason"] for _, fields in records(path, required=("file", "reason"))}
+    rows = records(path, required=("file", "reason"), strip=False)  # a class folder may begin with a space
+    return {fields["file"]: fields["reason"] for _, fields in rows}
 
 
 def write_skipped(root: Path, skipped: Mapping[str, str]) -> None:
