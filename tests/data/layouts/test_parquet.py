@@ -30,7 +30,7 @@ def test_files_of_the_hub_give_splits_and_named_classes(tmp_path: Path) -> None:
 
 def test_files_in_folders_of_splits_are_not_all_training_images(tmp_path: Path) -> None:
     images, labels = arrays(4)
-    for place in ("train/0000", "train/0001", "test/0000", "validation/0000"):  # as the Hub converts any data set
+    for place in ("train/0000", "train/0001", "test/0000", "validation.parquet/part-0"):  # as the Hub and Spark do
         parquet(tmp_path / f"default/{place}.parquet", images, {"label": labels.tolist()})
     files = ParquetFiles(tmp_path / "default")
     assert files.counts == {"train": 8, "validation": 4, "test": 4}

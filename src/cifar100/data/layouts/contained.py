@@ -78,8 +78,7 @@ def files_of_parts(files: Sequence[Path], *, below: Path) -> dict[Part, list[Pat
         UserError: some names tell a split, and others do not.
     """
     named: dict[Path, Part | None] = {
-        file: _part_of(file.name) or (PARTS.get(file.parent.name.lower()) if file.parent != below else None)
-        for file in files
+        file: _part_of(file.name) or (_part_of(file.parent.name) if file.parent != below else None) for file in files
     }
     if not any(named.values()):
         return {"train": list(files)}
