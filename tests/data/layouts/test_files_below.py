@@ -6,6 +6,7 @@ import pytest
 from custom_folder import paint
 
 from cifar100.data.layouts import files_below
+from cifar100.data.layouts.contained import container_files
 from cifar100.data.layouts.files_below import find_files, holds_image, natural
 from cifar100.errors import UserError
 
@@ -14,6 +15,16 @@ def test_numbers_are_compared_as_numbers() -> None:
     names = ["b", "img10", "img2", "IMG1", "a1b2", "a1b10", "10", "9", "é", "e"]
     assert sorted(names, key=natural) == ["9", "10", "a1b2", "a1b10", "b", "e", "IMG1", "img2", "img10", "é"]
     assert natural("a1") != natural("A1"), "the order does not depend on the file system"
+
+
+def test_a_search_for_containers_does_not_sort_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in (*(f"{index}.png" for index in range(20)), "10.PARQUET", "9.parquet", ".8.parquet"):
+        (tmp_path / "cat" / name).touch()
+    keys: list[str] = []
+    monkeypatch.setattr(files_below, "natural", lambda name: keys.append(name) or natural(name))
+    assert [path.name for path in container_files(tmp_path, ".parquet")] == ["9.parquet", "10.PARQUET"]
+    assert sorted(keys) == ["10.PARQUET", "9.parquet", "cat"]
 
 
 def test_the_number_of_files_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

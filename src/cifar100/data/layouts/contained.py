@@ -60,8 +60,8 @@ def container_files(path: Path, suffix: str) -> list[Path]:
     found = []
     for entry in visible(path):
         if is_folder(entry):
-            found += [Path(inner.path) for inner in visible(Path(entry.path)) if _is_of(inner.name, suffix)]
-        elif _is_of(entry.name, suffix):
+            found += [Path(inner.path) for inner in visible(Path(entry.path), suffix=suffix)]
+        elif entry.name.lower().endswith(suffix):
             found.append(Path(entry.path))
     return found
 
@@ -104,10 +104,6 @@ def label_text(value: Any, place: str) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     raise UserError(f"{place}: the label is {str(value)[:40] or 'empty'!r}, expected a name or a whole number.")
-
-
-def _is_of(name: str, suffix: str) -> bool:
-    return name.lower().endswith(suffix)
 
 
 def _part_of(name: str) -> Part | None:

@@ -45,14 +45,18 @@ def natural(name: str) -> tuple[list[tuple[bool, int, str]], str]:
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts if part], name
 
 
-def visible(folder: Path) -> list[os.DirEntry[str]]:
+def visible(folder: Path, *, suffix: str = "") -> list[os.DirEntry[str]]:
     """Return the entries of a folder without those that are ignored, in natural order.
+
+    suffix: only those whose names end with this, in lower case. Others are not sorted, which takes time.
 
     Raises:
         UserError: the folder cannot be read, or a name is not one line of UTF-8.
     """
     try:
-        entries = [entry for entry in os.scandir(folder) if not is_ignored(entry.name)]
+        entries = [
+            entry for entry in os.scandir(folder) if not is_ignored(entry.name) and entry.name.lower().endswith(suffix)
+        ]
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); make it readable or leave it out.") from error
     for entry in entries:
