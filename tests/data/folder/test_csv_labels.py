@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar100.data.folder.csv_labels import count_classes, read_labels, read_rows
+from cifar100.data.folder.csv_labels import count_classes, read_labels, read_rows, records
 from cifar100.errors import UserError
 
 
@@ -110,6 +110,13 @@ def test_an_image_that_is_no_regular_file_is_not_said_to_be_missing(folder: Path
 def test_a_file_of_another_encoding_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"is not UTF-8 text \(byte 17\); save it as CSV UTF-8"):
         read_rows(write(folder, HEADER, "a\xe4.png,0", encoding="latin1").rename(folder / "test.csv"))
+
+
+def test_the_byte_of_another_encoding_counts_from_the_beginning_of_the_file(folder: Path) -> None:
+    path = write(folder, HEADER, *["a.png,0"] * 5000, "a\xe4.png,0", encoding="latin1")
+    byte = path.read_bytes().index(0xE4)
+    with pytest.raises(UserError, match=rf"is not UTF-8 text \(byte {byte}\)"):
+        list(records(path))
 
 
 def test_a_missing_csv_file_is_refused(folder: Path) -> None:

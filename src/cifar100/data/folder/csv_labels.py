@@ -172,7 +172,11 @@ def _lines(csv_file: Path) -> Iterator[str]:
             # Spreadsheets start with a byte order mark.
             text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
             for number in itertools.count(1):
-                line = text.readline(MAX_LINE_LENGTH + 1)
+                try:
+                    line = text.readline(MAX_LINE_LENGTH + 1)
+                except UnicodeDecodeError as error:  # its position counts from the part of the file that was decoded
+                    byte = file.tell() - len(error.object) + error.start
+                    raise UserError(f"{csv_file} is not UTF-8 text (byte {byte}); save it as CSV UTF-8.") from error
                 if len(line) > MAX_LINE_LENGTH:
                     raise UserError(
                         f"{csv_file} line {number} has more than {MAX_LINE_LENGTH:,} characters; shorten it."
@@ -182,8 +186,6 @@ def _lines(csv_file: Path) -> Iterator[str]:
                 yield line
     except OSError as error:
         raise UserError(f"{csv_file} cannot be read ({error.strerror or error}).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{csv_file} is not UTF-8 text (byte {error.start}); save it as CSV UTF-8.") from error
 
 
 def _parse(place: str, fields: dict[str, str]) -> LabelRow:
