@@ -16,8 +16,11 @@ from PIL import Image
 
 from cifar100 import commands, taxonomy
 from cifar100.data.audit.images import image_files
+from cifar100.data.folder import layout
+from cifar100.data.folder.changes import find_changes
 from cifar100.data.folder.image_files import read_image
 from cifar100.data.folder.layout import DataFolder
+from cifar100.data.layouts.class_folders import has_class_folders
 from cifar100.data.layouts.reading import list_images, read_skipped
 from cifar100.data.preparation import official_copies
 from cifar100.data.prepare import ensure_prepared, ensure_unchanged, prepare
@@ -133,6 +136,20 @@ def test_images_that_come_and_go_in_class_folders_are_noticed(
     for part in ("train", "test"):
         (root / part / "cat").rename(root / part / "kitten")
     assert ensure_unchanged(root).class_names == ("cow", "dog", "kitten")
+
+
+def test_class_folders_are_not_searched_again_for_each_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = class_folders(tmp_path / "pets", parts={"": 100})
+    info = prepare(source="download", root=root)
+    searched: list[Path] = []
+
+    def search(folder: Path) -> bool:
+        searched.append(folder)
+        return has_class_folders(folder)
+
+    monkeypatch.setattr(layout, "has_class_folders", search)
+    assert not find_changes(DataFolder(root), info, thorough=True)
+    assert len(searched) < 100, "of 200 images"
 
 
 def test_class_folders_do_not_take_the_place_of_a_lost_table(tmp_path: Path) -> None:

@@ -173,7 +173,6 @@ class _Comparison:
         for split, (_, labels) in self.arrays.items():
             images[split] = release_images(folder, info, labels, split=split)
             checks[release_csv(folder, split)] = partial(self._is_csv_same, split)
-
         return images, checks | dict.fromkeys(release_originals(folder), lambda: self._originals == info)
 
     def _other_files(self, names: list[str], recorded: Mapping[str, Stamp], checks: Collection[str]) -> Changes:
@@ -220,11 +219,12 @@ class _Comparison:
     def _differing_images(self, files: list[str], *, split: Split, all_of_them: bool) -> list[str]:
         """Return the files, of those to compare, whose pixels are not those of their row."""
         images, _ = self.arrays[split]
+        side = self.folder.image_size  # finding it lists the class folders
         indices = [index for index, name in enumerate(files) if all_of_them or self._is_suspect(name)]
 
         def differs(index: int) -> bool:
             try:
-                image = read_image(self.folder.root / files[index], side=self.folder.image_size)
+                image = read_image(self.folder.root / files[index], side=side)
             except UserError:  # missing or damaged
                 return True
             return not np.array_equal(image, images[index].transpose(1, 2, 0))
