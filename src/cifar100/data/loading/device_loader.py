@@ -102,7 +102,7 @@ class DeviceLoader(EpochLoader):
                 images = augmentation.apply(images, parameters)
         sizes = [len(batch) for batch in batches]
         labels = self.labels.index_select(0, rows)
-        for its_images, its_labels in zip(images.split(sizes), labels.split(sizes), strict=True):
+        for its_images, its_labels in zip(torch.split(images, sizes), torch.split(labels, sizes), strict=True):
             yield self._finished(its_images, its_labels, mixed)
 
     def _images(self, batch: NDArray[np.int64], rows: Tensor) -> Tensor:
