@@ -89,6 +89,15 @@ def test_the_interval_of_few_images_has_no_values_that_the_metric_cannot_have() 
         assert low == 0 < figures[name].value < high
 
 
+def test_the_interval_of_a_mean_does_not_exceed_possible_values() -> None:
+    logits = torch.tensor([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0]])
+    mostly_right = measure(logits, torch.tensor([0, 0, 1]), num_classes=2)
+    assert mostly_right["loss"].interval[0] == mostly_right["brier_score"].interval[0] == 0
+    mostly_wrong = measure(logits, torch.tensor([1, 1, 0]), num_classes=2)
+    assert mostly_wrong["brier_score"].interval[1] == 2
+    assert mostly_wrong["loss"].interval[1] > 9
+
+
 def test_bootstrap_intervals_cover_the_true_value_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 120 samples of a known distribution, 95 % of the intervals of the macro recall hold its true value, 0.6."""
     monkeypatch.setattr(measures, "NUM_RESAMPLES", 200)

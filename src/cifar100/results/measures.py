@@ -21,6 +21,9 @@ Z_95 = 1.959964
 
 NUM_RESAMPLES = 1000
 
+_RANGES = {"loss": (0.0, math.inf), "brier_score": (0.0, 2.0)}
+"""Possible values of a mean over the images, which its interval does not exceed. With few images it is wide."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -115,10 +118,9 @@ def _mean(name: str, values: Tensor) -> Estimate:
         return fraction(round(values.double().sum().item()), len(values))
     mean = values.double().mean().item()
     half = Z_95 * values.double().std(correction=0).item() / math.sqrt(len(values))
-    low = mean - half
-    if (values >= 0).all():  # a few images can give less, which no loss and no Brier score has
-        low = max(0.0, low)
-    return Estimate(value=mean, interval=(low, mean + half), num_images=len(values))
+    lowest, highest = _RANGES.get(name, (-math.inf, math.inf))
+    interval = max(mean - half, lowest), min(mean + half, highest)
+    return Estimate(value=mean, interval=interval, num_images=len(values))
 
 
 def _macro_averages(labels: NDArray[np.int64], predicted: NDArray[np.int64], num_classes: int) -> dict[str, Estimate]:

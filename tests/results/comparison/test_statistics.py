@@ -95,6 +95,10 @@ def test_groups_are_compared_as_welch_does(reference: list[float], group: list[f
     assert found.p_value == pytest.approx(2 * stats.t.sf(abs(difference) / error, freedom))
 
 
+def test_the_interval_of_few_runs_does_not_exceed_possible_differences() -> None:
+    assert mean_difference([0.1, 0.9], [0.2, 0.7]).interval == (-1, 1)
+
+
 def test_groups_without_any_spread_have_no_interval() -> None:
     found = mean_difference([0.5, 0.5], [0.75, 0.75])
     assert found == MeanDifference(difference=0.25, interval=None, p_value=None)

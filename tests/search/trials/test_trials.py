@@ -17,7 +17,7 @@ from cifar100.errors import UserError
 from cifar100.results.comparison.statistics import mean_interval
 from cifar100.runs.folder import RunFolder
 from cifar100.search.trials import trials as module
-from cifar100.search.trials.summary import TrialsResult
+from cifar100.search.trials.summary import TrialsResult, summarize
 
 ONE_EPOCH = {"training.max_epochs": 1, "training.loggers": []}
 
@@ -58,7 +58,7 @@ def test_seeds_are_trained_once_and_measured_once(tiny_data: Path) -> None:
     (figure,) = [figure for figure in result.figures if figure.name == "test accuracy"]
     assert figure.mean == pytest.approx(np.mean(accuracies(result)))
     assert figure.deviation == pytest.approx(np.std(accuracies(result), ddof=1))
-    assert figure.interval == mean_interval(accuracies(result))
+    assert figure.interval == mean_interval(accuracies(result), low=0, high=1)
     assert result.rule.startswith("The 200 test images were opened once for each of 2 networks, with the last weights.")
     with pytest.raises(UserError, match=r"other settings \(settings.training.max_epochs: 1.0 there, 2.0 here\)"):
         commands.trials(config(tiny_data, **{"training.max_epochs": 2}), seeds=2)
@@ -169,6 +169,22 @@ def test_the_interval_against_published_quantiles(num_values: int, quantile: flo
 
 def test_a_single_value_has_no_interval() -> None:
     assert mean_interval([0.5]) is None
+
+
+@pytest.mark.parametrize(("accuracies", "expected"), [((0.1, 0.2), 0.0), ((0.8, 0.9), 1.0)])
+def test_the_interval_of_few_trials_does_not_exceed_possible_values(
+    accuracies: tuple[float, float], expected: float
+) -> None:
+    lines = [
+        {"validation_accuracy": accuracy, "seconds": seconds, "epochs": 1.0}
+        for accuracy, seconds in zip(accuracies, (1.0, 9.0), strict=True)
+    ]
+    accuracy, seconds, epochs = summarize(lines, split="validation")
+    assert accuracy.interval is not None
+    assert expected in accuracy.interval
+    assert 0 <= accuracy.interval[0] < accuracy.mean < accuracy.interval[1] <= 1
+    assert seconds.interval == pytest.approx((0, 5 + 12.7062 * 4), rel=1e-5)
+    assert epochs.interval == (1, 1)
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -55,8 +55,8 @@ class MeanDifference:
     difference: float
 
     interval: tuple[float, float] | None
-    """95 % interval of Welch (1947), which allows for groups of different spread. None if all runs of each group have
-    the same accuracy."""
+    """95 % interval of Welch (1947), which allows for groups of different spread, within -1 and 1. None if all runs of
+    each group have the same accuracy."""
 
     p_value: float | None
     """Of Welch's t-test, two-sided."""
@@ -90,15 +90,20 @@ def spread(accuracies: Sequence[float]) -> Spread:
     return Spread(mean=float(np.mean(accuracies)), deviation=deviation)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % interval of the mean (Student's t; "Student", 1908); None for a single value."""
+def mean_interval(
+    values: Sequence[float], *, low: float = -math.inf, high: float = math.inf
+) -> tuple[float, float] | None:
+    """Return the 95 % interval of the mean (Student's t; "Student", 1908); None for a single value.
+
+    low, high: limits of possible values, which the interval does not exceed: with few values it is wide.
+    """
     from scipy import stats
 
     if len(values) < 2:
         return None
     half = float(stats.t.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
     mean = float(np.mean(values))
-    return mean - half, mean + half
+    return max(mean - half, low), min(mean + half, high)
 
 
 def mean_difference(reference: Sequence[float], group: Sequence[float]) -> MeanDifference:
@@ -113,7 +118,7 @@ def mean_difference(reference: Sequence[float], group: Sequence[float]) -> MeanD
     is_defined = math.isfinite(low) and math.isfinite(high) and low < high
     return MeanDifference(
         difference=float(np.mean(group) - np.mean(reference)),
-        interval=(low, high) if is_defined else None,
+        interval=(max(low, -1.0), min(high, 1.0)) if is_defined else None,
         p_value=p_value if is_defined else None,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Figure:
     """Standard deviation, with n - 1; None for a single trial."""
 
     interval: tuple[float, float] | None
-    """95 % interval of the mean (Student's t); None for a single trial."""
+    """95 % interval of the mean (Student's t), within the possible values; None for a single trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def summarize(lines: Sequence[Line], *, split: str) -> list[Figure]:
                     num_trials=len(values),
                     mean=spread(values).mean,
                     deviation=spread(values).deviation,
-                    interval=mean_interval(values),
+                    interval=mean_interval(values, low=0.0, high=1.0 if name.endswith("accuracy") else math.inf),
                 )
             )
     return figures
