@@ -115,6 +115,13 @@ def test_a_temperature_is_fitted_on_the_validation_images_and_used(run: RunFolde
     assert validation.calibrated.loss < validation.calibration.loss  # the minimum of these images
 
 
+def test_no_temperature_is_saved_if_the_evaluation_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    parts = Parts(duplicates=tmp_path / "missing.csv")
+    with pytest.raises(UserError, match=r"missing\.csv"):
+        evaluate(run, split="test", checkpoint="best", network=ColourNetwork, calibrate=True, parts=parts)
+    assert not run.calibration.exists()
+
+
 def test_figures_that_cannot_be_written_are_returned_all_the_same(
     run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

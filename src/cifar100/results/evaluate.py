@@ -141,8 +141,7 @@ def evaluate(
     check_flag("flip_tta", flip_tta)
     check_flag("calibrate", calibrate)
     trained = load_trained(run, checkpoint, network=network)
-    if calibrate:
-        _calibrate(trained, run, data_root=data_root)
+    fitted = _fitted_temperature(trained, run, data_root=data_root) if calibrate else None
     images, labels, data = images_of(trained, run, split=split, data_root=data_root)
     measured = Measured(
         images=images,
@@ -153,6 +152,9 @@ def evaluate(
         trained_on=trained.info,
     )
     prepared = PreparedParts(parts or Parts(), measured)
+    if fitted is not None:  # nothing is saved before all that was asked for is known to be possible
+        temperature, num_images = fitted
+        save_temperature(temperature, num_images=num_images, trained=trained, run=run)
     pixels, truth = torch.from_numpy(images), torch.from_numpy(labels)
     logits = all_logits(trained, pixels)
     identity = content_sha256(images, labels, data)
@@ -256,8 +258,8 @@ def _metrics(logits: Tensor, labels: Tensor, trained: TrainedNetwork) -> dict[st
     )
 
 
-def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> None:
-    """Fit the temperature on the validation images, and save it in the run."""
+def _fitted_temperature(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | None) -> tuple[float, int]:
+    """Return the temperature of the validation images, and their number."""
     instead = " to calibrate on; leave out --calibrate, or train with --data.validation_fraction 0.1"
     images, labels, _ = images_of(trained, run, split="validation", data_root=data_root, instead=instead)
     logits = all_logits(trained, torch.from_numpy(images), doing="Calibrating")
@@ -266,5 +268,4 @@ def _calibrate(trained: TrainedNetwork, run: RunFolder, *, data_root: Path | Non
             f"all {len(labels):,} validation images of {run.argument} are classified correctly, so no temperature "
             "minimises the loss; leave out --calibrate, or hold out more validation images."
         )
-    temperature = fit_temperature(logits, torch.from_numpy(labels))
-    save_temperature(temperature, num_images=len(labels), trained=trained, run=run)
+    return fit_temperature(logits, torch.from_numpy(labels)), len(labels)
