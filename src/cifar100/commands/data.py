@@ -20,7 +20,8 @@ from cifar100.settings import load_complete_config, load_config
 if TYPE_CHECKING:
     from cifar100.data.dataset_info import DatasetInfo
     from cifar100.models import NetworkSource
-    from cifar100.results.audit import AuditReport, Exclusion
+    from cifar100.results.audit import AuditReport
+    from cifar100.results.exclusion import Exclusion
 
 
 def prepare(
@@ -120,6 +121,6 @@ def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset
         table: the edited file.
         root: the data folder that was audited.
     """
-    from cifar100.results.audit import read_exclusion
+    from cifar100.results.exclusion import read_exclusion
 
     return read_exclusion(user_path(table), user_path(root))

@@ -24,7 +24,7 @@ from cifar100.data.audit.label_errors import label_suspects
 from cifar100.data.audit.neighbours import nearest, unit_features
 from cifar100.data.audit.oddities import odd_images, plain_oddities
 from cifar100.data.audit.page import HASH_AND_FEATURES_SENTENCE, HASH_SENTENCE, ODD_SENTENCE, Methods, render_page
-from cifar100.data.audit.table import check_classes_remain, read_table, rejected_indices, write_table
+from cifar100.data.audit.table import write_table
 from cifar100.data.dataset_info import IMAGE_SIDE, read_info
 from cifar100.data.folder.csv_labels import records
 from cifar100.data.folder.splits import load_split
@@ -80,21 +80,6 @@ class AuditReport:
 
     table: Path
     page: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exclusion:
-    """What an edited table leaves out."""
-
-    table: Path
-    root: Path
-    train: NDArray[np.int64]
-    """Indices of the rejected training images."""
-
-    test: NDArray[np.int64]
-    """Indices of the rejected test images, which are never left out."""
-
-    num_train: int
 
 
 def audit_folder(
@@ -259,25 +244,6 @@ def check_out(out: Path) -> None:
     verdicts = sum(bool(fields["verdict"]) for _, fields in records(table, required=["verdict"]))
     if verdicts:
         raise UserError(f"{table} holds {verdicts:,} verdicts, which would be lost; rename it or choose another --out.")
-
-
-def read_exclusion(table: Path, root: Path) -> Exclusion:
-    """Compare an edited table with the data, and return what it rejects.
-
-    Raises:
-        UserError: the table cannot be read, or a row does not fit the data.
-    """
-    images = every_image(root)
-    rows = read_table(table, images)
-    rejected = rejected_indices(rows, split="train")
-    check_classes_remain(table, rejected, images.labels[: images.info.num_train], images.info)
-    return Exclusion(
-        table=table,
-        root=root,
-        train=rejected,
-        test=rejected_indices(rows, split="test"),
-        num_train=images.info.num_train,
-    )
 
 
 def _methods(view: NetworkView | None) -> Methods:

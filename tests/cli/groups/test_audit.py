@@ -11,7 +11,8 @@ import pytest
 from cifar100 import commands
 from cifar100.cli.main import build_parser, run_command_line
 from cifar100.errors import UserError
-from cifar100.results.audit import AuditReport, Exclusion
+from cifar100.results.audit import AuditReport
+from cifar100.results.exclusion import Exclusion
 
 REPORT = AuditReport(
     root=Path("my data"),

@@ -13,7 +13,8 @@ from cifar100.settings import given_settings, load_config, recipe_names
 from cifar100.terminal import say, say_next
 
 if TYPE_CHECKING:
-    from cifar100.results.audit import AuditReport, Exclusion
+    from cifar100.results.audit import AuditReport
+    from cifar100.results.exclusion import Exclusion
 
 RECIPE = "laptop"
 """Of the runs of `--folds`."""

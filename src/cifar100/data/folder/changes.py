@@ -289,11 +289,8 @@ def _is_all_recorded(folder: DataFolder, recorded: Mapping[str, Stamp]) -> bool:
     if not folder.is_custom():
         return recorded.keys() >= {folder.info_name, *(release_csv(folder, split) for split in SPLITS)}
     if has_table(folder.images):
-        prefix = folder.images_prefix
-        return recorded.keys() >= {
-            folder.info_name,
-            *(f"{prefix}{name}" for name in find_tables(folder.images).values()),
-        }
+        tables = (f"{folder.images_prefix}{name}" for name in find_tables(folder.images).values())
+        return recorded.keys() >= {folder.info_name, *tables}
     return recorded.keys() == {folder.info_name, *recorded_files(folder, read_listing(folder, with_skipped=True))}
 
 
