@@ -22,6 +22,8 @@ PARTS = {
     "corruptions": {
         "source": "generated",
         "is_official": False,
+        "left_out": ["snow", "jpeg_compression"],
+        "num_images": 1234,
         "mean_accuracy": estimate(0.4),
         "by_corruption": {"fog": {"mean": estimate(0.5), "by_severity": [estimate(0.7), estimate(0.3)]}},
         "extra": {"spatter": {"mean": estimate(0.2), "by_severity": [estimate(0.2)]}},
@@ -38,6 +40,7 @@ def test_every_figure_is_a_row() -> None:
     names = [(row.name, row.value, row.severities) for row in corruptions.rows]
     assert names == [("mean accuracy", 0.4, ()), ("fog", 0.5, (0.7, 0.3)), ("extra: spatter", 0.2, (0.2,))]
     assert corruptions.has_severities
+    assert corruptions.notes == {"source": "generated", "left out": "snow, jpeg compression", "num images": "1,234"}
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The parts of an evaluation that are measured on request, shown generically: any figure by its name.
 
 A part is a JSON object. Whatever in it has the form of an `Estimate` becomes a row; a list of them, such as the
-severities of a corruption, becomes one row with several values; texts and whole numbers become notes.
+severities of a corruption, becomes one row with several values; texts, lists of texts and whole numbers become notes.
 """
 
 from __future__ import annotations
@@ -58,12 +58,23 @@ def measured_parts(content: dict[str, Any]) -> list[Part]:
 
 
 def _part(title: str, content: dict[str, Any]) -> Part:
-    notes = {
-        _spaced(name): str(value) if isinstance(value, str) else f"{value:,}"
-        for name, value in content.items()
-        if isinstance(value, (str, int)) and not isinstance(value, bool)
-    }
-    return Part(title=title, rows=list(_rows("", content, 0)), notes=notes)
+    notes = {_spaced(name): _note(value) for name, value in content.items()}
+    return Part(
+        title=title,
+        rows=list(_rows("", content, 0)),
+        notes={name: note for name, note in notes.items() if note},
+    )
+
+
+def _note(value: Any) -> str:
+    """Return what is shown of a value that is no figure; empty for nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(map(_spaced, value))
+    return ""
 
 
 def _rows(name: str, content: Any, depth: int) -> Iterator[Row]:
