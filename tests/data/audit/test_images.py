@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from photographs import photographs
 
-from cifar100.data.audit.images import AuditedImages, JoinedImages
+from cifar100.data.audit.images import AuditedImages, JoinedImages, as_many_as
 from cifar100.data.folder.layout import DataFolder
 from cifar100.results.audit import find_all
 from cifar100.results.evaluation_data import every_image
@@ -52,3 +52,15 @@ def test_the_findings_are_those_of_one_array(images: AuditedImages) -> None:
     found = find_all(replace(images, pixels=pixels), None)
     assert {finding.kind for finding in found} == {"exact_duplicate", "near_duplicate", "oddity"}
     assert find_all(replace(images, pixels=JoinedImages(pixels[:6], pixels[6:])), None) == found
+
+
+def test_large_images_are_looked_at_in_smaller_parts(images: AuditedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = np.broadcast_to(np.zeros((), dtype=np.uint8), (10, 3, 256, 256))
+    assert (as_many_as(1000, images.pixels), as_many_as(1000, large), as_many_as(10, large)) == (1000, 15, 1)
+    pixels = images.pixels[:].copy()
+    pixels[7], pixels[9], pixels[4] = pixels[2], pixels[0][..., ::-1], 0
+    found = find_all(replace(images, pixels=pixels), None)
+    monkeypatch.setattr("cifar100.data.audit.images.IMAGE_SIDE", 1)  # one image at a time
+    in_parts = find_all(replace(images, pixels=pixels), None)
+    assert [replace(finding, score=0) for finding in in_parts] == [replace(finding, score=0) for finding in found]
+    assert [finding.score for finding in in_parts] == pytest.approx([finding.score for finding in found])

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
 from cifar100.data.audit.hashes import close_pairs, perceptual_hashes
-from cifar100.data.audit.images import ImageArray
+from cifar100.data.audit.images import ImageArray, as_many_as
 from cifar100.long_steps import progress
 
 MIN_SIMILARITY = 0.5
@@ -33,7 +33,7 @@ _SIDE_OF_DETAIL = 5
 brightness and large areas, such as sky over sea, agree by chance."""
 
 _PAIRS = 2000
-"""Pairs that are compared at once."""
+"""Pairs of images of 32x32 pixels that are compared at once; fewer of larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +124,9 @@ def detail_similarity(images: ImageArray, pairs: NDArray[np.int64]) -> NDArray[n
     images: uint8 (N, 3, H, W). pairs: int64 (P, 2). Returns float32 (P,).
     """
     found = [np.empty(0, dtype=np.float32)]
-    for start in range(0, len(pairs), _PAIRS):
-        first, second = (_details(images[pairs[start : start + _PAIRS, side]]) for side in (0, 1))
+    count = as_many_as(_PAIRS, images)
+    for start in range(0, len(pairs), count):
+        first, second = (_details(images[pairs[start : start + count, side]]) for side in (0, 1))
         direct, mirrored = ((first * other).sum(dim=(1, 2, 3)) for other in (second, second.flip(3)))
         found.append(torch.maximum(direct, mirrored).numpy())
     return np.concatenate(found)

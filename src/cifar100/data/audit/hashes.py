@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.audit.images import ImageArray
+from cifar100.data.audit.images import ImageArray, as_many_as
 
 MAX_DISTANCE = 10
 """Bits of 64 in which the hashes of candidates may differ. Of the pairs of CIFAR-100 at a distance of 8 and 10, most
@@ -39,8 +39,9 @@ def perceptual_hashes(images: ImageArray, *, mirrored: bool = False) -> NDArray[
     frequencies, places = np.arange(_HASH_SIDE)[:, None], np.arange(side)[None, :]
     cosines = 2 * np.cos(np.pi * frequencies * (2 * places + 1) / (2 * side))  # (8, 32): the first rows of the DCT
     hashes = np.empty(len(images), dtype=np.uint64)
-    for start in range(0, len(images), 1000):  # in parts, because float64 takes eight times the space
-        part = slice(start, start + 1000)
+    count = as_many_as(1000, images)
+    for start in range(0, len(images), count):  # in parts, because float64 takes eight times the space
+        part = slice(start, start + count)
         pixels = images[part][..., ::-1] if mirrored else images[part]
         low = cosines @ _grey(pixels) @ cosines.T  # (n, 8, 8)
         low = low.reshape(len(low), -1)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.dataset_info import DatasetInfo
+from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
 from cifar100.data.folder.image_files import image_file_names
 from cifar100.data.folder.layout import DataFolder, Split
 from cifar100.data.layouts.reading import list_images
@@ -28,6 +28,12 @@ class ImageArray(Protocol):
     def __iter__(self) -> Iterator[NDArray[np.uint8]]: ...
 
     def __getitem__(self, index: Any, /) -> NDArray[np.uint8]: ...
+
+
+def as_many_as(count: int, images: ImageArray) -> int:
+    """Return the number of these images that take the memory of `count` images of 32x32 pixels; at least 1."""
+    height, width = images.shape[-2:]
+    return max(1, count * IMAGE_SIDE**2 // (height * width))
 
 
 class JoinedImages:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cifar100.data.audit.images import ImageArray
+from cifar100.data.audit.images import ImageArray, as_many_as
 
 DARK_VALUE = 80
 """An image is too dark if 99 % of its pixels have no channel above this, of 255."""
@@ -51,8 +51,9 @@ def plain_oddities(images: ImageArray) -> Iterator[Oddity]:
 
 def _parts(images: ImageArray) -> Iterator[NDArray[np.uint8]]:
     """Yield the images in parts: their deviations take eight times the space. There is one part of no images."""
-    for start in range(0, max(1, len(images)), 1000):
-        yield images[start : start + 1000]
+    count = as_many_as(1000, images)
+    for start in range(0, max(1, len(images)), count):
+        yield images[start : start + count]
 
 
 def odd_images(distances: NDArray[np.float32]) -> Iterator[Oddity]:
