@@ -140,10 +140,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     """Draw the rows: minutes on a logarithmic axis, accuracy in percent, one colour for each machine."""
     figure = new_figure(8, 4.8)
     axes = figure.subplots()
-    machines = dict.fromkeys(row.machine for row in rows)
-    labelled: list[tuple[int, Row]] = []
-    for number, (color, machine) in enumerate(zip(COLORS, machines, strict=False)):
-        side = -1 if number % 2 else 1  # the labels of two machines do not meet
+    colors = dict(zip(dict.fromkeys(row.machine for row in rows), COLORS, strict=False))
+    for machine, color in colors.items():
         own = [row for row in rows if row.machine == machine]
         axes.errorbar(
             [row.minutes for row in own],
@@ -154,23 +152,24 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             capsize=3,
             label=machine,
         )
-        for row in sorted(own, key=lambda row: -row.accuracy):
-            above = sum(side == other_side and _meet(row, other) for other_side, other in labelled)
-            labelled.append((side, row))
-            seeds = f", {row.num_runs} seeds" if row.num_runs > 1 else ""
-            axes.annotate(
-                f"{row.recipe} {row.accuracy:.1%}{seeds}",
-                (row.minutes, 100 * row.accuracy),
-                xytext=(7 * side, -3 - LINE_POINTS * above),
-                ha="right" if side < 0 else "left",
-                textcoords="offset points",
-                fontsize=9,
-            )
+    labelled: list[Row] = []
+    for row in sorted(rows, key=lambda row: -row.accuracy):
+        above = sum(_meet(row, other) for other in labelled)
+        labelled.append(row)
+        seeds = f", {row.num_runs} seeds" if row.num_runs > 1 else ""
+        axes.annotate(
+            f"{row.recipe} {row.accuracy:.1%}{seeds}",
+            (row.minutes, 100 * row.accuracy),
+            xytext=(7, -3 - LINE_POINTS * above),
+            textcoords="offset points",
+            fontsize=9,
+            color=colors[row.machine],
+        )
     axes.set(xscale="log", xlabel="minutes of training, two cores of a CPU", ylabel="test accuracy in percent")
     axes.set_title("Test accuracy over time, without a GPU", loc="left")
     axes.set_xticks([5, 10, 20, 50, 100, 200], labels=["5", "10", "20", "50", "100", "200"])
     axes.minorticks_off()
-    axes.set_xlim(min(row.minutes for row in rows) / 2, max(row.minutes for row in rows) * 2)
+    axes.set_xlim(min(row.minutes for row in rows) / 2, max(row.minutes for row in rows) * 2.5)
     axes.margins(y=0.15)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     style_axes(axes)
@@ -178,7 +177,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _meet(row: Row, other: Row) -> bool:
-    """Return whether labels beside two points on the same side would overlap."""
+    """Return whether labels beside two points would overlap."""
     return abs(row.accuracy - other.accuracy) < 0.025 and 2 / 3 < row.minutes / other.minutes < 3 / 2
 
 
