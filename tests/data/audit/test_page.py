@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -64,6 +65,13 @@ def test_the_page_shows_the_pictures_and_needs_nothing_else(images: AuditedImage
     assert not re.search(r"https?://|<script|<link|@import|url\(", text)
     assert "prefers-color-scheme: dark" in text
     assert "width=device-width" in text
+
+
+def test_large_images_are_shown_reduced(images: AuditedImages) -> None:
+    enlarged = replace(images, pixels=images.pixels[np.arange(10)].repeat(7, axis=2).repeat(7, axis=3))  # 224 x 224
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', render(enlarged, FINDINGS))
+    decoded = [cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR) for data in found]
+    assert [picture.shape for picture in decoded] == [(96, 96, 3)] * 8
 
 
 def test_names_of_classes_are_text(images: AuditedImages) -> None:

@@ -28,6 +28,7 @@ from cifar100.data.folder.image_files import (
     image_file_names,
     labels_csv,
     read_image,
+    thumbnail,
     write_images,
 )
 from cifar100.data.folder.layout import DataFolder
@@ -392,3 +393,12 @@ def test_written_images_are_read_back_and_others_are_removed(tmp_path: Path) -> 
 def test_the_oracle_agrees_with_pillows_own_fit(tmp_path: Path) -> None:
     expected = np.asarray(ImageOps.fit(picture(120, 60, "RGB"), (32, 32), method=Image.Resampling.BICUBIC))
     assert np.array_equal(wide(tmp_path / "image.png"), expected)
+
+
+def test_a_thumbnail_is_the_mean_over_blocks_of_a_larger_image_and_a_smaller_one_as_it_is() -> None:
+    image = noise(3, 96, 64).astype(np.uint8)
+    assert thumbnail(image, 96) is image
+    blocks = image.reshape(3, 48, 2, 32, 2).mean(axis=(2, 4))
+    reduced = thumbnail(image, 48)
+    assert (reduced.shape, reduced.dtype) == ((3, 48, 32), np.uint8)
+    assert np.abs(reduced - blocks).max() <= 1  # Pillow rounds after each of two directions

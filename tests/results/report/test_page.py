@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import pytest
 import torch
 from exportable_runs import write_exportable
 from measured_runs import HOSTILE_NAMES, info_of, measured_run, save_measurement
+from PIL import Image
 from small_folder import make_folder
 from torch import nn
 from trained_networks import INFO, ColourNetwork, write_run
@@ -29,6 +31,8 @@ from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
 from cifar100.files.user_paths import as_argument
 from cifar100.results.report import page
+from cifar100.results.report.activation_maps import ActivationMaps
+from cifar100.results.report.pictures import Pictures
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import KILLED, RUNNING, write_status
 
@@ -167,6 +171,26 @@ def test_any_number_of_classes_is_shown(tmp_path: Path, number: int, capsys: pyt
     assert parsed.count("div", class_="plot") == (number > 30)
     assert "The pictures are left out" in parsed.text
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_large_pictures_are_reduced_so_that_the_page_stays_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = measured_run(tmp_path / "run", info_of([f"class {label}" for label in range(20)], image_size=256))
+    noise = np.random.default_rng(0).integers(0, 256, (3, 256, 256), dtype=np.uint8)
+    images = np.broadcast_to(noise, (120, *noise.shape))
+    monkeypatch.setattr(page, "read_pictures", lambda *_: Pictures(images=images, files=["a.png"] * 120))
+    monkeypatch.setattr(page, "evaluated_network", lambda *_: None)
+    maps = ActivationMaps(maps=np.ones((40, 256, 256), dtype=np.float32), layer="conv", size=(8, 8))
+    monkeypatch.setattr(page, "activation_maps", lambda *_: maps)
+    parsed = report_of(run)  # noise hardly compresses
+    assert parsed.count("img", alt="where the network looked") == 40
+    sides = set()
+    for tag, attributes in parsed.elements:
+        if tag == "img" and attributes.get("alt"):
+            data = str(attributes["src"]).removeprefix("data:image/png;base64,")
+            sides.add(Image.open(io.BytesIO(base64.b64decode(data))).size)
+    assert sides == {(96, 96), (48, 48)}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such names")

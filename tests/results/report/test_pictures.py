@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cifar100.results.report.pictures import MAX_SIDE, Pictures
+from cifar100.results.report.pictures import PICTURE_SIDE, Pictures
 
 
 def decoded(uri: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
-@pytest.mark.parametrize(("side", "shown"), [(32, 32), (MAX_SIDE, MAX_SIDE), (224, 112), (256, 128)])
+@pytest.mark.parametrize(("side", "shown"), [(32, 32), (PICTURE_SIDE, PICTURE_SIDE), (192, 96), (288, 96)])
 def test_large_images_are_reduced(side: int, shown: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 3, side, side), dtype=np.uint8)
     pictures = Pictures(images=images, files=["a", "b"])

@@ -15,11 +15,14 @@ from cifar100.data.audit.findings import Finding, Kind, crosses_classes, crosses
 from cifar100.data.audit.hashes import MAX_DISTANCE
 from cifar100.data.audit.images import AuditedImages
 from cifar100.data.audit.oddities import DARK_VALUE, ODD_DEVIATIONS, UNIFORM_STD
-from cifar100.data.folder.image_files import encode_png
+from cifar100.data.folder.image_files import encode_png, thumbnail
 from cifar100.foreign_text import printable
 
 MAX_SHOWN = 100
-"""Findings of each kind on the page; about 1 MB."""
+"""Findings of each kind on the page; about 1 MB for images of 32x32 pixels."""
+
+PICTURE_SIDE = 96
+"""Pixels to which larger images are reduced: the size in which the page shows them."""
 
 _TITLES: dict[Kind, str] = {
     "exact_duplicate": "Exact duplicates",
@@ -84,7 +87,8 @@ def render_page(
 
     @cache
     def uri(position: int) -> str:
-        return "data:image/png;base64," + base64.b64encode(encode_png(images.pixels[position])).decode()
+        shown = thumbnail(images.pixels[position], PICTURE_SIDE)
+        return "data:image/png;base64," + base64.b64encode(encode_png(shown)).decode()
 
     def place(position: int) -> str:
         return f"{images.split(position)} {images.index(position)}, {printable(images.files[position], max_length=200)}"

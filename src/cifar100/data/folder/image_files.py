@@ -172,6 +172,18 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     return bytes(encoded)
 
 
+def thumbnail(image: NDArray[np.uint8], max_side: int) -> NDArray[np.uint8]:
+    """Return a planar RGB image, uint8 (3, H, W), reduced to at most `max_side` pixels on each side, for a page.
+
+    A smaller one stays as it is.
+    """
+    if max(image.shape[1:]) <= max_side:
+        return image
+    reduced = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+    reduced.thumbnail((max_side, max_side), Image.Resampling.BOX)
+    return np.array(reduced).transpose(2, 0, 1)
+
+
 def _remove_others(folder: Path, files: set[str]) -> None:
     remove_partial_files(folder)
     for entry in os.scandir(folder):
