@@ -20,8 +20,8 @@ from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
-from cifar100.runs.checkpoint_outline import outline
 from cifar100.runs.folder import RunFolder, how_to_resume
+from cifar100.runs.outlines.checkpoint import outline
 from cifar100.runs.weights import Weights
 
 NETWORK_PREFIX = "network."

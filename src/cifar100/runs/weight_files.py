@@ -1,6 +1,6 @@
 """Read the weights of a network from a file of any program: safetensors, or what `torch.save` wrote.
 
-Nothing in a file is executed. A file of torch is read as data only (`weights_only=True`), after `checkpoint_outline`
+Nothing in a file is executed. A file of torch is read as data only (`weights_only=True`), after `outlines.checkpoint`
 has compared every tensor with the file; a file of safetensors holds numbers and text alone.
 """
 
@@ -23,10 +23,10 @@ from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, list_of, nothing_or, number, whole
 from cifar100.foreign_text import reason
 from cifar100.process.packages import need
-from cifar100.runs.checkpoint_outline import outline
 from cifar100.runs.checkpoints import NETWORK_PREFIX, averaged_weights
 from cifar100.runs.folder import RunFolder
-from cifar100.runs.legacy_outline import legacy_outline
+from cifar100.runs.outlines.checkpoint import outline
+from cifar100.runs.outlines.legacy import legacy_outline
 
 NESTED = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "weights")
 """Keys under which programs save the weights beside other things; an average comes first."""

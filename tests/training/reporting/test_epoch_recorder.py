@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Iterator
@@ -81,10 +82,11 @@ def test_the_number_of_an_epoch() -> None:
 
 
 def test_the_screen_leaves_out_short_epochs_and_the_files_none(
-    capsys: pytest.CaptureFixture[str], recorder: EpochRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recorder: EpochRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module: Any = None
     now = 0.0
+    screen = recorder.run_log.console.file = io.StringIO()
     clock = SimpleNamespace(perf_counter=lambda: now)
     monkeypatch.setattr("cifar100.training.reporting.epoch_recorder.time", clock)
     recorder.clock = RunClock(100)
@@ -98,6 +100,6 @@ def test_the_screen_leaves_out_short_epochs_and_the_files_none(
         if epoch == 60:
             recorder.on_exception(running, module, KeyboardInterrupt())
     recorder.on_train_end(running, module)
-    rows = [int(number) for number in re.findall(r"^ *(\d+)/4 ", capsys.readouterr().out, re.MULTILINE)]
+    rows = [int(number) for number in re.findall(r"^ *(\d+)/4 ", screen.getvalue(), re.MULTILINE)]
     assert rows == sorted([1, *range(2, 101, 2), 61])
     assert len(recorder.history.epochs) == (tmp_path / "training.log").read_text().count("  epoch ") == 100

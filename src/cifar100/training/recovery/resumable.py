@@ -1,6 +1,6 @@
 """Compare a checkpoint with what a fresh run of the same settings would save, before Lightning restores it.
 
-The structure of the file is sound by now, see `runs.checkpoint_outline`. Here every part gets its schema. A failure in
+The structure of the file is sound by now, see `runs.outlines.checkpoint`. Here every part gets its schema. A failure in
 Lightning after this is a bug and keeps its traceback.
 """
 

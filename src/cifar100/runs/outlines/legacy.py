@@ -1,4 +1,4 @@
-"""Read the structure of an untrusted file of torch before 1.6, as `checkpoint_outline` does for those since then.
+"""Read the structure of an untrusted file of torch before 1.6, as `outlines.checkpoint` does for those since then.
 
 Such a file is a sequence of pickles: a magic number, a version, facts about the machine, the content, and the names of
 its storages. The numbers of each storage follow, after their count. Many published weights have this format.
@@ -10,7 +10,7 @@ import io
 import struct
 from typing import Any, BinaryIO
 
-from cifar100.runs.checkpoint_outline import MAX_PICKLE_BYTES, Interpreter, Storage, check_extent
+from cifar100.runs.outlines.checkpoint import MAX_PICKLE_BYTES, Interpreter, Storage, check_extent
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 

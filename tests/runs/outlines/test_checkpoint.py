@@ -10,7 +10,7 @@ import torch
 from altered_checkpoints import in_pickle, rewrite, whole_pickle
 from torch import Tensor, nn
 
-from cifar100.runs.checkpoint_outline import outline
+from cifar100.runs.outlines.checkpoint import outline
 
 
 def outline_of(path: Path, **options: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cifar100.runs.legacy_outline import MAGIC, VERSION, legacy_outline
+from cifar100.runs.outlines.legacy import MAGIC, VERSION, legacy_outline
 
 
 def written(content: Any) -> bytes:

@@ -1,0 +1,1 @@
+"""The structure of untrusted files of torch, read before torch reads them."""
