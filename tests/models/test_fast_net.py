@@ -64,6 +64,12 @@ def test_frozen_are_the_filters_and_the_scales_of_batch_norm_but_no_bias() -> No
     assert frozen == {"whitening.weight", *scales}
 
 
+def test_narrow_blocks_learn_the_scales_of_batch_norm_and_average_its_statistics_for_longer() -> None:
+    model = FastNet((8, 12, 12), num_classes=10, blocks="narrow")
+    assert {name for name, parameter in model.named_parameters() if not parameter.requires_grad} == {"whitening.weight"}
+    assert {module.momentum for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)} == {0.1}
+
+
 def convolved(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The result has the size of `x`: one row and column more are added after it than before if the kernel is even."""
     before, after = (weight.shape[2] - 1) // 2, weight.shape[2] // 2

@@ -41,11 +41,18 @@ class Blocks:
     activated: Literal["sum", "branch"] = "sum"
     """What the last activation of a residual stage is applied to: input plus branch, or the branch alone."""
 
+    trained_scale: bool = False
+    """Whether the batch normalisations learn a scale. Without it they learn a bias only."""
+
+    momentum: float = 0.4
+    """Of the running statistics of the batch normalisations, as torch defines it. High, so that they forget quickly: a
+    run has few steps, and images that grow during training change the statistics."""
+
 
 BLOCKS = {
     "plain": Blocks(((3, 3), (3, 3), (3, 3))),
     "residual": Blocks(((3, 3, 3), (3, 3, 3), (3, 3, 3))),
-    "narrow": Blocks(((3, 1, 1), (3, 3, 1), (2, 3, 3)), (1, 3 / 4, 2 / 3), "branch"),
+    "narrow": Blocks(((3, 1, 1), (3, 3, 1), (2, 3, 3)), (1, 3 / 4, 2 / 3), "branch", trained_scale=True, momentum=0.1),
 }
 
 
@@ -99,13 +106,13 @@ class Stage(nn.Module):
         inner_width = round(blocks.inner_widths[number] * out_channels)
         self.conv1 = _convolution(in_channels, out_channels, kernels[0])
         self.pool = nn.MaxPool2d(2)
-        self.bn1 = _batch_norm(out_channels)
+        self.bn1 = _batch_norm(out_channels, blocks)
         self.conv2 = _convolution(out_channels, inner_width, kernels[1])
-        self.bn2 = _batch_norm(inner_width)
+        self.bn2 = _batch_norm(inner_width, blocks)
         self.activated = blocks.activated if len(kernels) == 3 else None
         if self.activated:
             self.conv3 = _convolution(inner_width, out_channels, kernels[2])
-            self.bn3 = _batch_norm(out_channels)
+            self.bn3 = _batch_norm(out_channels, blocks)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H // 2, W // 2)."""
@@ -162,14 +169,9 @@ def _convolution(in_channels: int, out_channels: int, kernel_size: int) -> nn.Co
     return convolution
 
 
-def _batch_norm(num_channels: int) -> nn.BatchNorm2d:
-    """Return a batch normalisation that learns a bias and no scale.
-
-    Its running statistics forget quickly (torch's momentum 0.4, not 0.1): a run has few steps, and images that grow
-    during training change the statistics.
-    """
-    batch_norm = nn.BatchNorm2d(num_channels, momentum=0.4)
-    batch_norm.weight.requires_grad_(False)
+def _batch_norm(num_channels: int, blocks: Blocks) -> nn.BatchNorm2d:
+    batch_norm = nn.BatchNorm2d(num_channels, momentum=blocks.momentum)
+    batch_norm.weight.requires_grad_(blocks.trained_scale)
     return batch_norm
 
 
@@ -192,7 +194,8 @@ def fast_net(
         num_classes: width of the logits.
         widths: Channels of the three stages of `fast_net`.
         blocks: Convolutions of each stage of `fast_net`: `plain` is two, `residual` three with a residual connection
-            around the last two. `narrow` also has three, with smaller kernels and fewer channels between the last two.
+            around the last two. `narrow` also has three, with smaller kernels and fewer channels between the last two,
+            and batch normalisations that learn a scale.
         logit_scale: Factor of the logits of `fast_net`. A small one slows down the head, whose effective learning rate
             grows with its square. The default suits one learning rate for all parameters.
     """
