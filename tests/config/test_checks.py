@@ -96,6 +96,14 @@ def test_a_config_refuses_it(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "limits"), RANGES, ids=lambda value: str(value))
+def test_a_message_names_the_exact_limits(name: str, limits: Range) -> None:
+    shown = re.findall(r"(?:least|than|most) ([\d.,e-]+)", str(limits))
+    ends = [end for end in (limits.minimum, limits.maximum) if end != math.inf]
+    assert [float(number.replace(",", "")) for number in shown] == ends
+    assert all(len(number) <= len("4,294,967,295") for number in shown)
+
+
+@pytest.mark.parametrize(("name", "limits"), RANGES, ids=lambda value: str(value))
 def test_the_ends_of_a_range(name: str, limits: Range) -> None:
     section, _, key = name.partition(".")
     lists = [kind for kind in _kinds(settings()[name].annotation) if get_origin(kind) is tuple]

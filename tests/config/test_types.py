@@ -29,6 +29,10 @@ def test_a_range_reads_as_a_phrase() -> None:
     assert str(Range(16, 64, multiple_of=8)) == "a multiple of 8, at least 16 and at most 64"
     assert str(Range(0, 1, above=True)) == "more than 0 and at most 1"
     assert str(Range(2)) == "at least 2"
+    assert str(Range(0, 2**32 - 1)) == "at least 0 and at most 4,294,967,295"
+    assert str(Range(0, 1e6)) == "at least 0 and at most 1,000,000"
+    assert str(Range(1.0, 1e12)) == "at least 1 and at most 1e12"
+    assert str(Range(0.001, 1e38, why="float32")) == "at least 0.001 and at most 1e38 (float32)"
 
 
 def test_a_truth_value_is_no_number() -> None:

@@ -64,8 +64,8 @@ class Range:
 
     def __str__(self) -> str:
         """`at least 0 and at most 1`."""
-        lower = f"{'more than' if self.above else 'at least'} {self.minimum}"
-        limits = lower if self.maximum == math.inf else f"{lower} and at most {self.maximum:,}"
+        lower = f"{'more than' if self.above else 'at least'} {_limit(self.minimum)}"
+        limits = lower if self.maximum == math.inf else f"{lower} and at most {_limit(self.maximum)}"
         limits = limits if self.multiple_of == 1 else f"a multiple of {self.multiple_of}, {limits}"
         return f"{limits} ({self.why})" if self.why else limits
 
@@ -137,6 +137,13 @@ NonNegative = Annotated[float, Range(0, 1e6)]
 LearningRate = Annotated[float, Range(0, 1e38, above=True, why="weights are float32")]
 BetaParameter = Annotated[float, Range(0.001, 1000)]
 """Parameter of a Beta distribution. Beyond these limits it is as good as 0 and 1 alone, or as 0.5."""
+
+
+def _limit(number: float) -> str:
+    """Return a limit as people write it: `0.001`, `100,000`, `1e12`."""
+    if abs(number) < 1e12:
+        return f"{int(number):,}" if number == int(number) else str(number)
+    return f"{number:g}".replace("e+", "e")
 
 
 def _numbers(value: Any) -> Iterator[float]:
