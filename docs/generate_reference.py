@@ -17,8 +17,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cifar100.cli.main import COMMANDS, build_parser
 from cifar100.config import COMPONENTS, SECTIONS, section_settings
-from cifar100.config.declarations import Setting, components, is_family
-from cifar100.config.types import Needs, Range
+from cifar100.config.declarations import Setting, components
+from cifar100.config.types import Needs, Prefix, Range
 from cifar100.settings import read_recipe, recipe_names
 
 FOLDER = Path(__file__).parent / "reference"
@@ -82,9 +82,6 @@ def setting_lines(section: str, setting: Setting) -> Iterator[str]:
         facts[1] = "default: " + ", ".join(f"`{value}` ({', '.join(names)})" for value, names in declared.items())
     facts += [limits] if limits else []
     facts += [f"needs `{need}`".replace(" or --", "` or `--") for need in needs]
-    if full in COMPONENTS:
-        names = (f"{name}NAME" if is_family(name) else name for name in components(*COMPONENTS[full]))
-        facts.append(f"names: {', '.join(f'`{name}`' for name in names)}")
     yield ""
     yield from (f"- {fact}" for fact in facts)
 
@@ -140,12 +137,13 @@ def is_union(annotation: Any) -> bool:
 def type_name(annotation: Any) -> str:
     """Return a type as a reader would write it: `integer`, `one of sgd, adamw, muon`, `list of numbers`."""
     if get_origin(annotation) is Annotated:
-        return type_name(get_args(annotation)[0])
+        families = [f"`{item.text}NAME`" for item in get_args(annotation) if isinstance(item, Prefix)]
+        return families[0] if families else type_name(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         values = [f"`{value}`" for value in get_args(annotation)]
         return values[0] if len(values) == 1 else f"one of {', '.join(values)}"
     if get_origin(annotation) in (tuple, list):
-        return f"list, each {type_name(get_args(annotation)[0])}"
+        return f"list of {list_elements(get_args(annotation))}"
     names = {
         bool: "`true` or `false`",
         int: "integer",
@@ -155,6 +153,14 @@ def type_name(annotation: Any) -> str:
         type(None): "`null`",
     }
     return names.get(annotation, str(annotation))
+
+
+def list_elements(arguments: tuple[Any, ...]) -> str:
+    """Return what a list holds: `3 numbers`, `integers`. arguments: those of its type."""
+    if get_origin(arguments[0]) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(arguments[0]))
+    plural = {int: "integers", float: "numbers", str: "texts"}[arguments[0]]
+    return plural if arguments[-1] is Ellipsis else f"{len(arguments)} {plural}"
 
 
 def paragraphs(function: Any) -> list[str]:

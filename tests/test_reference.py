@@ -48,6 +48,16 @@ def test_a_setting_has_its_type_default_range_and_prerequisite(generator: Module
     assert "- needs `--optimization.sam`" in section
 
 
+def test_a_type_is_in_words(generator: ModuleType) -> None:
+    page = generator.pages()["settings.md"]
+    types = dict(re.findall(r"^### (\S+)\n.*?^- type: (.*?)$", page, re.MULTILINE | re.DOTALL))
+    assert types["data.mean"] == "list of 3 numbers or `null`"
+    assert types["training.resolutions"] == "list of integers or `null`"
+    assert types["training.loggers"] == "list of `tensorboard`, `csv`, `wandb`, `mlflow`"
+    assert types["optimization.learning_rate"] == "number or `auto`"
+    assert types["model.name"].endswith("or `timm/NAME`")
+
+
 def test_the_site_lists_every_page() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 
