@@ -54,5 +54,6 @@ def test_the_most_recent_run_is_last_and_other_folders_are_left_out() -> None:
     write("c", status={"status": "finished", "updated": "2026-01-01T00:00:00"})  # UTC if nothing else is said
     write("a", config="recipe: fast\n")
     write("notes")
+    write("trials/fast/seed0", config="recipe: fast\n", status={"status": "finished"})  # `runs --help` says so
     Path("logs/file").touch()
     assert [run.name for run in list_runs()] == ["a", "c", "b"]

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def list_runs() -> list[RunSummary]:
-    """List the runs below `logs/` with their status."""
+    """List the runs in `logs/` with their status.
+
+    Those of `trials` and `sweep` are in subfolders and are not listed.
+    """
     from cifar100.runs.listing import list_runs
 
     return list_runs()

@@ -220,7 +220,7 @@ def unique_runs(runs: Iterable[str | os.PathLike[str]]) -> list[RunFolder]:
 
 
 def run_folders() -> list[RunFolder]:
-    """Return the folders below `logs/`, sorted by name, without those that are still being created."""
+    """Return the folders in `logs/`, sorted by name, without those that are still being created."""
     try:
         entries = sorted(LOGS.iterdir())
     except OSError:  # there are no runs, or `logs` is no folder

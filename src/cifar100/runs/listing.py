@@ -1,4 +1,4 @@
-"""List the runs below `logs/` with their status. Reads only small text files, so that it is fast."""
+"""List the runs in `logs/` with their status. Reads only small text files, so that it is fast."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RunSummary:
 
 
 def list_runs() -> list[RunSummary]:
-    """Return the runs below `logs/`, the most recently updated last."""
+    """Return the runs in `logs/`, the most recently updated last, without those in subfolders."""
     found = [summarize(run) for run in run_folders() if run.status.is_file() or run.config.is_file()]
     return sorted(found, key=lambda run: (run.updated or datetime.min.replace(tzinfo=UTC), run.name))
 

@@ -102,7 +102,7 @@ def test_runs_are_listed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
     monkeypatch.chdir(tmp_path)
     run_command_line(["runs"])
-    assert capsys.readouterr().out.startswith(f"no runs below {tmp_path / 'logs'}; start one: cifar100 train")
+    assert capsys.readouterr().out.startswith(f"no runs in {tmp_path / 'logs'}; start one: cifar100 train")
     run = RunSummary(
         name="first",
         recipe="fast",

@@ -19,7 +19,7 @@ def _add_options(parser: ArgumentParser) -> None:
         help="run folders, experiment names or .ckpt files in run folders, at least two",
     )
     parser.add_argument(
-        "--experiment", metavar="NAME", help="name of the run folder below logs/ (default: the next experiment<N>)"
+        "--experiment", metavar="NAME", help="name of the run folder in logs/ (default: the next experiment<N>)"
     )
     parser.add_argument(
         "--checkpoint", choices=["best", "last"], default="best", help="weights of each run (default: best)"

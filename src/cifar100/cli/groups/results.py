@@ -25,7 +25,7 @@ def _add_evaluate_options(parser: ArgumentParser) -> None:
     add_checkpoint_option(parser)
     parser.add_argument("--ensemble", action="store_true", help="measure the mean of the probabilities of several runs")
     parser.add_argument(
-        "--experiment", metavar="NAME", help="folder of the ensemble below logs/ (default: ensemble-RUN-RUN)"
+        "--experiment", metavar="NAME", help="folder of the ensemble in logs/ (default: ensemble-RUN-RUN)"
     )
     parser.add_argument(
         "--split", choices=["test", "validation"], default="test", help="images to measure on (default: test)"

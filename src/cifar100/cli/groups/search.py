@@ -29,7 +29,7 @@ def _add_sweep_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "space", metavar="SPACE.yaml|NAME", help="file of a sweep, to run it; or name of a sweep, to show its results"
     )
-    parser.add_argument("--name", help="name of the sweep, a folder below logs/sweeps/ (default: the name of the file)")
+    parser.add_argument("--name", help="name of the sweep, a folder in logs/sweeps/ (default: the name of the file)")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="number of trials at a time on this machine (default: 1)"
     )
@@ -97,7 +97,7 @@ def _add_trials_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", choices=["last", "best"], default="last", help="weights to measure (default: last)"
     )
-    parser.add_argument("--name", help="name of the folder below logs/trials/ (default: that of the recipe or file)")
+    parser.add_argument("--name", help="name of the folder in logs/trials/ (default: that of the recipe or file)")
 
 
 def _trials(options: Namespace) -> None:

@@ -30,7 +30,7 @@ def _add_training_options(parser: ArgumentParser) -> None:
         "--config", action="append", default=None, metavar="FILE", help="YAML file with settings; may be repeated"
     )
     parser.add_argument(
-        "--experiment", metavar="NAME", help="name of the run folder below logs/ (default: the next experiment<N>)"
+        "--experiment", metavar="NAME", help="name of the run folder in logs/ (default: the next experiment<N>)"
     )
 
 
@@ -106,7 +106,7 @@ def _runs(options: Namespace) -> None:
 
     runs = commands.list_runs()
     if not runs:
-        say(f"no runs below {LOGS.absolute()}; start one: cifar100 train --recipe quickstart")
+        say(f"no runs in {LOGS.absolute()}; start one: cifar100 train --recipe quickstart")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("Run", overflow="fold")
