@@ -15,6 +15,7 @@ from trained_networks import ColourNetwork, stub, write_run
 
 import cifar100
 from cifar100 import commands
+from cifar100.cli.main import build_parser
 from cifar100.commands.loading import loading
 from cifar100.config import Config
 from cifar100.errors import UserError
@@ -154,3 +155,16 @@ def test_a_wrong_argument_is_one_line(
     with pytest.raises(UserError, match=message):
         commands.train(**arguments)
     assert not (tmp_path / "logs").exists()
+
+
+def test_help_and_docstrings_name_everything_that_a_network_is_loaded_from() -> None:
+    """Those that are accepted are used in tests/results/publishing and tests/results/exported."""
+    accepted = {".onnx", "`publish`", "hf:USER/NAME"}
+    for name in ("predict", "evaluate", "demo"):
+        text = build_parser(name).format_help()
+        assert {each for each in accepted if each in text} == accepted, name
+    for function in (commands.load_model, commands.evaluate, commands.demo):
+        text = function.__doc__ or ""
+        assert {each for each in accepted if each in text} == accepted, function.__name__
+    assert ".safetensors" in build_parser("predict").format_help()
+    assert ".safetensors" in (commands.load_model.__doc__ or "")

@@ -34,8 +34,7 @@ def predict(
     """Classify images: files, folders, globs, URLs, arrays.
 
     Args:
-        run: a run folder or experiment name, or an exported file: .onnx, which needs no torch, or .safetensors.
-            Or what `publish` has written: a folder or `hf:USER/NAME`.
+        run: see `load_model`.
         images: one or several. Text and paths name an image file of any size, a folder (all image files below it), a
             glob or a URL; `-` is standard input. Or anything that the result of `load_model` takes.
         top: number of classes to return for each image, the most probable first.
@@ -108,12 +107,13 @@ def load_model(
     classes of `.info.class_names`. A tensor gives a tensor on its device, everything else a numpy array.
 
     Images are classified in batches of up to 256 while threads read the next ones. Memory does not grow with their
-    number, beyond that of the result. Several threads may call it at the same time. It calls no other host and keeps
-    no image. The first image that cannot be used raises a `UserError` that names it: its path, or its place, such as
-    `images[3]`.
+    number, beyond that of the result. Several threads may call it at the same time. It keeps no image and, once it is
+    loaded, calls no other host. The first image that cannot be used raises a `UserError` that names it: its path, or
+    its place, such as `images[3]`.
 
     Args:
-        run: a run folder or experiment name, or an exported file: .onnx, which needs no torch, or .safetensors.
+        run: a run folder or experiment name. Or an exported file: .onnx, which needs no torch, or .safetensors. Or what
+            `publish` has written: a folder, or `hf:USER/NAME`, whose .onnx file is downloaded.
         checkpoint: `best`, `last` or a path.
         calibrated: divide the logits by the temperature that `evaluate(..., calibrate=True)` has fitted.
         network: see `evaluate`.

@@ -41,8 +41,9 @@ def evaluate(
     """Measure a trained network on the test or validation images.
 
     Args:
-        run: a run folder or experiment name. Or an exported .onnx file, which is measured on the test images of
-            `data_root` (default: `dataset`) without further options; nothing is saved.
+        run: a run folder or experiment name. Or an exported .onnx file, a folder written by `publish` or
+            `hf:USER/NAME`: these are measured on the test images of `data_root` (default: `dataset`) without further
+            options; nothing is saved.
         split: `test` opens the test images; choose settings on `validation`.
         checkpoint: `best`, `last` or a path.
         flip_tta: also measure with flip test-time augmentation; its metrics are reported separately.

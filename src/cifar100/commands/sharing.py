@@ -31,8 +31,8 @@ def demo(
     a temperature for these weights.
 
     Args:
-        run: a run folder or experiment name, or an exported .onnx file or `hf:USER/NAME`, which have
-            neither maps nor examples.
+        run: a run folder or experiment name. Or an exported .onnx file, a folder written by `publish` or
+            `hf:USER/NAME`, which have neither maps nor examples.
         port: of the page; 0 for any free one.
         checkpoint: `best`, `last` or a path.
         network: see `evaluate`.

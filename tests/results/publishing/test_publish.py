@@ -160,6 +160,8 @@ def test_it_is_uploaded_downloaded_and_used(hub: HubStub, run: RunFolder, pictur
     assert "cifar100 predict hf:ada/net photo.jpg" in repository.files["README.md"].decode()
     (found,), (expected,) = commands.predict("hf:ada/net", [picture]), commands.predict(run, [picture])
     assert found.classes[0].name == expected.classes[0].name
+    names = commands.load_model("hf:ada/net").info.class_names
+    assert names[commands.load_model("hf:ada/net")([picture]).argmax()] == expected.classes[0].name
     assert hub.tokens - {None} == {hub.token}  # the check of the header of the card needs none
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.groups.results import add_checkpoint_option, network_help
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import Incomplete, UserError
 from cifar100.files.atomic import replacing, what_to_do
@@ -33,9 +33,7 @@ NOBODY_READS = 141
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "run", metavar="RUN", help="a run folder or experiment name, or an exported .onnx or .safetensors file"
-    )
+    parser.add_argument("run", metavar="RUN", help=network_help(".onnx or .safetensors"))
     add_checkpoint_option(parser)
     parser.add_argument(
         "images",

@@ -13,15 +13,20 @@ from cifar100.errors import UserError
 from cifar100.terminal import is_terminal, say, say_next
 
 
+def network_help(exported: str = ".onnx") -> str:
+    """Return the help of an argument that takes what `load_model` takes. exported: suffixes of exported files."""
+    return (
+        f"a run folder or experiment name, an exported {exported} file, a folder written by `publish`, or hf:USER/NAME"
+    )
+
+
 def add_checkpoint_option(parser: ArgumentParser) -> None:
     """Add the option that names the weights."""
     parser.add_argument("--checkpoint", default="best", metavar="best|last|PATH", help="weights to use (default: best)")
 
 
 def _add_evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="a run folder or experiment name, or an exported .onnx file"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{network_help()}; with --ensemble, runs only")
     add_checkpoint_option(parser)
     parser.add_argument("--ensemble", action="store_true", help="measure the mean of the probabilities of several runs")
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cifar100 import commands
 from cifar100.cli.command import Command
-from cifar100.cli.groups.results import add_checkpoint_option
+from cifar100.cli.groups.results import add_checkpoint_option, network_help
 from cifar100.cli.shown_evaluation import plain_table
 from cifar100.errors import UserError
 from cifar100.files.user_paths import as_argument
@@ -23,9 +23,7 @@ DEFAULT_PORT = 7860
 
 
 def _add_demo_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "run", metavar="RUN", help="a run folder or experiment name, or an exported .onnx file or hf:USER/NAME"
-    )
+    parser.add_argument("run", metavar="RUN", help=f"{network_help()}; with --space, a run only")
     add_checkpoint_option(parser)
     parser.add_argument("--port", type=int, help=f"port of the page; 0 selects a free one (default: {DEFAULT_PORT})")
     parser.add_argument(
