@@ -101,6 +101,14 @@ def test_no_module_is_named_for_everything() -> None:
     assert not {module.name for module in MODULES} & {"utils.py", "helpers.py", "common.py", "misc.py"}
 
 
+MAX_LINES = 300
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_a_module_is_short(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) < MAX_LINES, "divide it"
+
+
 MAY_PRINT = ("terminal.py",)
 """The only modules that write to the terminal; nothing else may fail because the terminal does."""
 

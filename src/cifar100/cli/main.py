@@ -29,7 +29,7 @@ from cifar100.foreign_text import printable
 from cifar100.process.launchers import is_rank_zero
 from cifar100.settings import add_settings, recipe_names
 from cifar100.terminal import say, unfailing_streams, warn
-from cifar100.training.processes import SECONDS_FOR_RANK_ZERO
+from cifar100.training.distributed.joining import SECONDS_FOR_RANK_ZERO
 
 
 def _add_completion_options(parser: ArgumentParser) -> None:

@@ -21,13 +21,13 @@ from cifar100.settings import write_config
 from cifar100.training.callbacks import build_callbacks
 from cifar100.training.cost.out_of_memory import memory_errors_as_user_errors
 from cifar100.training.cost.trial import Subject
+from cifar100.training.distributed.processes import Processes
 from cifar100.training.experiment import Experiment, assemble
 from cifar100.training.finetuning.features import compute_features, on_features, remove_features
 from cifar100.training.finetuning.initial_weights import remember_origin
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.optimization.distillation import remember_teacher
 from cifar100.training.preflight.session import Session
-from cifar100.training.processes import Processes
 from cifar100.training.profiling.profile import RunProfile
 from cifar100.training.recovery.resumable import check_resumable
 from cifar100.training.recovery.saving import StopTraining

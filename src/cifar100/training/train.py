@@ -18,8 +18,8 @@ from cifar100.runs.status import RUNNING, write_status
 from cifar100.terminal import say, warn
 from cifar100.training.cost.long_run import announce_long_run
 from cifar100.training.cost.out_of_memory import memory_errors_as_user_errors
+from cifar100.training.distributed.launcher import in_every_process
 from cifar100.training.fit import begin, go_on, write_settings
-from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
 from cifar100.training.preflight.custom_parts import CustomParts

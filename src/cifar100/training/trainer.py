@@ -15,8 +15,8 @@ from lightning.pytorch.profilers import Profiler
 
 from cifar100.config import TrainingConfig
 from cifar100.devices import choose_accelerator, choose_precision
+from cifar100.training.distributed.joining import cluster_environment
 from cifar100.training.optimization.clock import RunClock
-from cifar100.training.processes import cluster_environment
 from cifar100.training.recovery.checkpoint_io import SafeCheckpointIO
 from cifar100.training.reporting.silence import quiet
 

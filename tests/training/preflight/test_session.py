@@ -13,10 +13,10 @@ from cifar100.process.stopping import StopSignal
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import RUNNING, read_status, write_status
 from cifar100.settings import load_config
+from cifar100.training.distributed.processes import Processes
 from cifar100.training.preflight import session
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.session import check, created, holding_run, prepare_data
-from cifar100.training.processes import Processes
 
 
 @pytest.fixture(autouse=True)

@@ -148,10 +148,8 @@ class _Comparison:
         listing = everything.without(skipped.keys())
         names = (listing.class_names, listing.superclass_names, listing.class_to_superclass)
         are_names_same = names == (info.class_names, info.superclass_names, info.class_to_superclass)
-        found = {split: listing.labels(split) for split in listing.rows}
-        prepared = {split: labels for split, (_, labels) in self.arrays.items()}
-        listed = _divide(found, listing.num_validation)
-        packed = _divide(prepared, info.num_validation)
+        listed = _divide({split: listing.labels(split) for split in listing.rows}, listing.num_validation)
+        packed = _divide({split: labels for split, (_, labels) in self.arrays.items()}, info.num_validation)
         folder = self.folder
         tables = {"train": "train.csv", "validation": "val.csv", "test": "test.csv"} | find_tables(folder.images)
         prefix = folder.images_prefix

@@ -29,8 +29,8 @@ from cifar100.terminal import temporary_line
 from cifar100.training.cost.run_time import Parts, plan
 from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides
 from cifar100.training.cost.trial import LEARNING_RATE, Subject
+from cifar100.training.distributed.launcher import in_every_process
 from cifar100.training.experiment import Experiment, assemble
-from cifar100.training.launcher import in_every_process
 from cifar100.training.lr_finder.range_test import steps_of_test
 from cifar100.training.optimization.clock import StandingClock
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging

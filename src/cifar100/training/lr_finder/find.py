@@ -12,13 +12,13 @@ from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import Split
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import say
+from cifar100.training.distributed.processes import Processes
 from cifar100.training.experiment import assemble
 from cifar100.training.lr_finder.plot import plot_result
 from cifar100.training.lr_finder.range_test import RangeTest, range_test, steps_of_test
 from cifar100.training.lr_finder.suggestions import RangeTestResult, save_result
 from cifar100.training.optimization.clock import StandingClock
 from cifar100.training.preflight.custom_parts import CustomParts
-from cifar100.training.processes import Processes
 from cifar100.training.trainer import build_trainer
 
 

@@ -23,6 +23,8 @@ from cifar100.runs.status import FAILED, occupied, write_status
 from cifar100.terminal import warn
 from cifar100.training.cost.batch_size import resolve_batch_size
 from cifar100.training.cost.trial import Subject
+from cifar100.training.distributed.joining import join_processes
+from cifar100.training.distributed.processes import Processes
 from cifar100.training.experiment import make_split
 from cifar100.training.finetuning.features import check_cacheable
 from cifar100.training.finetuning.initial_weights import (
@@ -32,7 +34,6 @@ from cifar100.training.finetuning.initial_weights import (
 )
 from cifar100.training.preflight.custom_parts import CustomParts
 from cifar100.training.preflight.resources import check_memory, check_workers
-from cifar100.training.processes import Processes, join_processes
 from cifar100.training.recovery.requeueing import stops_explained
 from cifar100.training.recovery.write_failures import write_failures_as_user_errors
 from cifar100.training.reporting.loggers import check_loggers, conclude

@@ -15,7 +15,7 @@ import pytest
 from cifar100.config import Config
 from cifar100.errors import Diverged, Stopped, UserError
 from cifar100.settings import load_config
-from cifar100.training.launcher import _first_error, in_every_process
+from cifar100.training.distributed.launcher import _first_error, in_every_process
 
 
 @in_every_process
@@ -79,8 +79,12 @@ def test_what_ends_a_run_survives_the_way_to_the_launcher(error: BaseException) 
 def test_importing_the_launcher_is_quick() -> None:
     import subprocess
 
-    code = "import sys, cifar100.training.launcher; sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    for module in ("launcher", "processes", "joining"):
+        code = (
+            f"import sys, cifar100.training.distributed.{module}; "
+            "sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, module
 
 
 KILLED = -9  # Windows has no signal of this name

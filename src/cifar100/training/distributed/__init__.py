@@ -1,0 +1,1 @@
+"""The processes of a run: start them, connect them, and let them fail together."""
