@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +13,8 @@ from rich.table import Table
 from shells import shell as posix_shell
 
 from cifar100 import terminal
-from cifar100.cli.main import COMMANDS, run_command_line
 from cifar100.terminal import (
     UnfailingStream,
-    as_started,
     has_temporary_line,
     report,
     say,
@@ -28,7 +24,6 @@ from cifar100.terminal import (
     temporary_line,
     warn,
 )
-from cifar100.training.reporting.run_log import RunLog
 
 TEN_LINES = """
 from cifar100.terminal import say, warn, unfailing_streams
@@ -164,81 +159,6 @@ def test_a_temporary_line_is_shown_only_where_it_can_be_erased(
     with terminal.temporary_line("loading"):
         pass
     assert sys.stderr.getvalue() == shown  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def started_by_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `uv run` sets."""
-    monkeypatch.setenv("UV_RUN_RECURSION_DEPTH", "1")
-
-
-@pytest.mark.usefixtures("started_by_uv")
-def test_every_way_to_print_shows_commands_as_the_program_was_started(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_log = RunLog(tmp_path / "training.log", enabled=True)
-    say("run: cifar100 info")
-    run_log.tell("run: cifar100 info")
-    run_log.close()
-    say_next("cifar100 info", "tensorboard --logdir logs")
-    warn("run: cifar100 info")
-    report("run: cifar100 info")
-    shown, errors = capsys.readouterr()
-    command = "run: uv run cifar100 info\n"
-    assert shown == 2 * command + "\nNext:\n  uv run cifar100 info\n  uv run tensorboard --logdir logs\n"
-    assert errors == f"cifar100: {command}{command}"
-    assert (tmp_path / "training.log").read_text().endswith("  run: cifar100 info\n")  # read later and elsewhere
-
-
-@pytest.mark.usefixtures("started_by_uv")
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("evaluate it (cifar100 evaluate a), or b", "evaluate it (uv run cifar100 evaluate a), or b"),
-        ("cifar100 evaluate a && cifar100 evaluate b", "uv run cifar100 evaluate a && uv run cifar100 evaluate b"),
-        ("did you mean a? See cifar100 --help.", "did you mean a? See uv run cifar100 --help."),
-        ("to upload it: wandb login && wandb sync a", "to upload it: uv run wandb login && uv run wandb sync a"),
-        *((text, text) for text in ("uv run cifar100 info", "usage: cifar100 info [-h]", "cifar100 0.2.0")),
-        *((text, text) for text in ("data/cifar100 info", "cifar100 holds no prepared data", "cifar100 information")),
-    ],
-)
-def test_only_commands_are_changed(text: str, shown: str) -> None:
-    assert as_started(text) == shown
-
-
-def test_commands_are_plain_without_uv() -> None:
-    assert as_started("run: cifar100 info") == "run: cifar100 info"
-
-
-def test_the_terminal_knows_every_command() -> None:
-    assert set(terminal.COMMANDS) == set(COMMANDS)
-
-
-def test_no_message_writes_the_program_in_another_way() -> None:
-    """`as_started` finds every command in a message, and nothing else decides how the program was started."""
-    known = {*COMMANDS, "COMMAND", "--help"}
-    for path in Path(terminal.__file__).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        printed = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-        texts = [text for text in printed if isinstance(text, str)]
-        words = {word for text in texts for word in re.findall(r"(?:[:;(?] |&& |^ *)cifar100 ([a-z-]+)(?![\w-])", text)}
-        assert words <= known, path
-        if path.name != "terminal.py":
-            assert not [text for text in texts if "UV_RUN" in text or "uv run cifar100" in text], path
-
-
-@pytest.mark.usefixtures("started_by_uv")
-def test_a_script_for_a_shell_is_not_a_message(capsys: pytest.CaptureFixture[str]) -> None:
-    run_command_line(["completion", "bash"])
-    assert capsys.readouterr().out.startswith('# eval "$(cifar100 completion bash)"')
-
-
-@pytest.mark.usefixtures("started_by_uv")
-def test_the_overview_shows_commands_to_copy_and_a_plain_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    run_command_line([])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "usage: cifar100 COMMAND [options]"
-    assert lines[-1] == "  uv run cifar100 train --recipe quickstart"
 
 
 def test_a_command_to_copy_is_one_line_whatever_its_length(capsys: pytest.CaptureFixture[str]) -> None:

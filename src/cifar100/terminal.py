@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from cifar100.foreign_text import printable
+from cifar100.process.started import as_started
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,31 +26,6 @@ STYLES = {
 
 WIDTH_OF_A_FILE = 500
 """Columns of a table that is written to a file or pipe: wide enough that no cell is wrapped."""
-
-
-COMMANDS = (
-    *("prepare", "audit", "train", "find-lr", "sweep", "trials", "average", "runs", "evaluate", "report", "compare"),
-    *("predict", "export", "demo", "publish", "recipes", "models", "info", "completion"),
-)
-"""Names of the commands; a test compares them with those of the command line."""
-
-_COMMAND = re.compile(
-    r"(?<![\w./\\=-])(?<!usage: )(?<!uv run )"
-    rf"(?=cifar100 (?:{'|'.join(map(re.escape, COMMANDS))}|COMMAND|--help)(?![\w-])"
-    r"|tensorboard --logdir |wandb (?:login|sync) )"
-)
-"""The place before a command of this program, or of one that is installed with it, in any text."""
-
-
-def as_started(text: str) -> str:
-    """Return a message with its commands as this program was started: `uv run cifar100 train` for `cifar100 train`.
-
-    Messages are written with the plain name. `say`, `say_next`, `warn`, `report` and the lines of a run pass through
-    here. The help (`usage: cifar100 train ...`) and all files keep the plain name: a report, the demo page, a model
-    card and `config.yaml` are read later and elsewhere, by people who start the program in another way. So does an
-    error that Python prints with its traceback.
-    """
-    return _COMMAND.sub("uv run ", text) if "UV_RUN_RECURSION_DEPTH" in os.environ else text
 
 
 def say(line: str = "", *, is_data: bool = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from cifar100.errors import UserError
+from cifar100.process.started import how_to_install
 
 
 def need(*packages: str, to: str, extra: str) -> None:
@@ -21,6 +22,5 @@ def need(*packages: str, to: str, extra: str) -> None:
     for package in packages:
         if find_spec(package) is None:
             raise UserError(
-                f"the package {package} is not installed, but it is needed to {to}; install it: "
-                f'pip install "cifar100[{extra}]"'
+                f"the package {package} is not installed, but it is needed to {to}; install it: {how_to_install(extra)}"
             )

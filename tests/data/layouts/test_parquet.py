@@ -127,5 +127,5 @@ def test_a_file_without_a_split_beside_others_is_refused(tmp_path: Path) -> None
 def test_the_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = parquet(tmp_path / "x.parquet", arrays(2)[0], {"label": [0, 1]})
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UserError, match=r'not installed; run: pip install "cifar100\[parquet\]"'):
+    with pytest.raises(UserError, match=r'not installed; install it: pip install "cifar100\[parquet\]"'):
         ParquetFiles(path)

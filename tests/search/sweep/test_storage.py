@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cifar100.errors import UserError
-from cifar100.search.sweep import storage
+from cifar100.process import packages
 from cifar100.search.sweep.storage import Address, check_packages, check_url, opened
 
 
@@ -35,7 +35,7 @@ def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "find_spec", lambda name: None if name == "psycopg" else object())
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "psycopg" else object())
     check_packages(server=False)
     with pytest.raises(UserError, match=r'psycopg is not installed.*pip install "cifar100\[sweep\]"'):
         check_packages(server=True)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cifar100.errors import UserError
+from cifar100.process.started import how_to_install
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,5 +67,5 @@ def check_cleanlab() -> None:
     except ImportError as error:
         raise UserError(
             f"label errors are found by cleanlab, which cannot be imported ({error}); install it: "
-            'pip install "cifar100[audit]"'
+            f"{how_to_install('audit')}"
         ) from error

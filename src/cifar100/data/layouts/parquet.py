@@ -15,6 +15,7 @@ from cifar100.data.layouts.tables import LABEL_COLUMNS, NAME_COLUMNS, SUPERCLASS
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
 from cifar100.foreign_text import printable, reason
+from cifar100.process.started import how_to_install
 
 IMAGE_COLUMNS = ("img", "image", "images", "picture", "photo", "file", "bytes", "pixels")
 
@@ -84,7 +85,7 @@ def _opened(file: Path) -> Iterator[Any]:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise UserError(
-            f'{file} is read with pyarrow, which is not installed; run: pip install "cifar100[parquet]"'
+            f"{file} is read with pyarrow, which is not installed; install it: {how_to_install('parquet')}"
         ) from error
     try:
         with open_regular(file) as source, pq.ParquetFile(source) as opened:

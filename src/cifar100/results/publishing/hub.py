@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100 import __version__
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
+from cifar100.process.packages import need
 from cifar100.results.exported.untrusted_onnx import MAX_FILE_BYTES
 from cifar100.results.publishing.hub_name import HubName
 from cifar100.terminal import is_terminal, warn
@@ -33,11 +33,7 @@ def check_hub() -> None:
     Raises:
         UserError: says how to install it.
     """
-    if find_spec("huggingface_hub") is None:
-        raise UserError(
-            "the package huggingface_hub is not installed, but it is needed for hf:USER/NAME; install it: "
-            'pip install "cifar100[hub]"'
-        )
+    need("huggingface_hub", to="use hf:USER/NAME", extra="hub")
 
 
 def check_logged_in() -> None:

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
+from cifar100.process.packages import need
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -73,12 +73,7 @@ def check_packages(*, server: bool) -> None:
     Raises:
         UserError: one is missing.
     """
-    for package in ("optuna", "psycopg") if server else ("optuna",):
-        if find_spec(package) is None:
-            raise UserError(
-                f"the package {package} is not installed, but a sweep needs it; install it: "
-                'pip install "cifar100[sweep]"'
-            )
+    need("optuna", *["psycopg"] * server, to="run a sweep", extra="sweep")
 
 
 def check_url(url: Any) -> str:

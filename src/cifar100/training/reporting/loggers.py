@@ -27,6 +27,7 @@ from cifar100.config.settings_file import setting_names
 from cifar100.environment import describe_origin
 from cifar100.errors import UserError
 from cifar100.foreign_text import reason
+from cifar100.process.started import how_to_install
 from cifar100.runs.folder import RunFolder
 from cifar100.terminal import warn
 from cifar100.training.reporting.silence import quiet
@@ -102,7 +103,7 @@ def check_loggers(config: TrainingConfig) -> None:
             if find_spec(module) is None:
                 raise UserError(
                     f"--training.loggers names {name}, but the package {module} is not installed; install it: "
-                    f'pip install "cifar100[{name}]", or leave out this logger.'
+                    f"{how_to_install(name)}, or leave out this logger."
                 )
 
 

@@ -12,7 +12,8 @@ from typing import BinaryIO
 from cifar100.files.atomic import replacing
 from cifar100.files.regular import open_to_append, read_bytes
 from cifar100.foreign_text import printable
-from cifar100.terminal import as_started, console, warn
+from cifar100.process.started import as_started
+from cifar100.terminal import console, warn
 
 MAX_LOG_BYTES = 64 * 2**20
 """Maximum size of a log from which lines are removed; 300,000 epochs."""
