@@ -58,7 +58,7 @@ def test_a_machine_that_stops_beating_is_lost(store: Memory) -> None:
     store.values["cifar100/machine/1"] = b"5 other-host"
     with heartbeat(store, machine=0, machines=2, lost=lost.put, silence=0.5):
         reasons = [lost.get(timeout=60)]
-    assert reasons == ["no sign of life from another machine (other-host) for 0.5 s"]
+    assert reasons == ["no heartbeat from another machine (other-host) for 0.5 s"]
 
 
 def test_a_machine_that_has_ended_is_not_lost(store: Memory) -> None:

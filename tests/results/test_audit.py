@@ -161,7 +161,7 @@ def test_an_edited_table_is_applied(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"run": "x", "folds": 3}, "exclude each other"),
+        ({"run": "x", "folds": 3}, "cannot be used together"),
         ({"folds": 1}, "--folds is 1, but it must be a whole number from 2 to 100"),
         ({"folds": True}, "--folds is"),
         ({"run": "missing"}, "found no run 'missing'"),

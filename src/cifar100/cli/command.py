@@ -46,7 +46,7 @@ _IN_OUR_WORDS = {
     r"argument (\S+): invalid float value: '(.*)'": r"\1 is \2, but it must be a number",
     r"argument (\S+): invalid choice: '?(.*?)'? \(choose from (.*)\)": r"\1 is \2, but it must be one of \3",
     r"argument (\S+): expected one argument": r"\1 needs a value",
-    r"argument (\S+): not allowed with argument (\S+)": r"\1 and \2 exclude each other; use only one",
+    r"argument (\S+): not allowed with argument (\S+)": r"\1 and \2 cannot be used together; use only one",
     r"the following arguments are required: (.*)": r"missing on the command line: \1",
 }
 """Message of argparse, as a regular expression -> what we say."""

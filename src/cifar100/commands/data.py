@@ -82,7 +82,7 @@ def audit(
     check_config(config)
     given = {"--run": run, "--folds": folds, "--probabilities": probabilities}
     if len(both := [option for option, value in given.items() if value is not None]) > 1:
-        raise UserError(f"{both[0]} and {both[1]} exclude each other; use only one.")
+        raise UserError(f"{both[0]} and {both[1]} cannot be used together; use only one.")
     if folds is None and config is not None:
         raise UserError("config has no effect without folds: it holds the settings of the runs of --folds K.")
     if folds is not None and (not isinstance(folds, int) or isinstance(folds, bool) or not 2 <= folds <= 100):

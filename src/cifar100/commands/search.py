@@ -89,7 +89,7 @@ def trials(
     check_choice("split", split, ("test", "validation"))
     check_choice("checkpoint", checkpoint, ("last", "best"))
     if seeds is not None and folds is not None:
-        raise UserError("--seeds and --folds exclude each other; use only one.")
+        raise UserError("--seeds and --folds cannot be used together; use only one.")
     if folds is not None and (first_seed != 0 or split != "test"):
         raise UserError("--first-seed and --split have no effect with --folds; leave them out.")
     _check_whole("--seeds", seeds, 1, 1000)

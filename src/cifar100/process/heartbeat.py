@@ -93,7 +93,7 @@ class _Beats:
             if now - self._answered > silence or gone:
                 known = [self._values[other].decode().partition(" ")[2] for other in gone or self._values]
                 names = ", ".join(sorted({name for name in known if name})) or "unknown"
-                lost(f"no sign of life from another machine ({names}) for {silence:g} s")
+                lost(f"no heartbeat from another machine ({names}) for {silence:g} s")
                 return
 
     def _listen(self, other: int) -> None:

@@ -91,7 +91,7 @@ def test_apply_shows_the_command_that_trains_without_the_rejected(
     ("arguments", "message"),
     [
         (["data", "--data.root", "other"], "ROOT and --data.root both set the data folder"),
-        (["--run", "x", "--folds", "3"], "exclude each other"),
+        (["--run", "x", "--folds", "3"], "cannot be used together"),
         (["--training.seed", "1"], "--training.seed has no effect with audit without --folds"),
         (["--recipe", "fast"], "--recipe has no effect"),
         (["--apply", "x", "--run", "y"], "--run has no effect with --apply"),

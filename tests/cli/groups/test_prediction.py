@@ -130,7 +130,7 @@ def test_an_image_that_cannot_be_read_is_a_line_and_the_exit_status(
     [
         (["--output", "out.txt"], r"--output is out.txt, expected a name that ends in .csv or .json; or add --csv or"),
         (["--output", "out.csv", "--json"], r"--output is out.csv, but --json is given; leave one of them out"),
-        (["--csv", "--json"], "--json and --csv exclude each other; use only one"),
+        (["--csv", "--json"], "--json and --csv cannot be used together; use only one"),
         (["--probabilities"], r"needs --csv or --json; to see all classes in tables, use a large --top"),
         (["--output", "mine.csv"], r"mine.csv already exists and holds no predictions"),
         (["--output", ""], r"'' is not a path"),

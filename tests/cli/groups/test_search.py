@@ -71,7 +71,7 @@ def test_trials_are_a_table_and_the_rule(capsys: pytest.CaptureFixture[str]) -> 
         (["sweep", "a.yaml", "--split", "test"], "sweep has no option --split"),
         (["trials", "fast", "--training.seed", "3"], "choose the first with --first-seed"),
         (["trials", "fasd"], "no recipe 'fasd'; did you mean fast"),
-        (["trials", "fast", "--folds", "2", "--seeds", "2"], "--seeds and --folds exclude each other"),
+        (["trials", "fast", "--folds", "2", "--seeds", "2"], "--seeds and --folds cannot be used together"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -80,7 +80,7 @@ def test_what_is_no_plain_value_or_dense_tensor_is_refused(content: Any, reason:
         (whole_pickle(b"\x80\x02" + b"(" * 100), "."),
         (whole_pickle(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R."), "'os.system'"),
         (whole_pickle(b"\x80\x02ccollections\nOrderedDict\n)RX\x05\x00\x00\x00itemsK\x01s}X\x05\x00\x00\x00itemsK\x01sb."),
-         "attributes of its own"),
+         "an object has attributes"),
         (whole_pickle(b"\x80\x02]" + b"]a" * 100 + b"."), None),
         (whole_pickle(b"\x80\x02" + b"]" * 100 + b"a" * 99 + b"."), "nested too deeply"),
         (lambda name, content: None if name.endswith("data.pkl") else content, "no data.pkl"),

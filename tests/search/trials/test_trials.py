@@ -129,7 +129,7 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
     [
         ({"folds": 7}, r"--folds is 7, but class .* has only 6 training images, .*use at most 6"),
         ({"folds": 1}, "--folds is 1, but it must be a whole number from 2 to 100"),
-        ({"folds": 2, "seeds": 2}, "--seeds and --folds exclude each other"),
+        ({"folds": 2, "seeds": 2}, "--seeds and --folds cannot be used together"),
         ({"folds": 2, "split": "validation"}, "have no effect with --folds"),
         ({"seeds": 0}, "--seeds is 0"),
         ({"seeds": True}, "--seeds is true"),
@@ -204,5 +204,5 @@ def test_an_audit_reads_the_probabilities_of_the_folds(tiny_data: Path) -> None:
         np.savez("wrong.npz", **{**arrays, name: np.ascontiguousarray(wrong)})
         with pytest.raises(UserError, match=rf"wrong.npz cannot be used .*{message}"):
             commands.audit(tiny_data, probabilities="wrong.npz", out="other")
-    with pytest.raises(UserError, match="--folds and --probabilities exclude each other"):
+    with pytest.raises(UserError, match="--folds and --probabilities cannot be used together"):
         commands.audit(tiny_data, folds=2, probabilities=file)

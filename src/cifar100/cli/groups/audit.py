@@ -77,7 +77,7 @@ def _audit(options: Namespace) -> None:
         return
     for other in ("run", "probabilities"):
         if getattr(options, other) is not None:
-            raise UserError(f"--{other} and --folds exclude each other; use only one.")
+            raise UserError(f"--{other} and --folds cannot be used together; use only one.")
     config = load_config(options.recipe or RECIPE, files=options.config or [], overrides=settings)
     show_report(commands.audit(options.root, folds=options.folds, config=config, out=options.out))
 

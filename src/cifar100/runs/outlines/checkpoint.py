@@ -133,7 +133,7 @@ class Interpreter:
 
     def _take(self, number: int) -> list[Any]:
         if len(self._stack) < number:
-            raise ValueError("its pickle takes more than there is")
+            raise ValueError("its pickle takes values from an empty stack")
         entries = self._stack[-number:]
         del self._stack[-number:]
         return entries
@@ -157,7 +157,7 @@ class Interpreter:
         """Set the attributes of an object: of an OrderedDict only `_metadata`, which a state dict has."""
         target, attributes = self._stack[-2], self._take(1)[0]
         if type(target) is not dict or type(attributes) is not dict or attributes.keys() - {"_metadata"}:
-            raise ValueError("an object has attributes of its own")
+            raise ValueError("an object has attributes, expected plain values")
 
     def _call(self) -> None:
         function, arguments = self._take(2)

@@ -106,8 +106,8 @@ def opened(
 
     Args:
         address: their place.
-        heartbeat_seconds: time between two signs of life of a running trial; None: none are given.
-        when_stale: called with a study and a trial that has given no sign of life for three such times.
+        heartbeat_seconds: time between two heartbeats of a running trial; None: it sends none.
+        when_stale: called with a study and a trial that has sent no heartbeat for three such times.
 
     Raises:
         UserError: the place cannot be reached, or is something else; also in the block.

@@ -34,7 +34,7 @@ def run_sweep(
         name: of the sweep; None: the name of the file.
         storage: address of a PostgreSQL server, for several machines; None: SQLite in the sweep's folder.
         workers: number of trials at a time on this machine.
-        heartbeat_seconds: time between two signs of life of a worker.
+        heartbeat_seconds: time between two heartbeats of a worker.
 
     Raises:
         UserError: the file, the storage or the name cannot be used, or the first trials all fail.

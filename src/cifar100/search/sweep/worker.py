@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from cifar100.config import Config
 
 HEARTBEAT_SECONDS = 20
-"""Time between two signs of life. A trial that gives none for three times as long is taken up by another worker."""
+"""Time between two heartbeats. A trial that sends none for three times as long is taken over by another worker."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """At a training."""
@@ -130,7 +130,7 @@ class _Worker:
         return self._space.trials is None or len(wanted_trials(self._study)) < self._space.trials
 
     def _wait_for(self, running: list[FrozenTrial]) -> None:
-        """Wait a moment for trials of other workers; take over those that give no sign of life."""
+        """Wait a moment for trials of other workers; take over those that send no heartbeat."""
         import optuna
 
         numbers = {origin(trial) for trial in running}
@@ -138,7 +138,7 @@ class _Worker:
             self._waits_for |= numbers
             say(f"waiting for other workers: trial {', '.join(map(str, sorted(numbers)))}")
         now, patience = time.monotonic(), 3 * self._assignment.heartbeat_seconds
-        for trial in running:  # killed before its first sign of life, which Optuna does not notice
+        for trial in running:  # killed before its first heartbeat, which Optuna does not notice
             since = self._first_seen.setdefault(trial.number, now)
             if STARTED not in trial.user_attrs and now - since > patience:
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)

@@ -76,7 +76,7 @@ def join_processes(config: TrainingConfig, *, accelerator: str) -> Iterator[Proc
 
 @contextmanager
 def _watching_the_machines(processes: Processes, fabric: Fabric, machines: int) -> Iterator[None]:
-    """Exchange signs of life between the machines of a run, in one process of each."""
+    """Exchange heartbeats between the machines of a run, in one process of each."""
     if machines == 1 or fabric.local_rank != 0:
         yield
         return
