@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from cifar100.cli.main import COMMANDS, build_parser
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+parser_of = cache(build_parser)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -56,6 +62,39 @@ def test_every_fault_in_reliability_names_its_test() -> None:
     faults = [row for row in rows if len(row) == 3 and row[0] not in ("fault", "---")]
     assert len(faults) > 50
     assert [fault for fault, _, tests in faults if "test_" not in tests] == []
+
+
+def shell_commands(document: Path) -> Iterator[list[str]]:
+    """The words after `cifar100` of each command in the shell blocks of a document."""
+    for block in re.findall(r"^```bash\n(.*?)^```", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.whitespace_split = True
+            words: list[str] = []
+            for word in [*lexer, ";"]:
+                if not set(word) <= set("();<>|&"):
+                    words.append(word)
+                    continue
+                if "cifar100" in words[:-1]:
+                    yield words[words.index("cifar100") + 1 :]
+                words = []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_in_a_shell_block_is_understood(document: Path) -> None:
+    """Also those of blocks that are not run: see test_readme.py."""
+    for name, *arguments in shell_commands(document):
+        assert name in COMMANDS, name
+        _, unknown = parser_of(name).parse_known_args(arguments)
+        assert [word for word in unknown if not word.startswith("$")] == [], [name, *arguments]
+
+
+def test_a_command_that_does_not_exist_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nfor run in a b; do cifar100 evaluate $run --splt test; done  # --more\n```\n")
+    assert list(shell_commands(page)) == [["evaluate", "$run", "--splt", "test"]]
+    with pytest.raises(AssertionError, match="--splt"):
+        test_every_command_in_a_shell_block_is_understood(page)
 
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
