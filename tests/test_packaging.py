@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -79,6 +80,9 @@ def test_ci_runs_every_supported_python() -> None:
         f"3.{minor}" for minor in range(30) if f"3.{minor}" in SpecifierSet(PROJECT["project"]["requires-python"])
     ]
     assert versions[1].split() == supported
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    jobs = [job["strategy"]["matrix"] for job in workflow["jobs"].values()]
+    assert [matrix["python"] for matrix in jobs] == [supported, supported]
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
