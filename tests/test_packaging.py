@@ -20,11 +20,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import cifar100
 from cifar100.cli.main import COMMANDS, build_parser
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MAINTENANCE = (ROOT / "docs" / "maintenance.md").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPENDENCIES = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
 EXTRAS = {
@@ -68,6 +69,18 @@ def test_the_dependencies_are_what_the_package_imports() -> None:
     assert imported_distributions() | loaded_by_name == set(DEPENDENCIES) | EXTRAS
 
 
+def test_the_version_and_its_date_are_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert PROJECT["project"]["version"] == cifar100.__version__ == citation["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(\d[\d.]*)\] - (\S+)$", changelog, re.MULTILINE)[0]
+    assert newest == (cifar100.__version__, str(citation["date-released"]))
+
+
+def test_contributing_fits_on_a_screen() -> None:
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 48
+
+
 def test_extras_are_installed_for_the_tests() -> None:
     assert {Requirement(text).name for text in PROJECT["dependency-groups"]["dev"]} >= EXTRAS
 
@@ -98,8 +111,8 @@ def test_the_lock_holds_every_dependency_in_its_range_with_hashes(name: str) -> 
 
 
 def renewal_command() -> list[str]:
-    """Return the command of CONTRIBUTING.md that writes the lock to its standard output."""
-    found = re.search(r"^(uv export .*) > requirements\.lock$", CONTRIBUTING, re.MULTILINE)
+    """Return the command of docs/maintenance.md that writes the lock to its standard output."""
+    found = re.search(r"^(uv export .*) > requirements\.lock$", MAINTENANCE, re.MULTILINE)
     assert found
     return shlex.split(found[1])
 
@@ -114,7 +127,7 @@ def test_the_lock_holds_what_uv_sync_resolves(tmp_path: Path) -> None:
     ):
         pytest.skip("the package index cannot be reached")
     assert exported.returncode == 0, exported.stderr
-    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; renew it as CONTRIBUTING.md says"
+    assert exported.stdout == LOCK, "requirements.lock is not what uv sync resolves; see docs/maintenance.md"
 
 
 def test_the_lock_names_no_host() -> None:
