@@ -11,8 +11,8 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "explore.ipynb"
 def test_the_notebook_runs_from_top_to_bottom(tiny_data: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     second = [cell for cell in notebook.cells if cell.cell_type == "code"][1]
-    assert 'root, source = Path("../dataset_shapes100"), "generated"' in second.source
-    second.source = second.source.replace("../dataset_shapes100", tiny_data.as_posix())
+    assert 'root, source = home / "dataset_shapes100", "generated"' in second.source
+    second.source = second.source.replace("dataset_shapes100", tiny_data.as_posix())
     NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
