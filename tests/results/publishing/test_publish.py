@@ -118,7 +118,7 @@ def test_a_run_that_was_not_measured_has_no_figures(tiny_data: Path, tmp_path: P
     card = ModelCard.load(tmp_path / "published" / "README.md")
     assert card.data.eval_results is None
     assert "Accuracy: not measured" in card.text
-    assert "Of the weights: not stated" in card.text
+    assert "Licence of the weights: not stated" in card.text
     settings = tmp_path / "published" / "training_settings.yaml"
     assert load_config(files=settings).data.source == "download"  # not the path
     assert "private" not in settings.read_text("utf-8")

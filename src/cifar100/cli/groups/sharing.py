@@ -33,7 +33,7 @@ def _add_demo_options(parser: ArgumentParser) -> None:
 
 
 def _add_license(parser: ArgumentParser) -> None:
-    parser.add_argument("--license", metavar="NAME", help="license of the weights, by its name on the Hub: mit, ...")
+    parser.add_argument("--license", metavar="NAME", help="license of the weights, by its name on the Hub, such as mit")
 
 
 def _demo(options: Namespace) -> None:

@@ -126,4 +126,4 @@ def _how_to_use(name: HubName | None) -> list[str]:
 
 def _license(license_name: str | None) -> list[str]:
     stated = license_name or "not stated. Add it to the header of this file: `license: mit`, for example"
-    return ["", "## Licence", "", f"Of the weights: {stated}."]
+    return ["", "## Licence", "", f"Licence of the weights: {stated}."]
