@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def list_models(pattern: str | None = None) -> list[ModelFacts]:
 
 
 def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
-    """Show versions, devices and the state of the data.
+    """Show versions, system, devices and the state of the data.
 
     Args:
         root: data folder to look at.
@@ -53,4 +54,5 @@ def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
     with loading():
         from cifar100.environment import describe_data, describe_devices, describe_versions
 
-        return {"versions": describe_versions(), "devices": describe_devices(), "data": describe_data(user_path(root))}
+        versions = {**describe_versions(), "system": platform.platform()}
+        return {"versions": versions, "devices": describe_devices(), "data": describe_data(user_path(root))}

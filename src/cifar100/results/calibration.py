@@ -40,7 +40,7 @@ class Calibration:
     brier_score: float
 
     ece_equal_width: float
-    """Expected calibration error, 0 to 1: the mean distance of confidence and accuracy over 15 bins of equal width."""
+    """Expected calibration error, 0 to 1: mean difference of confidence and accuracy over 15 bins of equal width."""
 
     ece_equal_mass: float
     """The same over 15 bins of equally many images. It depends less on bins with few images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,5 +74,6 @@ def test_info_as_markdown_is_a_table_for_each_section(tmp_path: Path, capsys: py
         f"<details><summary>{title}</summary>" for title in ("versions", "devices", "data")
     ]
     assert f"| cifar100 | {__version__} |" in lines
+    assert f"| system | {platform.platform()} |" in lines
     tables = [line for line in lines if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in tables} == {3}
