@@ -56,6 +56,7 @@ def test_every_way_to_print_shows_commands_as_the_program_was_started(
         ('pip install "cifar100[wandb]", or leave it out', "uv sync --extra wandb, or leave it out"),
         ('pip install "cifar100[export,hub]"', "uv sync --extra export --extra hub"),
         ("matches torch: pip install --upgrade torch torchvision", "matches torch: uv sync"),
+        ("pip install uv && uv run --no-project app.py", "uv run --no-project app.py"),
         *((text, text) for text in ("hf:ada/net", "pip install mlflow", "the hf authors")),
         *((text, text) for text in ("uv run cifar100 info", "usage: cifar100 info [-h]", "cifar100 0.2.0")),
         *((text, text) for text in ("data/cifar100 info", "cifar100 holds no prepared data", "cifar100 information")),

@@ -18,6 +18,9 @@ _COMMAND = re.compile(
 )
 """The place before a command of this program, or of one that is installed with it, in any text."""
 
+_UV = "pip install uv && "
+"""Before a command of uv, for those who may not have it."""
+
 _INSTALLATION = re.compile(r'pip install (?:"cifar100\[([\w,]+)\]"|--upgrade torch torchvision\b)')
 """A command that installs extras, or the torchvision that fits torch. The environments of uv have no pip."""
 
@@ -32,7 +35,7 @@ def as_started(text: str) -> str:
     """
     if "UV_RUN_RECURSION_DEPTH" not in os.environ:
         return text
-    return _INSTALLATION.sub(_uv_sync, _COMMAND.sub("uv run ", text))
+    return _INSTALLATION.sub(_uv_sync, _COMMAND.sub("uv run ", text.replace(_UV, "")))
 
 
 def how_to_install(extra: str) -> str:

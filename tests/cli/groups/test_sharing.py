@@ -60,7 +60,7 @@ def test_a_space_is_written_and_said_how_to_use(
         str(Path("my space/app.py")),
         "",
         "Next, try it in a separate environment, then upload it:",
-        "  uv run --no-project --with-requirements 'my space/requirements.txt' 'my space/app.py'",
+        "  pip install uv && uv run --no-project --with-requirements 'my space/requirements.txt' 'my space/app.py'",
         "  hf repos create USER/NAME --repo-type space --space-sdk gradio",
         "  hf upload USER/NAME 'my space' --repo-type space",
     ]

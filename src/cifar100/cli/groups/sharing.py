@@ -50,7 +50,7 @@ def _demo(options: Namespace) -> None:
         say(str(path))
     app, requirements = (as_argument(Path(options.space) / name) for name in ("app.py", "requirements.txt"))
     say_next(
-        f"uv run --no-project --with-requirements {requirements} {app}",
+        f"pip install uv && uv run --no-project --with-requirements {requirements} {app}",
         "hf repos create USER/NAME --repo-type space --space-sdk gradio",
         f"hf upload USER/NAME {as_argument(Path(options.space))} --repo-type space",
         purpose="try it in a separate environment, then upload it",
