@@ -57,7 +57,7 @@ class Changes:
     """Images in class folders that were not there."""
 
     derived: tuple[str, ...] = ()
-    """Packed arrays and `dataset.json`: missing, damaged or changed. They can be made again from the others."""
+    """Packed arrays and `dataset.json`: missing, damaged or changed. They can be rebuilt from the others."""
 
     stamps: dict[str, Stamp] | None = None
     """The new record, if only sizes or times differ from it; else None."""

@@ -151,7 +151,7 @@ find(".camera").addEventListener("click", async (event) => {
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
-    complain(`The browser gives no camera (${error.name}); allow it for this page, or choose a file.`);
+    complain(`The camera cannot be used (${error.name}); allow it for this page, or choose a file.`);
     return;
   } finally {
     button.disabled = false;
