@@ -33,7 +33,7 @@ def ensemble(
         runs: at least two run folders or experiment names, of the same classes.
         split: `test` opens the test images; choose members on `validation`.
         checkpoint: `best` or `last`, of each run.
-        experiment: name of the folder of the result below `logs/`; the default is `ensemble-RUN-RUN`.
+        experiment: name of the folder of the result in `logs/`; the default is `ensemble-RUN-RUN`.
         data_root: another data folder with the same classes; the default is that of each run.
     """
     folders = [find_run_folder(run) for run in run_arguments(runs)]
@@ -65,7 +65,7 @@ def average(
 
     Args:
         runs: at least two run folders or experiment names, or .ckpt files in run folders.
-        experiment: name of the new folder below `logs/`; the default is the next free `experiment<N>`.
+        experiment: name of the new folder in `logs/`; the default is the next free `experiment<N>`.
         checkpoint: `best` or `last`, of each run that is not given as a file.
         network: see `evaluate`.
         data_root: another folder with the data of the runs; the default is their own.

@@ -30,7 +30,7 @@ def sweep(
     """Search for better settings with many short runs.
 
     Given the name of a sweep, shows what it has found. Needs the extra `cifar100[sweep]`. The objective is the
-    validation accuracy; test images are not used. Trials are ordinary runs below `logs/sweeps/NAME/`. The same call
+    validation accuracy; test images are not used. Trials are ordinary runs in `logs/sweeps/NAME/`. The same call
     continues an interrupted sweep, and joins a running one.
 
     Args:
@@ -69,7 +69,7 @@ def trials(
 ) -> TrialsResult:
     """Train with several seeds or folds, and measure mean and spread.
 
-    Each trial is an ordinary run below `logs/trials/NAME/`. The same call continues where it stopped.
+    Each trial is an ordinary run in `logs/trials/NAME/`. The same call continues where it stopped.
 
     Args:
         config: the settings of all trials; the default is the recipe `original`.

@@ -41,7 +41,7 @@ def find_lr(
         network: see `train`; `loss` and `datamodule` are those of `train` as well.
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
-        experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
+        experiment: name of the folder in `logs/`; the default is the next free `experiment<N>`.
     """
     check_config(config)
     check_name(experiment)
@@ -82,7 +82,7 @@ def train(
             the training loader has `state_dict` and `load_state_dict`, as torchdata's `StatefulDataLoader` has.
         callbacks: added to the built-in ones.
         loggers: replace those that `config.training.loggers` names.
-        experiment: name of the folder below `logs/`; the default is the next free `experiment<N>`.
+        experiment: name of the folder in `logs/`; the default is the next free `experiment<N>`.
         resume: an interrupted run; it is resumed with its own settings. Give the same network, loss and datamodule as
             at its start.
         changes: with `resume`, new values of settings by name, such as a larger `training.max_epochs`.
@@ -134,7 +134,7 @@ def dry_run(
         network: see `train`; `loss` and `datamodule` are those of `train` as well.
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
-        experiment: name of the folder below `logs/` that `train` would create.
+        experiment: name of the folder in `logs/` that `train` would create.
 
     Raises:
         UserError: the run could not start; the message says what to do.

@@ -81,7 +81,7 @@ def average(
 
     Args:
         sources: at least two, of one architecture and one start, the same data and the same validation images.
-        experiment: name of the new folder below `logs/`; None: the next free `experiment<N>`.
+        experiment: name of the new folder in `logs/`; None: the next free `experiment<N>`.
         network: see `load_trained`.
         data_root: folder with the data of the runs; None: that of each run.
 

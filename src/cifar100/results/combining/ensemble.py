@@ -49,7 +49,7 @@ class EnsembleEvaluation(Measurement):
     """The performance of an ensemble on one split. Written as `evaluation_<split>.json`."""
 
     run: str
-    """Name of the folder below `logs/`."""
+    """Name of the folder in `logs/`."""
 
     members: list[MeasuredMember]
     num_parameters: int | None
@@ -82,7 +82,7 @@ def evaluate_ensemble(
         runs: at least two run folders.
         split: `test`, or the `validation` images that the runs have in common.
         checkpoint: `best` or `last`, of each run.
-        experiment: name of the folder below `logs/`; None: `ensemble-RUN-RUN`. An earlier ensemble of the same runs is
+        experiment: name of the folder in `logs/`; None: `ensemble-RUN-RUN`. An earlier ensemble of the same runs is
             measured again.
         data_root: see `evaluate`.
 
