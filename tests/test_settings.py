@@ -116,6 +116,10 @@ def test_every_setting_has_a_description() -> None:
             r"--optimization.cycle_momentum true has no effect: it needs --optimization.optimizer sgd or adamw",
         ),
         ({"optimization.optimizer": "muon", "optimization.nesterov": False}, "muon always has Nesterov momentum"),
+        (
+            {"optimization.momentum": 0.8},  # of the recipe `original`, whose schedule cycles the momentum
+            r"--optimization.momentum 0.8 has no effect: it needs --optimization.cycle_momentum false; leave it out",
+        ),
         ({"training.deterministic": "perhaps"}, r"--training.deterministic is perhaps, but it must be true or false"),
         ({"training.resolutions": "big"}, r"must be whole numbers in brackets, as in \[16, 24, 32\] or null"),
         (

@@ -150,6 +150,16 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
         ),
         ({"optimization.ema_decay": 0.99, "optimization.ema_final_decay": 0.9}, "ema_final_decay is 0.9, but"),
         (
+            {
+                "model.name": "timm/resnet18",
+                "model.pretrained": True,
+                "model.freeze": "backbone",
+                "model.cache_features": True,
+                "training.compile": "default",
+            },
+            "--training.compile default has no effect: it needs --model.cache_features false; leave it out",
+        ),
+        (
             {"optimization.sam": "sam", "training.precision": "16-mixed"},
             "--optimization.sam does not work with --training.precision",
         ),

@@ -54,6 +54,7 @@ def test_a_prerequisite_with_values_is_one_of_them() -> None:
     assert need.is_met({need.setting: "adamw"})
     assert not need.is_met({need.setting: "muon"})
     assert str(need) == "--optimization.optimizer sgd or adamw"
+    assert str(Needs("model.cache_features", False)) == "--model.cache_features false"
     assert need == Needs("optimization.optimizer", "sgd", "adamw")
     assert need != Needs("optimization.optimizer", "sgd")
     assert len({need, Needs("optimization.optimizer", "sgd", "adamw")}) == 1

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from cifar100.config.shown_values import shown
+
 __all__ = [
     "Annotated",
     "Any",
@@ -106,7 +108,7 @@ class Needs:
 
     def __str__(self) -> str:
         """`--optimization.sam friendly`."""
-        return f"--{self.setting} {' or '.join(map(str, self.values))}".rstrip()
+        return f"--{self.setting} {' or '.join(map(shown, self.values))}".rstrip()
 
 
 class NeedsAny(Needs):

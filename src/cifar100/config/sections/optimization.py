@@ -29,8 +29,8 @@ class OptimizationConfig(Section):
     learning_rate: LearningRate | Literal["auto"] = 0.1
     """Maximum learning rate of the schedule; `auto` runs the learning-rate finder first and uses its suggestion."""
 
-    momentum: Annotated[float, Range(0, 0.9999)] = 0.9
-    """Momentum of `sgd`, first beta of `adamw`."""
+    momentum: Annotated[float, Range(0, 0.9999), Needs("optimization.cycle_momentum", False)] = 0.9
+    """Momentum of `sgd`, also for the parameters that `muon` leaves to it; first beta of `adamw`."""
 
     muon_learning_rate: Annotated[LearningRate, Needs("optimization.optimizer", "muon")] = 0.18
     """Maximum learning rate of the convolutions with `muon`; all other parameters use `learning_rate`."""
@@ -39,14 +39,15 @@ class OptimizationConfig(Section):
     """Momentum of the convolutions with `muon`."""
 
     nesterov: Annotated[bool, Needs("optimization.optimizer", "sgd", "muon")] = True
-    """Nesterov momentum (`sgd`)."""
+    """Nesterov momentum of `sgd`; `muon` always has it."""
 
     layer_decay: Annotated[float, Range(0.01, 1), Needs("optimization.optimizer", "sgd", "adamw")] = 1.0
     """Layer-wise decay of the learning rate, for fine-tuning: the classifier has `learning_rate`, and each block of
     layers has the rate of the block after it times this factor, such as 0.75. 1 is the same rate for all."""
 
     weight_decay: Annotated[float, Range(0, 1000)] = 5e-4
-    """Weight decay (L2 penalty with `sgd`, decoupled with `adamw`)."""
+    """Weight decay: L2 penalty with `sgd`, decoupled with `adamw`. With `muon` it is an L2 penalty of all parameters
+    except the convolutions, which have none."""
 
     weight_decay_on: Annotated[Literal["all", "weights"], Needs("optimization.weight_decay")] = "all"
     """`all`: decay all parameters. `weights`: only those of convolutions and linear layers, not batch normalisation
@@ -110,4 +111,5 @@ class OptimizationConfig(Section):
     cycle_momentum: Annotated[
         bool, Needs("optimization.schedule", "one_cycle"), Needs("optimization.optimizer", "sgd", "adamw")
     ] = False
-    """With `one_cycle`: lower the momentum from 0.95 to 0.85 while the learning rate rises, then back."""
+    """With `one_cycle`: lower the momentum from 0.95 to 0.85 while the learning rate rises, then back. It replaces
+    `momentum`."""

@@ -75,7 +75,9 @@ class TrainingConfig(Section):
     channels_last: bool = False
     """Store images and convolution weights in the (N, H, W, C) memory layout: faster on CUDA and on most CPUs."""
 
-    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    compile: Annotated[
+        Literal["none", "default", "reduce-overhead", "max-autotune"], Needs("model.cache_features", False)
+    ] = "none"
     """Mode of torch.compile for the network and for `muon`. Pays off in long runs on CUDA; compiling takes
     a minute or more."""
 
