@@ -300,6 +300,16 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint(settings: Callable[..., C
     assert "diverged" in run.training_log.read_text()
 
 
+def test_a_divergence_beside_muon_names_the_rate_of_the_setting_and_both_settings(
+    settings: Callable[..., Config],
+) -> None:
+    config = settings(**{"optimization.optimizer": "muon", "optimization.muon_learning_rate": 0.07})
+    with pytest.raises(Diverged, match=r"lower --optimization.learning_rate or --optimization.muon_learning") as found:
+        commands.train(config, loss=lambda logits, labels: nn.functional.cross_entropy(logits, labels) * float("nan"))
+    rate = config.optimization.learning_rate * factor_of_one_cycle(config, 0)
+    assert f"not finite at step 1, at a learning rate of {rate:.3g};" in str(found.value)
+
+
 class SpoiledLoss:
     """The cross entropy, which is NaN in the given steps, counted from 1. Without gradients in them."""
 

@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 
-from cifar100.config import TrainingConfig
+from cifar100.config import OptimizationConfig, TrainingConfig
 from cifar100.training.optimization.clock import RunClock
+from cifar100.training.optimization.optimizers import build_optimizer
 from cifar100.training.recovery.checkpoint_io import SafeCheckpointIO
 from cifar100.training.trainer import StepLearningRate, StopAtTheEnd, build_trainer, callbacks_of
 
@@ -61,3 +62,12 @@ def test_the_learning_rate_is_that_of_the_step_not_of_the_next_one() -> None:
     noted.on_train_batch_start(SimpleNamespace(optimizers=[optimizer]), None, None, 0)  # type: ignore[arg-type]
     optimizer.param_groups[0]["lr"] = 0.25
     assert noted.learning_rate == 0.5
+
+
+@pytest.mark.parametrize("weight_decay_on", ["all", "weights"])
+def test_the_learning_rate_beside_muon_is_that_of_the_setting_of_this_name(weight_decay_on: str) -> None:
+    config = OptimizationConfig(optimizer="muon", muon_learning_rate=0.12, weight_decay_on=weight_decay_on)
+    optimizer = build_optimizer(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), config, 0.4)
+    noted = StepLearningRate()
+    noted.on_train_batch_start(SimpleNamespace(optimizers=[optimizer]), None, None, 0)  # type: ignore[arg-type]
+    assert noted.learning_rate == 0.4

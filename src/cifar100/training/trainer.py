@@ -100,7 +100,11 @@ def callbacks_of(trainer: L.Trainer) -> list[Callback]:
 
 
 class StepLearningRate(Callback):
-    """Notes the learning rate of each step: after the step, the optimizer holds that of the next one."""
+    """Notes the learning rate of each step: after the step, the optimizer holds that of the next one.
+
+    It is the rate that follows from `optimization.learning_rate`. Muon has another one for the convolutions, and with
+    `layer_decay` the first group is the classifier, which has the whole rate.
+    """
 
     learning_rate = math.nan
 
@@ -108,7 +112,9 @@ class StepLearningRate(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Note the learning rate of this step."""
-        self.learning_rate = float(trainer.optimizers[0].param_groups[0]["lr"])
+        groups = trainer.optimizers[0].param_groups
+        chosen = next((group for group in groups if not group.get("orthogonal", False)), groups[0])
+        self.learning_rate = float(chosen["lr"])
 
 
 class StopAtTheEnd(Callback):

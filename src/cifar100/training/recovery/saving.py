@@ -214,8 +214,9 @@ class StateSaver(StepLearningRate, Checkpoint):
             yield
         except Diverged as error:
             problem = self._write_what_is_in_memory(trainer)
-            advice = "Try a lower --optimization.learning_rate."
-            raise Diverged(f"{error}; {problem or self._saved()}. {advice}") from None
+            muon = self.config.optimization.optimizer == "muon"
+            rates = "--optimization.learning_rate" + " or --optimization.muon_learning_rate" * muon
+            raise Diverged(f"{error}; {problem or self._saved()}. Try a lower {rates}.") from None
 
 
 def weights_only_checkpoint(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
