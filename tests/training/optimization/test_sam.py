@@ -89,6 +89,20 @@ def test_friendly_sam_leaves_the_average_gradient_out_of_the_direction() -> None
             point.weight.copy_(weight)
 
 
+@pytest.mark.parametrize("average_fraction", [None, 0.6])
+def test_a_parameter_that_the_network_does_not_use_changes_nothing(average_fraction: float | None) -> None:
+    point, partly_used = Point(1.0, 0.5), Point(1.0, 0.5)
+    partly_used.unused = nn.Parameter(torch.ones(3))
+    images = torch.tensor([[0.25, 0.0], [0.75, 0.0]])
+    for each in (point, partly_used):
+        sam = SharpnessAware(each, rho=0.2, batch_size=2, average_fraction=average_fraction)
+        for _ in range(2):
+            each.zero_grad()
+            sam(each, images, (), quadratic)[0].backward()
+    assert torch.equal(partly_used.weight.grad, point.weight.grad)
+    assert partly_used.unused.grad is None
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(

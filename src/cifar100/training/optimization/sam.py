@@ -92,10 +92,12 @@ class SharpnessAware(nn.Module):
     def _moved(self, network: nn.Module, loss: Tensor) -> dict[str, Tensor]:
         """Return the perturbed parameters by name; gradients flow through them to the parameters."""
         parameters = [network.get_parameter(name) for name in self._names]
-        directions = list(torch.autograd.grad(loss, parameters))
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)  # a custom network may use only some of them
+        gradients = [torch.zeros_like(w) if g is None else g for w, g in zip(parameters, found, strict=True)]
+        directions = gradients
         if self.average_fraction is not None:
             averages = [self.get_buffer(_buffer_name(name)) for name in self._names]
-            gradients, directions = directions, list(torch._foreach_sub(directions, averages))
+            directions = list(torch._foreach_sub(gradients, averages))
             torch._foreach_lerp_(averages, gradients, 1 - self.average_fraction)
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(directions)))
         torch._foreach_mul_(directions, self.rho / (length + 1e-12))
