@@ -13,7 +13,8 @@ from cifar100.training.optimization.optimizers import build_optimizer
 
 
 def model_with_a_frozen_layer() -> nn.Sequential:
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    layers = (nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4))
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(4, 2))
     model[0].requires_grad_(False)
     return model
 
@@ -59,7 +60,13 @@ def test_all_trainable_parameters_are_stepped_and_frozen_ones_are_not(name: str)
     model(torch.randn(5, 3, 3, 3)).square().sum().backward()
     optimizer.step()
     changed = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
-    assert changed == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    assert changed == {"1.weight", "1.bias", "2.weight", "3.weight", "3.bias", "5.weight", "5.bias"}
+
+
+def test_muon_without_a_convolution_to_train_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3).requires_grad_(False), nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(UserError, match=r"^--optimization.optimizer muon is .* Sequential has none .*; use .* sgd\.$"):
+        build_optimizer(network, OptimizationConfig(optimizer="muon"), 0.1)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from cifar100.config import OptimizationConfig
+from cifar100.errors import UserError
 from cifar100.training.finetuning.layers import block_depths
 from cifar100.training.optimization.muon import Muon, muon_groups
 
@@ -32,12 +33,20 @@ def build_optimizer(
         learning_rate: the maximum of the schedule; `config` may hold `auto` instead.
         compile_mode: mode of torch.compile for `muon`; the other optimizers are a single kernel. None does not compile.
         shared: whether the processes of a run divide what `muon` computes; see `Muon`.
+
+    Raises:
+        UserError: `muon`, but no convolution is trained, so that its settings would have no effect.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # A single kernel for all parameters on CUDA. It gains nothing on the CPU, so torch chooses there.
     fused = True if all(parameter.is_cuda for parameter in parameters) else None
     if config.optimizer == "muon":
         filters, others = muon_groups(model, lr=learning_rate, momentum=config.momentum)
+        if not filters["params"]:
+            raise UserError(
+                f"--optimization.optimizer muon is for convolutions, but {type(model).__name__} has none that are "
+                "trained; use --optimization.optimizer sgd."
+            )
         return Muon(
             [filters, *_decay_groups(others, config)],
             lr=config.muon_learning_rate,
