@@ -103,6 +103,18 @@ def test_a_parameter_that_the_network_does_not_use_changes_nothing(average_fract
     assert partly_used.unused.grad is None
 
 
+def test_every_parameter_has_its_own_average_whatever_its_name() -> None:
+    module = nn.Module()
+    module.conv = nn.Sequential(nn.Linear(2, 1))
+    module.conv_0 = nn.Linear(2, 1)  # conv.0.weight and conv_0.weight
+    module.rho = nn.Parameter(torch.zeros(1))
+    friendly = SharpnessAware(module, rho=0.2, batch_size=2, average_fraction=0.6)
+    shapes = [tuple(friendly.get_buffer(name).shape) for name in friendly._average_names]
+    assert len(list(friendly.buffers())) == len(set(friendly._average_names)) == 5
+    assert shapes == [tuple(parameter.shape) for parameter in module.parameters()]
+    assert friendly.rho == 0.2
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(

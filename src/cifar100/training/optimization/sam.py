@@ -48,10 +48,13 @@ class SharpnessAware(nn.Module):
         self.batch_size = batch_size
         self.average_fraction = average_fraction
         self._names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+        self._average_names: list[str] = []
         if average_fraction is not None:
             # Buffers are saved with the run, follow its device, and are broadcast from rank 0.
-            for name in self._names:
-                self.register_buffer(_buffer_name(name), torch.zeros_like(network.get_parameter(name)))
+            for number, name in enumerate(self._names):
+                plain = name.replace(".", "_")
+                self._average_names.append(f"{plain}_{number}" if hasattr(self, plain) else plain)
+                self.register_buffer(self._average_names[-1], torch.zeros_like(network.get_parameter(name)))
 
     def forward(
         self, network: nn.Module, images: Tensor, targets: Sequence[Tensor], loss: Callable[..., Tensor]
@@ -96,7 +99,7 @@ class SharpnessAware(nn.Module):
         gradients = [torch.zeros_like(w) if g is None else g for w, g in zip(parameters, found, strict=True)]
         directions = gradients
         if self.average_fraction is not None:
-            averages = [self.get_buffer(_buffer_name(name)) for name in self._names]
+            averages = [self.get_buffer(name) for name in self._average_names]
             directions = list(torch._foreach_sub(gradients, averages))
             torch._foreach_lerp_(averages, gradients, 1 - self.average_fraction)
         length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(directions)))
@@ -110,10 +113,6 @@ def build_sam(network: nn.Module, config: OptimizationConfig) -> SharpnessAware 
         return None
     fraction = config.fsam_lambda if config.sam == "friendly" else None
     return SharpnessAware(network, rho=config.sam_rho, batch_size=config.sam_batch_size, average_fraction=fraction)
-
-
-def _buffer_name(parameter: str) -> str:
-    return parameter.replace(".", "_")
 
 
 @contextmanager
