@@ -13,7 +13,7 @@ from typing import Any, cast
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from cifar100.config import Config
@@ -92,10 +92,14 @@ class ImageClassifier(L.LightningModule):
 
     class_weights: Tensor | None
 
+    @property
+    def trained(self) -> nn.Module:
+        """The network; only its classifier if the batches are features."""
+        return self.network if self.classifier is None else self.network.get_submodule(self.classifier)
+
     def forward(self, images: Tensor) -> Tensor:
         """images: float (N, 3, H, W), normalised, or features (N, D). Returns logits (N, num_classes)."""
-        layer = self.network if self.classifier is None else self.network.get_submodule(self.classifier)
-        logits: Tensor = layer(images)
+        logits: Tensor = self.trained(images)
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from cifar100.errors import UserError
 from cifar100.models import build_model
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
+from cifar100.training.cost import step_timer
 from cifar100.training.experiment import Experiment, assemble, make_split
-from cifar100.training.finetuning.features import check_cacheable, compute_features, on_features
+from cifar100.training.finetuning.features import check_cacheable, compute_features, on_features, sample_features
+from cifar100.training.lit_module import ImageClassifier
+from cifar100.training.profiling.profile import TIMES
 
 PLAIN = {"augmentation.flip": "none", "augmentation.crop_padding": 0}
 NETWORK = {"model.name": "resnet18", "model.stem": "imagenet", "model.widths": None}
@@ -107,6 +111,44 @@ def test_features_are_those_before_the_classifier(tiny_data: Path, weights: Path
     loader = on_features(experiment, run).data.train_dataloader()
     features, labels = next(iter(loader))
     assert (features.shape, features.dtype, labels.shape) == ((32, 512), torch.float32, (32,))
+
+
+def test_a_sample_gives_steps_on_features_and_the_time_of_all(tiny_data: Path, weights: Path) -> None:
+    sampled, seconds = sample_features(build(probe(tiny_data, weights)), num_images=10)
+    features, labels = next(iter(sampled.data.train_dataloader()))
+    assert (features.shape, features.dtype, labels.shape) == ((32, 512), torch.float32, (32,))
+    assert sampled.module(features).shape == (32, 100)
+    assert seconds > 0
+
+
+@pytest.mark.parametrize("batch_size", [32, "auto"])
+def test_estimates_take_steps_on_features(
+    batch_size: int | str, tiny_data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+    step = ImageClassifier.training_step
+
+    def watched(module: ImageClassifier, batch: Any, number: int) -> torch.Tensor:
+        shapes.append(tuple(batch[0].shape[1:]))
+        return step(module, batch, number)
+
+    monkeypatch.setattr(ImageClassifier, "training_step", watched)
+    monkeypatch.setattr(step_timer, "ENOUGH_SECONDS", 0.0)
+    estimate = commands.dry_run(probe(tiny_data, weights, **{"data.batch_size": batch_size}))
+    assert set(shapes) == {(512,)}
+    assert estimate.start_seconds > 0
+    with pytest.raises(UserError, match=r"sam sam needs the images in every epoch"):
+        commands.dry_run(probe(tiny_data, weights, **{"data.batch_size": batch_size, "optimization.sam": "sam"}))
+
+
+def test_the_profile_is_that_of_the_classifier(
+    tiny_data: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = commands.train(probe(tiny_data, weights, **{"training.profile": True}))
+    facts = json.loads((run.profile / TIMES).read_text())
+    assert facts["batches"] == [{"shape": [32, 512], "steps": 20}]
+    assert facts["flops_per_step"] == 6 * 32 * 512 * 100
+    assert "32 vectors of 512 features" in capsys.readouterr().out
 
 
 def test_other_weights_have_other_features(tiny_data: Path, weights: Path, tmp_path: Path) -> None:

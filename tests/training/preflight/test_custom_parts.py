@@ -71,6 +71,14 @@ def test_train_refuses_it_before_there_is_a_run_folder(
     assert not Path("logs").exists()
 
 
+def test_cached_features_of_a_custom_data_module_are_refused() -> None:
+    config = load_config("probe")
+    CustomParts(network=nn.Flatten()).check_settings(config)
+    with pytest.raises(UserError, match=r"^--model.cache_features needs .* not a custom data module; set .* false\.$"):
+        CustomParts(datamodule=Data()).check_settings(config)
+    CustomParts(datamodule=Data()).check_settings(load_config("probe", overrides={"model.cache_features": False}))
+
+
 @pytest.mark.parametrize("part", ["network", "datamodule"])
 def test_a_teacher_with_custom_parts_leaves_no_run_folder(
     part: str, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

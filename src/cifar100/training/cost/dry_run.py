@@ -6,6 +6,8 @@ import math
 import shutil
 import tempfile
 import time
+from bisect import bisect_right
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +33,7 @@ from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides
 from cifar100.training.cost.trial import LEARNING_RATE, Subject
 from cifar100.training.distributed.launcher import in_every_process
 from cifar100.training.experiment import Experiment, assemble
+from cifar100.training.finetuning.features import sample_features
 from cifar100.training.lr_finder.range_test import steps_of_test
 from cifar100.training.optimization.clock import StandingClock
 from cifar100.training.optimization.ema import AveragedWeights, WeightAveraging
@@ -59,7 +62,8 @@ class Estimate:
     """Of all processes together."""
     parts: Parts
     start_seconds: float
-    """From the start of the command to the first step; with the range test, if the run has one."""
+    """From the start of the command to the first step; with the range test, if the run has one, and the features that
+    are computed once."""
     saving_seconds: float
     memory: int | None
     """Peak of a process: of its GPU, else of its physical memory, worker processes not included."""
@@ -134,6 +138,9 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
     training, clock = config.training, StandingClock(0.0)
     _reset_peak(torch.device(choose_accelerator(config.training.accelerator)))
     experiment = assemble(built, subject.info, subject.split, clock=clock, parts=parts)
+    features_seconds = 0.0
+    if config.model.cache_features:
+        experiment, features_seconds = sample_features(experiment)
     timer = StepTimer(clock, part_ends(training), warm_up=_warm_up(config, parts), checkpoint=folder / LAST)
     trainer = build_trainer(
         replace(
@@ -160,7 +167,7 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
         seconds_per_step=timer.seconds_per_step,
         validation_seconds=validation,
     )
-    range_test = steps_of_test(experiment.steps_per_epoch) * timer.seconds_per_step[-1] if is_auto else 0.0
+    range_test = _range_test_seconds(config, experiment.steps_per_epoch, timer.seconds_per_step) if is_auto else 0.0
     # All ranks reach this point, but only rank 0 has written the state.
     state = (folder / LAST).stat().st_size if (folder / LAST).is_file() else 0
     best = _weights(experiment) if validation else 0
@@ -173,7 +180,7 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
         seconds_per_step=dict(zip(part_sides(config), timer.seconds_per_step, strict=True)),
         images_per_step=_images_per_step(subject),
         parts=length,
-        start_seconds=timer.began - started + range_test,
+        start_seconds=timer.began - started + range_test + features_seconds,
         saving_seconds=timer.seconds_per_save * saves,
         memory=_peak(trainer.strategy.root_device),
         memory_limit=device_memory(trainer.strategy.root_device.type),
@@ -181,6 +188,15 @@ def _measure(subject: Subject, folder: Path, *, started: float) -> Estimate:
         saving_bytes=state,
         free_disk=shutil.disk_usage(LOGS if LOGS.is_dir() else Path()).free,
     )
+
+
+def _range_test_seconds(config: Config, steps_per_epoch: int, seconds_per_step: Sequence[float]) -> float:
+    """Return the time of the range test, whose images have the size that they have at the maximum of the schedule.
+
+    seconds_per_step: in each part of the run, see `step_timer.part_ends`.
+    """
+    part = bisect_right(config.training.resolution_changes or (), config.optimization.pct_start)
+    return steps_of_test(steps_per_epoch) * seconds_per_step[part]
 
 
 def _images_per_step(subject: Subject) -> int:

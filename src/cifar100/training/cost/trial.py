@@ -18,6 +18,7 @@ from cifar100.data.loading.datamodule import CifarDataModule
 from cifar100.data.loading.epoch_loader import Batch
 from cifar100.devices import choose_precision, wait_for
 from cifar100.training.experiment import assemble
+from cifar100.training.finetuning.features import sample_features
 from cifar100.training.optimization.clock import StandingClock
 from cifar100.training.optimization.ema import AveragedWeights
 from cifar100.training.optimization.optimizers import build_optimizer
@@ -72,6 +73,8 @@ class Trial:
         config = replace(config, optimization=replace(config.optimization, learning_rate=LEARNING_RATE))
         clock = StandingClock(progress_at_largest_images(config.training))
         experiment = assemble(config, subject.info, subject.split, clock=clock, parts=parts)
+        if config.model.cache_features:
+            experiment, _ = sample_features(experiment, num_images=2)
         self.device = device
         if isinstance(experiment.data, CifarDataModule):
             experiment.data.device_without_trainer = device

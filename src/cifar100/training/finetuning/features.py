@@ -7,6 +7,7 @@ continues with the same numbers.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -78,7 +79,7 @@ def compute_features(experiment: Experiment, run: RunFolder) -> None:
     """
     path = _path(experiment, run)
     if not path.is_file():
-        features = _computed(experiment)
+        features = _computed(experiment, _data(experiment).folder.map_images("train"))
         with replacing(path, durable=True) as file:
             np.save(file, features)
 
@@ -94,9 +95,27 @@ def on_features(experiment: Experiment, run: RunFolder) -> Experiment:
         features = torch.from_numpy(read_npy(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); remove it, and it is computed again.") from error
-    experiment.module.classifier = _classifier(experiment)[0]
-    cached = FeatureDataModule(experiment.config, experiment.info, _data(experiment).split, features)
-    return replace(experiment, data=cached)
+    return _training_on(experiment, features)
+
+
+def sample_features(experiment: Experiment, *, num_images: int = BATCH_SIZE) -> tuple[Experiment, float]:
+    """Return an experiment on features that are all 0, to measure its steps, and the seconds that the real ones take.
+
+    num_images: of the sample; its features are computed twice, and timed the second time.
+
+    Raises:
+        UserError: as `check_cacheable` and `compute_features`.
+    """
+    check_cacheable(experiment.config)
+    data = _data(experiment)
+    images = data.folder.map_images("train")
+    sample = images[:num_images]
+    _computed(experiment, sample, silent=True)
+    started = time.perf_counter()
+    features = _computed(experiment, sample, silent=True)
+    seconds = (time.perf_counter() - started) * len(images) / len(sample)
+    zeros = torch.zeros(len(images), features.shape[1], dtype=torch.float16)
+    return _training_on(experiment, zeros), seconds
 
 
 def remove_features(run: RunFolder) -> None:
@@ -145,6 +164,13 @@ class FeatureLoader(EpochLoader):
             yield self.features.index_select(0, rows).float(), self.labels.index_select(0, rows)
 
 
+def _training_on(experiment: Experiment, features: Tensor) -> Experiment:
+    """Return an experiment that trains the classifier on features, float16 (all, D), of all training images."""
+    experiment.module.classifier = _classifier(experiment)[0]
+    cached = FeatureDataModule(experiment.config, experiment.info, _data(experiment).split, features)
+    return replace(experiment, data=cached)
+
+
 def _data(experiment: Experiment) -> CifarDataModule:
     assert isinstance(experiment.data, CifarDataModule), "checked by CustomParts.check_settings"
     return experiment.data
@@ -168,8 +194,11 @@ def _path(experiment: Experiment, run: RunFolder) -> Path:
 
 
 @torch.no_grad()  # not inference_mode: a GPU would get and return buffers that no saved state can be loaded into
-def _computed(experiment: Experiment) -> NDArray[np.float16]:
-    """Return the features of all training images, float16 (all, D). Shows progress."""
+def _computed(experiment: Experiment, images: NDArray[np.uint8], *, silent: bool = False) -> NDArray[np.float16]:
+    """Return the features of images, float16 (N, D). Shows progress.
+
+    images: uint8 (N, 3, S, S), of the data folder.
+    """
     data, network, training = _data(experiment), experiment.module.network, experiment.config.training
     accelerator = choose_accelerator(training.accelerator)
     is_half = choose_precision(training.precision, accelerator) == "bf16-mixed"
@@ -177,14 +206,14 @@ def _computed(experiment: Experiment) -> NDArray[np.float16]:
     memory_format = torch.channels_last if training.channels_last else torch.contiguous_format
     mean, std = (torch.tensor(values, device=accelerator) for values in (data.mean, data.std))
     side = experiment.config.data.side
-    images = data.folder.map_images("train")
     _, classifier = _classifier(experiment)
     inputs: list[Tensor] = []
     parts: list[NDArray[np.float16]] = []
     handle = classifier.register_forward_pre_hook(lambda layer, values: inputs.append(values[0]))
     network.eval().to(accelerator)
     try:
-        with precision, progress("Features of the training images", total=len(images)) as advance:
+        bar = progress("Features of the training images", total=len(images), silent=silent)
+        with precision, bar as advance:
             for start in range(0, len(images), BATCH_SIZE):
                 chosen = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).to(accelerator)
                 logits = network(network_input(chosen, mean, std, side=side, memory_format=memory_format))

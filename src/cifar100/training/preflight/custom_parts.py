@@ -104,7 +104,7 @@ class CustomParts:
         )
 
     def check_settings(self, config: Config) -> None:
-        """Refuse settings that have no effect beside these parts, and a teacher that cannot teach this run.
+        """Refuse settings that have no effect or cannot work beside these parts, and a teacher that cannot teach.
 
         A setting that the recipe has is accepted. One that was given by hand differs from the recipe.
 
@@ -118,6 +118,11 @@ class CustomParts:
                     f"--{name} {shown(get(config, name))} has no effect: {part}= replaces what it belongs to; leave it "
                     "out."
                 )
+        if self.datamodule is not None and config.model.cache_features:
+            raise UserError(
+                "--model.cache_features needs the images of a data folder, not a custom data module; set "
+                "--model.cache_features false."
+            )
         teacher = config.optimization.teacher
         if teacher is None:
             return
@@ -142,10 +147,7 @@ class CustomParts:
         if self.loggers is not None:
             yield "training.loggers", "loggers"
         if self.datamodule is not None:
-            replaced = (
-                *("data.", "augmentation.", "training.resolution", "optimization.class_weights"),
-                "model.cache_features",
-            )
+            replaced = ("data.", "augmentation.", "training.resolution", "optimization.class_weights")
             for name in settings():
                 if name.startswith(replaced) and name not in USED_WITH_CUSTOM_DATA:
                     yield name, "datamodule"

@@ -94,10 +94,10 @@ def check(config: Config, info: DatasetInfo, split: Split | None, parts: CustomP
         check_loggers(config.training)
     if split is not None:
         check_workers(config)
+        check_cacheable(config)
     if split is not None and parts.network is None:
         accelerator = choose_accelerator(config.training.accelerator)
         check_memory(config, info.num_classes, num_train=len(split.train), accelerator=accelerator)
-        check_cacheable(config)
     if starts and parts.network is None and starts_from_weights(config.model):
         check_initial_weights(config.model, info.num_classes)
 

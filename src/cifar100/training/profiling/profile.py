@@ -89,7 +89,7 @@ class RunProfile:
     def _facts(self) -> dict[str, Any]:
         config, times = self._experiment.config, self.times
         seconds = sum(times.seconds.values()) / times.steps
-        network = self._experiment.module.network
+        network = self._experiment.module.trained
         passes = 2 if config.optimization.sam != "none" else 1
         operations = sum(
             steps * images * mult_adds(network, image_shape=shape) for (images, *shape), steps in times.batches.items()
@@ -124,9 +124,12 @@ def table(facts: dict[str, Any]) -> list[str]:
 
 
 def _shown(batches: list[dict[str, Any]]) -> str:
-    """Return such as `256 images of 16 x 16 pixels (12 steps), 256 of 20 x 20 (8 steps)`."""
+    """Return such as `256 images of 16 x 16 pixels (12 steps), 256 of 20 x 20 (8 steps)`, or what features are."""
     texts: list[str] = []
     for batch in batches:
+        if len(batch["shape"]) == 2:
+            texts.append("{:,} vectors of {:,} features".format(*batch["shape"]))
+            continue
         images, _, height, width = batch["shape"]
         images_word, pixels_word = ("", "") if texts else (" images", " pixels")
         steps = f" ({batch['steps']} steps)" if len(batches) > 1 else ""

@@ -64,7 +64,7 @@ class StepTimes(Profiler):
         self.seconds = dict.fromkeys((DATA, FORWARD, BACKWARD, OPTIMIZER, OURS, LIGHTNING), 0.0)
         """Phase -> seconds of all steps that were counted."""
         self.batches: Counter[tuple[int, ...]] = Counter()
-        """Shape of a batch of images, (N, C, H, W) in this process -> number of the counted steps that had it."""
+        """Shape of a batch in this process, (N, C, H, W), or (N, D) of features -> the counted steps that had it."""
         self.shape: tuple[int, ...] = ()
         """That of the current step; `ShapeOfBatches` sets it."""
         self._seen = -1
