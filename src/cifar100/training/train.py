@@ -19,6 +19,7 @@ from cifar100.terminal import say, warn
 from cifar100.training.cost.long_run import announce_long_run
 from cifar100.training.cost.out_of_memory import memory_errors_as_user_errors
 from cifar100.training.distributed.launcher import in_every_process
+from cifar100.training.finetuning.features import remove_features
 from cifar100.training.fit import begin, go_on, write_settings
 from cifar100.training.lr_finder.find import find_rate
 from cifar100.training.lr_finder.suggestions import RangeTestResult, load_result
@@ -188,6 +189,7 @@ def find_learning_rate(
         with opened as run, memory_errors_as_user_errors(subject, run):
             suggestion = find_rate(subject.config, subject.info, subject.split, run, processes, parts)
         if processes.is_rank_zero:
+            remove_features(run)
             say(f"plot: {run.lr_finder_plot}")
     return suggestion
 

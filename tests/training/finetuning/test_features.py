@@ -21,6 +21,7 @@ from cifar100.runs.folder import RunFolder
 from cifar100.runs.history import History
 from cifar100.training.cost import step_timer
 from cifar100.training.experiment import Experiment, assemble, make_split
+from cifar100.training.finetuning import features as features_module
 from cifar100.training.finetuning.features import check_cacheable, compute_features, on_features, sample_features
 from cifar100.training.lit_module import ImageClassifier
 from cifar100.training.profiling.profile import TIMES
@@ -121,21 +122,52 @@ def test_a_sample_gives_steps_on_features_and_the_time_of_all(tiny_data: Path, w
     assert seconds > 0
 
 
-@pytest.mark.parametrize("batch_size", [32, "auto"])
-def test_estimates_take_steps_on_features(
-    batch_size: int | str, tiny_data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shapes = []
+@pytest.fixture
+def shapes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, ...]]:
+    """The shapes of what the steps of a test train on, without the number of images."""
+    found: set[tuple[int, ...]] = set()
     step = ImageClassifier.training_step
 
     def watched(module: ImageClassifier, batch: Any, number: int) -> torch.Tensor:
-        shapes.append(tuple(batch[0].shape[1:]))
+        found.add(tuple(batch[0].shape[1:]))
         return step(module, batch, number)
 
     monkeypatch.setattr(ImageClassifier, "training_step", watched)
+    return found
+
+
+@pytest.mark.usefixtures("short_range_tests")
+def test_the_range_test_takes_the_features_of_the_run(
+    tiny_data: Path, weights: Path, shapes: set[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = []
+    compute = features_module._computed
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        computed.append(arguments)
+        return compute(*arguments, **options)
+
+    monkeypatch.setattr(features_module, "_computed", watched)
+    config = probe(tiny_data, weights, **{"optimization.learning_rate": "auto", "training.max_epochs": 1})
+    run = commands.train(config)
+    assert (len(computed), shapes) == (1, {(512,)})
+    assert not list(run.path.glob("features_*"))
+    commands.find_lr(config)
+    assert (len(computed), shapes) == (2, {(512,)})
+    assert not list(Path("logs").glob("*/features_*"))
+
+
+@pytest.mark.parametrize("batch_size", [32, "auto"])
+def test_estimates_take_steps_on_features(
+    batch_size: int | str,
+    tiny_data: Path,
+    weights: Path,
+    shapes: set[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(step_timer, "ENOUGH_SECONDS", 0.0)
     estimate = commands.dry_run(probe(tiny_data, weights, **{"data.batch_size": batch_size}))
-    assert set(shapes) == {(512,)}
+    assert shapes == {(512,)}
     assert estimate.start_seconds > 0
     with pytest.raises(UserError, match=r"sam sam needs the images in every epoch"):
         commands.dry_run(probe(tiny_data, weights, **{"data.batch_size": batch_size, "optimization.sam": "sam"}))

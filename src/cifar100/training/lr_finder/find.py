@@ -14,6 +14,7 @@ from cifar100.runs.folder import RunFolder
 from cifar100.terminal import say
 from cifar100.training.distributed.processes import Processes
 from cifar100.training.experiment import assemble
+from cifar100.training.finetuning.features import compute_features, on_features
 from cifar100.training.lr_finder.plot import plot_result
 from cifar100.training.lr_finder.range_test import RangeTest, range_test, steps_of_test
 from cifar100.training.lr_finder.suggestions import RangeTestResult, save_result
@@ -27,7 +28,8 @@ def find_rate(
 ) -> RangeTestResult:
     """Run the range test on a separate network, so that it cannot affect the training, and write its result.
 
-    All is as at the maximum of the learning-rate schedule: the momentum, and the resolution of the images.
+    All is as at the maximum of the learning-rate schedule: the momentum, and the resolution of the images. Features
+    that are computed once stay in the run's folder for its training.
 
     Raises:
         UserError: no learning rate can be suggested.
@@ -37,6 +39,9 @@ def find_rate(
         parts = replace(parts, network=copy.deepcopy(parts.network))
     peak = StandingClock(optimization.pct_start)
     experiment = assemble(replace(config, optimization=optimization), info, split, clock=peak, parts=parts)
+    if config.model.cache_features:
+        processes.do_once(lambda: compute_features(experiment, run))
+        experiment = on_features(experiment, run)
     trainer = build_trainer(
         replace(config.training, max_epochs=1000, max_minutes=None),
         run.path,
