@@ -52,8 +52,8 @@ def test_runs_that_differ_only_in_the_seed_are_one_group() -> None:
 def test_settings_without_effect_on_the_result_do_not_divide_a_group() -> None:
     assert set(WITHOUT_EFFECT) <= settings().keys()
     one = of_run("one")
-    other = of_run("other", **{"data.root": "elsewhere", "training.loggers": [], "training.save_every_minutes": 9})
-    assert one == other
+    recorded = {"training.loggers": [], "training.save_every_minutes": 9, "training.profile": True}
+    assert one == of_run("other", **{"data.root": "elsewhere", **recorded})
     workers = [of_run(f"{n}", **{"data.pipeline": "images", "data.num_workers": n}) for n in (1, 2)]
     assert workers[0] == workers[1]
 

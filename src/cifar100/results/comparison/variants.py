@@ -21,6 +21,7 @@ WITHOUT_EFFECT = {
     "training.loggers": "loggers only record",
     "training.save_every_minutes": "saving does not change a run",
     "training.max_nonfinite_losses": "it only ends runs that diverge",
+    "training.profile": "it only measures",
 }
 """Settings that do not change the result of a run, and why. The settings of the loggers are added."""
 
