@@ -135,8 +135,7 @@ def assemble(
         data.progress = lambda: run_clock.progress
     if config.optimization.teacher is not None:
         assert split is not None, "checked by CustomParts.check_settings"
-        side = config.data.side
-        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std, image_size=side)
+        teacher = load_teacher(config.optimization.teacher, info, split, mean=data.mean, std=data.std)
     torch.manual_seed(training.seed)
     network = make_network(parts.network, config.model, info.num_classes)
     origin = None

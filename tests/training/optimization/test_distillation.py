@@ -15,7 +15,7 @@ from cifar100 import commands
 from cifar100.config import Config
 from cifar100.data.dataset_info import read_info
 from cifar100.data.folder.splits import load_split
-from cifar100.data.image_batches import normalize
+from cifar100.data.image_batches import fit, normalize, resize
 from cifar100.errors import UserError
 from cifar100.runs.checkpoints import read_checkpoint
 from cifar100.runs.folder import RunFolder
@@ -67,6 +67,25 @@ def test_the_teacher_sees_images_as_it_has_learned_them(teacher: RunFolder) -> N
     torch.testing.assert_close(loaded.logits(seen), expected.clone(), rtol=1e-3, atol=1e-3)
     assert not loaded.network.training
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
+
+
+def test_a_teacher_sees_images_of_its_own_size_whatever_that_of_the_batch_is(teacher: RunFolder) -> None:
+    info = read_info(teacher.dataset_info)
+    loaded = load_teacher("teacher", info, load_split(teacher.split), mean=info.mean, std=info.std)
+    prepare, network = loaded.network
+    shapes = []
+    network.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))
+    images = normalize(torch.randint(256, (5, 3, 32, 32)), torch.tensor(info.mean), torch.tensor(info.std))
+    for side in (16, 24, 32):
+        loaded.logits(resize(images, side))
+    assert shapes == [(5, 3, 32, 32)] * 3
+    small = resize(images, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        enlarged = prepare(small)
+    assert torch.equal(enlarged, prepare(small))  # in float32, as in the run of the teacher
+    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (info.mean, info.std))
+    levels = fit(small * std + mean, 32, rounded=False)
+    torch.testing.assert_close(enlarged, normalize(levels, *torch.tensor([[0.4, 0.5, 0.6], [0.2, 0.25, 0.3]])))
 
 
 @pytest.mark.parametrize("sam", ["none", "sam"])

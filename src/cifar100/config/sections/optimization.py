@@ -85,7 +85,7 @@ class OptimizationConfig(Section):
 
     teacher: str | None = None
     """Run whose network is the teacher (knowledge distillation, Hinton et al., 2015): a run folder or a name below
-    `logs/`. Its best weights are used. null is none."""
+    `logs/`. Its best weights are used; it gets images of the size that it was trained with. null is none."""
 
     teacher_weight: Annotated[float, Range(0, 1, above=True), Needs("optimization.teacher")] = 0.5
     """Weight of the distillation loss; the loss on the labels has one minus this weight."""

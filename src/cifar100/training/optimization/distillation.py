@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo
+from cifar100.data.dataset_info import DatasetInfo
 from cifar100.data.folder.splits import Split, load_split
 from cifar100.data.image_batches import fit, normalize
 from cifar100.errors import UserError
@@ -44,46 +44,41 @@ class Teacher:
         return logits
 
 
-class _Renormalize(nn.Module):
-    """From one normalisation of the channels to another; each is a mean and a standard deviation."""
+class _AsTrained(nn.Module):
+    """From the images of a run to those of its teacher's training: another normalisation, and side x side pixels.
 
-    def __init__(self, given: tuple[Triple, Triple], wanted: tuple[Triple, Triple]) -> None:
-        super().__init__()
-        (mean, std), (wanted_mean, wanted_std) = (torch.tensor(pair).view(2, 3, 1, 1) for pair in (given, wanted))
-        self.register_buffer("scale", std / wanted_std)
-        self.register_buffer("shift", (mean - wanted_mean) / wanted_std)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
-
-
-class _Rescale(nn.Module):
-    """From one normalisation and size of the images to another."""
+    given, wanted: mean and standard deviation of the channels.
+    """
 
     def __init__(self, given: tuple[Triple, Triple], wanted: tuple[Triple, Triple], *, side: int) -> None:
         super().__init__()
+        (mean, std), (wanted_mean, wanted_std) = (torch.tensor(pair).view(2, 3, 1, 1) for pair in (given, wanted))
         self.side = side
-        self.register_buffer("given", torch.tensor(given).view(2, 3, 1, 1) * 255)
+        self.register_buffer("scale", std / wanted_std)
+        self.register_buffer("shift", (mean - wanted_mean) / wanted_std)
+        self.register_buffer("given", torch.stack([mean, std]) * 255)
         self.register_buffer("wanted", torch.tensor(wanted))
 
     def forward(self, images: Tensor) -> Tensor:
+        if images.shape[2:] == (self.side, self.side):
+            return torch.addcmul(self.get_buffer("shift"), images, self.get_buffer("scale"))
         mean, std = self.get_buffer("given")
-        return normalize(
-            fit(torch.addcmul(mean, images.float(), std), self.side, rounded=False), *self.get_buffer("wanted")
-        )
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 would round to whole levels
+            levels = fit(torch.addcmul(mean, images.float(), std), self.side, rounded=False)
+        return normalize(levels, *self.get_buffer("wanted"))
 
 
-def load_teacher(
-    name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple, image_size: int = IMAGE_SIDE
-) -> Teacher:
+def load_teacher(name: str, info: DatasetInfo, split: Split, *, mean: Triple, std: Triple) -> Teacher:
     """Load the best weights of a run.
+
+    The teacher gets images of the size that it was trained with, whatever that of a batch is: with progressive resizing
+    a batch can be smaller than any image that it knows.
 
     Args:
         name: a run folder, or a name below `logs/`.
         info: the data of the run that will learn.
         split: its training and validation images.
         mean: of its normalisation; std likewise.
-        image_size: side in pixels of its images. A teacher with another one gets them scaled.
 
     Raises:
         UserError: there is no such run, it was trained on other data, or it has learned from images that the new run
@@ -109,12 +104,7 @@ def load_teacher(
             "--data.validation_fraction and --data.split_seed, or this one with --data.validation_fraction 0."
         )
     sha256 = file_sha256(trained.checkpoint)
-    given, side = (mean, std), trained.config.data.side
-    first = (
-        _Renormalize(given, trained.normalization)
-        if side == image_size
-        else _Rescale(given, trained.normalization, side=side)
-    )
+    first = _AsTrained((mean, std), trained.normalization, side=trained.config.data.side)
     network = nn.Sequential(first, trained.network)
     return Teacher(
         run=run.name,
