@@ -50,8 +50,8 @@ class OptimizationConfig(Section):
     except the convolutions, which have none."""
 
     weight_decay_on: Annotated[Literal["all", "weights"], Needs("optimization.weight_decay")] = "all"
-    """`all`: decay all parameters. `weights`: only those of convolutions and linear layers, not batch normalisation
-    and biases."""
+    """`all`: decay all parameters. `weights`: only those of two or more dimensions, as in convolutions and linear
+    layers, not batch normalisation and biases."""
 
     decoupled_weight_decay: Annotated[
         bool, Needs("optimization.optimizer", "sgd"), Needs("optimization.weight_decay")
