@@ -163,6 +163,10 @@ def test_the_ends_of_a_range(name: str, limits: Range) -> None:
             {"optimization.sam": "sam", "training.precision": "16-mixed"},
             "--optimization.sam does not work with --training.precision",
         ),
+        (
+            {"optimization.sam": "friendly", "training.compile": "max-autotune"},
+            "--optimization.sam does not work with --training.compile max-autotune, .*; use --training.compile default",
+        ),
     ],
 )
 def test_a_contradiction_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -100,11 +100,8 @@ def check_combinations(config: Config) -> None:
     if len(set(training.loggers)) < len(training.loggers):
         found = f"--training.loggers is {shown(training.loggers)}"
         raise UserError(f"{found}, but a logger can be listed only once; remove the repetition.")
-    if config.optimization.sam != "none" and training.precision == "16-mixed":
-        # The gradient scaler would have to scale both passes, but it scales only one.
-        raise UserError(
-            "--optimization.sam does not work with --training.precision 16-mixed; use bf16-mixed or 32-true."
-        )
+    if config.optimization.sam != "none":
+        _check_sam(training)
 
 
 def _check_folds(data: DataConfig) -> None:
@@ -146,6 +143,20 @@ def _check_optimizer(optimization: OptimizationConfig) -> None:
     first, final = optimization.ema_decay, optimization.ema_final_decay
     if first is not None and final is not None and final < first:
         raise UserError(f"--optimization.ema_final_decay is {final:g}, but it must be at least ema_decay, {first:g}.")
+
+
+def _check_sam(training: TrainingConfig) -> None:
+    if training.precision == "16-mixed":
+        # The gradient scaler would have to scale both passes, but it scales only one.
+        raise UserError(
+            "--optimization.sam does not work with --training.precision 16-mixed; use bf16-mixed or 32-true."
+        )
+    if training.compile in ("reduce-overhead", "max-autotune"):
+        # The first backward pass of SAM ends a generation of torch's CUDA graphs, whose outputs are then overwritten.
+        raise UserError(
+            f"--optimization.sam does not work with --training.compile {training.compile}, whose CUDA graphs overwrite "
+            "the outputs of its first pass; use --training.compile default."
+        )
 
 
 def _metadata(annotation: Any, kind: type) -> Iterator[Any]:
