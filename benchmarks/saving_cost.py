@@ -22,7 +22,8 @@ from measure import data_settings, describe_versions, median_ratio, run_benchmar
 
 # isort: split
 from cifar100.config import Config
-from cifar100.runs.checkpoints import LAST, read_checkpoint
+from cifar100.runs.checkpoints import read_checkpoint
+from cifar100.runs.folder import LAST
 from cifar100.settings import load_config
 from cifar100.training.train import start_run
 

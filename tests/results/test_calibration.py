@@ -95,6 +95,11 @@ def test_a_saved_temperature_holds_for_its_weights_only(trained: TrainedNetwork,
     assert (fitted.temperature, fitted.num_images) == (1.5, 20)
     with pytest.raises(UserError, match=r"no temperature for .* from epoch 9; fit one .* --calibrate"):
         with_temperature(replace(trained, epoch=9), run)
+    last = run.checkpoints / "last.ckpt"
+    last.parent.mkdir()
+    (run.checkpoints / "best.ckpt").touch()
+    with pytest.raises(UserError, match=r"--split validation --checkpoint last --calibrate$"):
+        with_temperature(replace(trained, checkpoint=last), run)
     resumed = replace(trained, step=75)
     assert saved_temperature(run, resumed) is not None  # earlier versions recorded no step
     save_temperature(1.5, num_images=20, trained=resumed, run=run)

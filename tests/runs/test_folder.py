@@ -12,7 +12,6 @@ from cifar100.runs.folder import (
     LOGS,
     RunFolder,
     find_run_folder,
-    how_to_evaluate,
     how_to_resume,
     run_folders,
 )
@@ -147,19 +146,16 @@ def test_a_command_names_a_run_so_that_it_is_found(path: str, argument: str) -> 
     assert RunFolder(Path(path)).argument == argument
 
 
-def test_what_resumes_or_measures_a_run_passes_its_custom_parts() -> None:
+def test_what_resumes_a_run_passes_its_custom_parts() -> None:
     run = create_run_folder("my+run")
     changes = {"data.batch_size": 16}
     assert how_to_resume(run) == "cifar100 train --resume my+run"
     assert how_to_resume(run, changes) == "cifar100 train --resume my+run --data.batch_size 16"
-    assert how_to_evaluate(run) == "cifar100 evaluate my+run"
     path = repr(run.path.as_posix())
     run.custom_parts.write_text('{"loss": "mine"}')
     assert how_to_resume(run) == f"train(resume={path}, loss=...) in Python"
-    assert how_to_evaluate(run) == "cifar100 evaluate my+run"  # the network is that of the settings
     run.custom_parts.write_text('{"network": "Net", "loss": "mine"}')
     expected = f"train(resume={path}, network=..., loss=..., changes={{'data.batch_size': 16}}) in Python"
     assert how_to_resume(run, changes) == expected
-    assert how_to_evaluate(run) == f"evaluate({path}, network=...) in Python"
     run.custom_parts.write_text("damaged")
     assert how_to_resume(run) == "cifar100 train --resume my+run"

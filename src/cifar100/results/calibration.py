@@ -18,6 +18,7 @@ from cifar100.files.atomic import write_json
 from cifar100.files.schema import boolean, fields, nothing_or, number, read_as, text, whole
 from cifar100.foreign_text import reason
 from cifar100.metrics import brier_score, loss
+from cifar100.runs.advice import how_to_evaluate
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork
 
@@ -157,8 +158,8 @@ def saved_temperature(run: RunFolder, trained: TrainedNetwork) -> FittedTemperat
         return None
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{run.calibration} cannot be read ({reason(error)}); fit it again: cifar100 evaluate {run.argument} "
-            "--split validation --calibrate"
+            f"{run.calibration} cannot be read ({reason(error)}); fit it again: "
+            + how_to_evaluate(run, split="validation", checkpoint=trained.checkpoint, calibrate=True)
         ) from error
     if not trained.weights.are_those_of(content):
         return None
@@ -176,7 +177,8 @@ def with_temperature(trained: TrainedNetwork, run: RunFolder) -> TrainedNetwork:
     if fitted is None:
         raise UserError(
             f"{run.path} has no temperature for {trained.checkpoint.name} from epoch {trained.epoch}; fit one on the "
-            f"validation images: cifar100 evaluate {run.argument} --split validation --calibrate"
+            "validation images: "
+            + how_to_evaluate(run, split="validation", checkpoint=trained.checkpoint, calibrate=True)
         )
     return replace(trained, temperature=fitted.temperature)
 

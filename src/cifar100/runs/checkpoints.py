@@ -20,7 +20,7 @@ from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, map_of, mismatch, number, whole
 from cifar100.files.user_paths import user_path
 from cifar100.foreign_text import reason
-from cifar100.runs.folder import RunFolder, how_to_resume
+from cifar100.runs.folder import BEST, LAST, PREVIOUS, RunFolder, how_to_resume
 from cifar100.runs.outlines.checkpoint import outline
 from cifar100.runs.weights import Weights
 
@@ -29,10 +29,6 @@ NETWORK_PREFIX = "network."
 
 OWN_STATE = "cifar100"
 """Key of this project's part of a checkpoint: version, finished epochs, settings, random state."""
-
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-"""`last.ckpt` and `previous.ckpt`: the two newest saved states, each complete enough to resume from. `best.ckpt`: the
-weights of the epoch with the highest validation accuracy."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path, *, previous: Path | None = None) -> None:

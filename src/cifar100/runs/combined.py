@@ -25,6 +25,7 @@ from cifar100.files.schema import (
     whole,
 )
 from cifar100.foreign_text import reason
+from cifar100.runs.advice import checkpoint_choice
 from cifar100.runs.folder import RunFolder
 
 
@@ -45,6 +46,16 @@ class Member:
     averaged: bool
     training_seconds: float | None
     """None if it is unknown."""
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder."""
+        return RunFolder(Path(self.path))
+
+    @property
+    def choice(self) -> str:
+        """What chooses the checkpoint; see `checkpoint_choice`."""
+        return checkpoint_choice(self.run, self.run.checkpoints / self.checkpoint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +79,18 @@ class Combined:
 
     @property
     def arguments(self) -> str:
-        """The members on a command line."""
-        return " ".join(RunFolder(Path(member.path)).argument for member in self.members)
+        """The members on a command line, so that the same weights are combined again."""
+        if self.kind == "average":
+            return " ".join(RunFolder(place).argument for place in self.places)
+        last = " --checkpoint last" if any(member.choice == "last" for member in self.members) else ""
+        return " ".join(member.run.argument for member in self.members) + last
+
+    @property
+    def places(self) -> list[Path]:
+        """The run folder of each member, or its checkpoint if commands would choose another one by themselves."""
+        return [
+            member.run.checkpoints / member.checkpoint if member.choice else member.run.path for member in self.members
+        ]
 
     @property
     def training_seconds(self) -> float | None:

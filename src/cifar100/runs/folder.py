@@ -21,6 +21,10 @@ from cifar100.terminal import warn
 LOGS = Path("logs")
 """Folder of all experiments, below the working directory."""
 
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+"""Names of checkpoints. `last.ckpt` and `previous.ckpt`: the two newest saved states, each complete enough to resume
+from. `best.ckpt`: the weights of the epoch with the highest validation accuracy."""
+
 MAX_NAME_BYTES = 120
 """Maximum length of a name, in UTF-8. Names of files have 255 bytes at most, and a longer name breaks every table."""
 
@@ -252,13 +256,6 @@ def how_to_resume(run: RunFolder, changes: Mapping[str, object] | None = None) -
     if changes:
         given.append(f"changes={{{', '.join(f'{name!r}: {value}' for name, value in changes.items())}}}")
     return f"train({', '.join(given)}) in Python"
-
-
-def how_to_evaluate(run: RunFolder) -> str:
-    """Return the command that measures a run, or the call from Python for one with a custom network."""
-    if "network" in _known_parts(run):
-        return f"evaluate({run.path.as_posix()!r}, network=...) in Python"
-    return f"cifar100 evaluate {run.argument}"
 
 
 def _known_parts(run: RunFolder) -> dict[str, str]:

@@ -129,6 +129,8 @@ def test_two_checkpoints_of_one_run_are_averaged() -> None:
     assert [pair.reference for pair in found.against_members] == ["a (best.ckpt)", "a (last.ckpt)"]
     assert found.evaluation is not None
     assert found.evaluation.epoch == 9
+    files = "logs/a/lightning_checkpoints/last.ckpt"
+    assert f"cifar100 average a {files} --experiment NAME" in report("swa").read_text()
     name = "network.head.weight" if "network.head.weight" in weights(run) else next(iter(weights(run)))
     assert torch.allclose(weights(found.run)[name], (weights(run)[name] + weights(other)[name]) / 2, atol=1e-6)
 

@@ -150,6 +150,18 @@ def test_a_report_names_the_weights_that_were_measured() -> None:
     page = report("both").read_text()  # of the figures on test images
     assert "a: best.ckpt of epoch 5" in page
     assert "last.ckpt" not in page
+    assert "cifar100 evaluate a b --ensemble --experiment both<" in page
+    RunFolder(Path("logs/both")).evaluation("test").unlink()
+    assert "cifar100 evaluate a b --checkpoint last --ensemble --experiment both<" in report("both").read_text()
+
+
+def test_data_without_test_images_are_named_in_the_command() -> None:
+    info = make_data()
+    for name, step in (("a", 0.1), ("b", 0.2)):
+        write_info(replace(info, num_test=0), write_member(name, info, step=step).dataset_info)
+    ensemble(["a", "b"], experiment="both", split="validation")
+    command = "cifar100 evaluate a b --ensemble --experiment both --split validation"
+    assert command in report("both").read_text()
 
 
 def test_settings_in_which_members_differ_are_no_difference_of_the_ensemble_alone() -> None:

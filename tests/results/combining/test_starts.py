@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from similar_runs import make_data, write_member
 from torch import nn
 
+from cifar100.data.dataset_info import read_info, write_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.models import NetworkSource, make_network
@@ -51,6 +53,8 @@ def test_random_parameters_are_those_of_the_seed() -> None:
     refused(r"one and other did not start from the same weights \([\d,]+ of [\d,]+ differed, training.seed 0 and 1\), "
             r"expected runs of one start or of one training. Use their ensemble instead: cifar100 evaluate one "
             r"same other --ensemble$", one, same, other)  # fmt: skip
+    write_info(replace(read_info(one.dataset_info), num_test=0), one.dataset_info)
+    refused("--ensemble --split validation$", one, other)
 
 
 def test_a_custom_network_is_made_again_and_a_module_cannot_be() -> None:

@@ -46,6 +46,8 @@ def test_a_run_that_was_not_measured_shows_validation_images_only(tiny_data: Pat
     assert network.temperature == 1
     assert content.how_to_evaluate == f"cifar100 evaluate {run.argument}"
     assert content.how_to_calibrate == f"cifar100 evaluate {run.argument} --split validation --calibrate"
+    other = replace(network, checkpoint=run.checkpoints / "last.ckpt")
+    assert of_run(run, other)[0].how_to_evaluate == f"cifar100 evaluate {run.argument} --checkpoint last"
     page = render_page(content)
     assert "accuracy not yet measured" in page
     assert "not calibrated" in page

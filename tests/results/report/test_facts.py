@@ -66,6 +66,9 @@ def test_the_command_to_measure_is_one_that_works(trained_run: RunFolder) -> Non
     assert facts.how_to_evaluate(calibrates=True) == f"cifar100 evaluate {trained_run.argument} --calibrate"
     without_test = replace(facts, info=replace(facts.info, num_test=0))
     assert without_test.how_to_evaluate() == f"cifar100 evaluate {trained_run.argument} --split validation"
+    last, command = facts.run.checkpoints / "last.ckpt", f"cifar100 evaluate {trained_run.argument}"
+    assert facts.how_to_calibrate(checkpoint=last) == f"{command} --split validation --checkpoint last --calibrate"
+    assert without_test.how_to_measure_robustness == f"{command} --split validation --corruptions generated"
     custom = replace(facts, parts={"network": "net"})
     assert custom.how_to_evaluate() == f"evaluate('{trained_run.path.as_posix()}', network=...)"
     assert facts.how_to_measure_robustness == f"cifar100 evaluate {trained_run.argument} --corruptions generated"
@@ -86,6 +89,12 @@ def test_what_makes_a_run_again_passes_its_custom_parts(trained_run: RunFolder) 
 def test_a_run_without_a_recipe_has_no_changes(trained_run: RunFolder) -> None:
     facts = read_facts(trained_run)
     assert replace(facts, settings={**facts.settings, "recipe": None}).changes == {}
+
+
+def test_the_time_is_unknown_if_that_of_an_epoch_is(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ColourNetwork(6))
+    run.metrics.write_text('{"epochs": [{"epoch": 1, "seconds": 3.5}, {"epoch": 2, "seconds": null}]}')
+    assert read_facts(run).seconds is None
 
 
 def test_damaged_metrics_are_one_line(tmp_path: Path) -> None:

@@ -305,6 +305,8 @@ def test_what_cannot_be_shown_is_left_out_with_a_sentence(
     parsed = report_of(custom_run, network=Convolutional)
     assert sentence in parsed.text
     assert ("11 test images of other data" in parsed.text) == (change is _measure_others)
+    earlier = "The figures are of earlier weights: best.ckpt is from epoch 5 now, but epoch 4 was measured."
+    assert (earlier in parsed.text) == (change is _train_further)
     assert re.search(warning, capsys.readouterr().err)
 
 
@@ -320,6 +322,7 @@ def test_a_perfect_network_has_no_losses(tmp_path: Path) -> None:
 def test_the_optional_parts_are_shown_if_they_were_measured(tmp_path: Path) -> None:
     run = measured_run(tmp_path / "run", INFO)
     assert "Not measured. cifar100 evaluate" in report_of(run).text
+    assert "The figures are of earlier weights" not in report_of(run).text
     figure = {"value": 0.4321, "interval": [0.4, 0.5], "num_images": 4}
     save_measurement(
         run, INFO, torch.eye(6), torch.arange(6), robustness={"duplicates": {"list": "<b>", "without": figure}}

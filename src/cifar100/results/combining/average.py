@@ -38,9 +38,9 @@ from cifar100.results.comparison.result import PairComparison
 from cifar100.results.evaluate import Evaluation, evaluate
 from cifar100.results.evaluation_data import images_of
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
-from cifar100.runs.checkpoints import BEST, NETWORK_PREFIX, read_checkpoint, write_checkpoint
+from cifar100.runs.checkpoints import NETWORK_PREFIX, read_checkpoint, write_checkpoint
 from cifar100.runs.combined import Combined, Member, write_combined
-from cifar100.runs.folder import RunFolder, create_run_folder, read_parts
+from cifar100.runs.folder import BEST, RunFolder, create_run_folder, read_parts
 from cifar100.runs.status import FINISHED, write_status
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 from cifar100.settings import load_complete_config, write_config

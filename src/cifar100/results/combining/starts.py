@@ -20,6 +20,7 @@ from cifar100.files.checksums import known_sums
 from cifar100.files.schema import fields, nothing_or, read_as, text
 from cifar100.foreign_text import printable, reason
 from cifar100.models import NetworkSource, make_network
+from cifar100.runs.advice import usual_split
 from cifar100.runs.folder import RunFolder
 
 PART_OF_START = ("weights", "pretrained", "freeze", "cache_features")
@@ -66,7 +67,8 @@ def check_one_start(runs: Sequence[RunFolder], configs: Sequence[Config], networ
 
 def ensemble_command(runs: Sequence[RunFolder]) -> str:
     """Return the sentence that names what can be done instead."""
-    return f"Use their ensemble instead: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble"
+    split = "" if usual_split(read_info(runs[0].dataset_info)) == "test" else " --split validation"
+    return f"Use their ensemble instead: cifar100 evaluate {' '.join(run.argument for run in runs)} --ensemble{split}"
 
 
 def _start(run: RunFolder, config: Config) -> _Start:

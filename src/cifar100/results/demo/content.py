@@ -86,6 +86,7 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
     fitted = saved_temperature(run, trained)
     if fitted is not None:
         trained = replace(trained, temperature=fitted.temperature)
+    weights = trained.checkpoint
     can_be_measured = facts.info.num_test or facts.num_validation or facts.is_ensemble
     content = Content(
         name=run.name,
@@ -94,8 +95,8 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
         temperature=trained.temperature,
         accuracy=None if measured is None else measured.content["metrics"]["accuracy"],
         measured_on="" if measured is None else measured.images,
-        how_to_evaluate=facts.how_to_evaluate() if measured is None and can_be_measured else "",
-        how_to_calibrate=_how_to_calibrate(facts) if fitted is None else "",
+        how_to_evaluate=facts.how_to_evaluate(checkpoint=weights) if measured is None and can_be_measured else "",
+        how_to_calibrate=facts.how_to_calibrate(checkpoint=weights) if fitted is None and facts.num_validation else "",
     )
     try:
         return _with_images(content, facts, measured, trained), trained
@@ -122,15 +123,6 @@ def of_exported(exported: ExportedNetwork) -> Content:
 def _of_these_weights(measured: Measured | None, trained: TrainedNetwork) -> Measured | None:
     """Return the evaluation if it is of the network's own weights."""
     return measured if measured is not None and trained.weights.are_those_of(measured.content) else None
-
-
-def _how_to_calibrate(facts: RunFacts) -> str:
-    """Return the command that fits a temperature; empty for a run without validation images."""
-    if not facts.num_validation:
-        return ""
-    if "network" in facts.parts:
-        return f'evaluate({facts.run.path.as_posix()!r}, network=..., split="validation", calibrate=True)'
-    return f"cifar100 evaluate {facts.run.argument} --split validation --calibrate"
 
 
 def _with_images(content: Content, facts: RunFacts, measured: Measured | None, trained: TrainedNetwork) -> Content:

@@ -17,7 +17,8 @@ from cifar100.errors import UserError
 from cifar100.foreign_text import reason
 from cifar100.models import NetworkSource
 from cifar100.results.report.facts import RunFacts
-from cifar100.results.report.measured import Measured
+from cifar100.results.report.measured import Measured, measured_checkpoint
+from cifar100.runs.advice import how_to_evaluate
 from cifar100.runs.trained_network import TrainedNetwork, load_trained
 
 MIN_SIDE = 4
@@ -45,14 +46,10 @@ def evaluated_network(facts: RunFacts, measured: Measured, network: NetworkSourc
     Raises:
         UserError: they are missing, or the run has others now; or as `load_trained`.
     """
-    recorded = facts.run.checkpoints / measured.content["checkpoint"].replace("\\", "/").rpartition("/")[2]
-    checkpoint = recorded if recorded.is_file() else measured.content["checkpoint"]
-    trained = load_trained(facts.run, checkpoint, network=network)
-    if not trained.weights.are_those_of(measured.content):
-        then = measured.content["epoch"]
-        epochs = f"is from epoch {trained.epoch} now, but epoch {then} was measured"
-        found = "has changed since it was measured" if trained.epoch == then else epochs
-        raise UserError(f"{trained.checkpoint} {found}; measure again: cifar100 evaluate {facts.run.argument}")
+    trained = load_trained(facts.run, measured_checkpoint(facts, measured), network=network)
+    if change := measured.change(trained.weights):
+        again = how_to_evaluate(facts.run, split=measured.split, checkpoint=trained.checkpoint)
+        raise UserError(f"{trained.checkpoint} {change}; measure again: {again}")
     return trained
 
 

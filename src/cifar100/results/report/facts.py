@@ -5,9 +5,11 @@ Every file may be missing but `config.yaml` and `dataset.json`, which a run has 
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cifar100.config.settings_file import flatten, read_settings
@@ -17,6 +19,7 @@ from cifar100.data.folder.splits import load_split
 from cifar100.errors import UserError
 from cifar100.files.regular import read_bytes
 from cifar100.files.user_paths import as_argument
+from cifar100.runs.advice import Split, evaluate_command, usual_split
 from cifar100.runs.combined import Combined, read_combined
 from cifar100.runs.folder import RunFolder, read_parts
 from cifar100.runs.history import Epoch, best_epoch, read_epochs
@@ -91,6 +94,8 @@ class RunFacts:
             return f"cifar100 train --config {self.config_argument}"
         if self.is_ensemble:
             return self.how_to_evaluate()
+        if "network" in self.parts:
+            return f"average({[place.as_posix() for place in self.combined.places]}, network=...)"
         return f"cifar100 average {self.combined.arguments} --experiment NAME"
 
     @property
@@ -98,26 +103,35 @@ class RunFacts:
         """The path of `config.yaml` on a command line."""
         return as_argument(self.run.config)
 
-    def how_to_evaluate(self, *, calibrates: bool = False) -> str:
-        """Return the command that measures the run, or the call from Python for a custom network."""
+    def how_to_evaluate(self, *, calibrates: bool = False, checkpoint: Path | None = None) -> str:
+        """Return the command that measures the run, or the call from Python for a custom network.
+
+        calibrates: whether it also fits a temperature. checkpoint: the weights; None: those that `evaluate` chooses.
+        """
+        split = usual_split(self.info)
         if self.combined is not None and self.is_ensemble:
-            name = f" --experiment {shlex.quote(self.name)}"
-            return f"cifar100 evaluate {self.combined.arguments} --ensemble{name}"
-        if "network" in self.parts:
-            split = "" if self.info.num_test else ', split="validation"'
-            return f"evaluate({self.run.path.as_posix()!r}, network=...{split}{', calibrate=True' * calibrates})"
-        split = "" if self.info.num_test else " --split validation"
-        return f"cifar100 evaluate {self.run.argument}{split}{' --calibrate' * calibrates}"
+            options = f" --ensemble --experiment {shlex.quote(self.name)}" + " --split validation" * (split != "test")
+            return f"cifar100 evaluate {self.combined.arguments}{options}"
+        return self._evaluate(split=split, checkpoint=checkpoint, calibrate=calibrates)
+
+    def how_to_measure_again(self, split: Split) -> str:
+        """Return the command that measures the weights of now on the images of an earlier evaluation."""
+        return self._evaluate(split=split)
+
+    def how_to_calibrate(self, *, checkpoint: Path | None = None) -> str:
+        """Return the command that fits a temperature without opening the test images. checkpoint: as above."""
+        return self._evaluate(split="validation", checkpoint=checkpoint, calibrate=True)
 
     @property
     def how_to_measure_robustness(self) -> str:
         """Return the command that also measures what `evaluate` leaves out by default, or the call from Python."""
-        is_official = self.info.origin == "official"
-        if "network" in self.parts:
-            more = ", fair=True, corrected=True" if is_official else ""
-            return f'evaluate({self.run.path.as_posix()!r}, network=...{more}, corruptions="generated")'
-        more = " --fair --corrected" if is_official else ""
-        return f"cifar100 evaluate {self.run.argument}{more} --corruptions generated"
+        has_lists = self.info.origin == "official"
+        options: dict[str, str | bool] = {"fair": has_lists, "corrected": has_lists, "corruptions": "generated"}
+        return self._evaluate(split=usual_split(self.info), **options)
+
+    def _evaluate(self, *, split: Split, checkpoint: Path | None = None, **options: str | bool) -> str:
+        is_custom = "network" in self.parts
+        return evaluate_command(self.run, split=split, is_custom=is_custom, checkpoint=checkpoint, **options)
 
     @property
     def changes(self) -> dict[str, tuple[str, str]]:
@@ -135,8 +149,9 @@ class RunFacts:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of all epochs with their validation."""
-        return sum(epoch.get("seconds", 0.0) for epoch in self.epochs) if self.epochs else None
+        """Duration of all epochs with their validation; None if it is unknown."""
+        seconds = sum(epoch.get("seconds", 0.0) for epoch in self.epochs)
+        return seconds if self.epochs and math.isfinite(seconds) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from cifar100.results.calibration import risk_coverage
 from cifar100.results.measures import confusion_matrix, precision_recall_f1
 from cifar100.results.report.facts import RunFacts
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
+from cifar100.runs.checkpoints import weights_of
+from cifar100.runs.combined import Member
+from cifar100.runs.weights import Weights
 
 NUM_TOP_LOSSES = 40
 
@@ -91,6 +95,18 @@ class Measured:
         """What was measured: `10,000 test images`."""
         noun = f"{self.split} image{'s' * (self.num_images != 1)}"
         return f"{self.num_images:,} {noun}{' of other data' * self.is_of_other_data}"
+
+    def change(self, now: Weights) -> str:
+        """Return how the weights have changed since, such as `is from epoch 60 now, but epoch 30 was measured`.
+
+        Empty if they are those that were measured.
+        """
+        if now.are_those_of(self.content):
+            return ""
+        then = self.content["epoch"]
+        if now.epoch == then:
+            return "has changed since it was measured"
+        return f"is from epoch {now.epoch} now, but epoch {then} was measured"
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -189,6 +205,49 @@ def read_measured(facts: RunFacts) -> Measured | None:
             raise UserError(f"{facts.run.evaluation(split)} cannot be shown ({reason(error)}); {again}") from error
         return Measured(saved=saved, split=split, info=_with_short_names(facts.info))
     return None
+
+
+def measured_checkpoint(facts: RunFacts, measured: Measured) -> Path:
+    """Return the path of the weights that were measured: in the run folder, which may have been moved since."""
+    recorded: str = measured.content["checkpoint"]
+    here = facts.run.checkpoints / recorded.replace("\\", "/").rpartition("/")[2]
+    return here if here.is_file() else Path(recorded)
+
+
+def with_measured_members(facts: RunFacts, measured: Measured) -> RunFacts:
+    """Return the facts of an ensemble with the members that were measured; any others as they are.
+
+    It can have been measured later with other weights of its runs, on other images.
+    """
+    if facts.combined is None or not facts.is_ensemble:
+        return facts
+    members = tuple(
+        Member(
+            name=member["name"],
+            path=member["path"],
+            checkpoint=member["checkpoint"],
+            epoch=member["epoch"],
+            averaged=bool(member.get("averaged")),
+            training_seconds=None,
+        )
+        for member in measured.content["members"]
+    )
+    return replace(facts, combined=replace(facts.combined, members=members))
+
+
+def outdated(facts: RunFacts, measured: Measured) -> str:
+    """Return what a page says of an evaluation of earlier weights, as of a run that was trained longer since.
+
+    Empty if the weights are those that were measured, or cannot be read.
+    """
+    if facts.is_ensemble:  # it has no weights of its own
+        return ""
+    checkpoint = measured_checkpoint(facts, measured)
+    try:
+        change = measured.change(weights_of(checkpoint))
+    except UserError:
+        return ""
+    return f"{checkpoint.name} {change}." if change else ""
 
 
 _CALIBRATION = fields(

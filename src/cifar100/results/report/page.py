@@ -18,7 +18,7 @@ from cifar100.results.report.activation_maps import ActivationMaps, activation_m
 from cifar100.results.report.comparison import comparison_context, name_of_comparison
 from cifar100.results.report.confusion import class_matrix, most_confused, superclass_matrix
 from cifar100.results.report.facts import RunFacts, read_facts
-from cifar100.results.report.measured import Measured, TopLoss, read_measured
+from cifar100.results.report.measured import Measured, TopLoss, outdated, read_measured, with_measured_members
 from cifar100.results.report.pictures import Pictures, read_pictures
 from cifar100.results.report.rendering.figures import calibration_figures, training_curves
 from cifar100.results.report.rendering.templates import template
@@ -96,19 +96,22 @@ def _single_page(run: RunFolder, network: NetworkSource | None) -> tuple[str, li
     """Return the page of a run, and why it lacks pictures, if it does."""
     facts = read_facts(run)
     measured = read_measured(facts)
+    if measured is not None:
+        facts = with_measured_members(facts, measured)
     context: dict[str, Any] = {"facts": facts, "measured": measured, "curves": training_curves(facts.epochs)}
     problems: list[str] = []
     if measured is not None:
         losses = measured.top_losses()
         shown = _shown(facts, measured, losses, network, problems)
-        context |= _measured_context(measured, losses, shown)
+        context |= _measured_context(facts, measured, losses, shown)
     return template("page.html.jinja").render(context), problems
 
 
-def _measured_context(measured: Measured, losses: list[TopLoss], shown: Shown) -> dict[str, Any]:
+def _measured_context(facts: RunFacts, measured: Measured, losses: list[TopLoss], shown: Shown) -> dict[str, Any]:
     calibrated = measured.content.get("calibrated")
     temperature = None if calibrated is None else calibrated["temperature"]
     return {
+        "outdated": outdated(facts, measured),
         "matrix": class_matrix(measured),
         "superclass_matrix": superclass_matrix(measured),
         "pairs": most_confused(measured),

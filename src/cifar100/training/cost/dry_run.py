@@ -25,8 +25,7 @@ from cifar100.errors import UserError
 from cifar100.files.user_paths import as_argument
 from cifar100.models.summary import count_parameters
 from cifar100.process.memory import peak_memory, reset_peak
-from cifar100.runs.checkpoints import LAST
-from cifar100.runs.folder import LOGS, check_free
+from cifar100.runs.folder import LAST, LOGS, check_free
 from cifar100.terminal import temporary_line
 from cifar100.training.cost.run_time import Parts, plan
 from cifar100.training.cost.step_timer import StepTimer, part_ends, part_sides

@@ -11,7 +11,8 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from cifar100.files.checksums import sums_file
-from cifar100.runs.checkpoints import LAST, PREVIOUS, read_checkpoint, write_checkpoint
+from cifar100.runs.checkpoints import read_checkpoint, write_checkpoint
+from cifar100.runs.folder import LAST, PREVIOUS
 
 IN_MEMORY = "in memory"
 """As `storage_options`: keep the checkpoint in memory, for `SafeCheckpointIO.write_kept`."""

@@ -13,9 +13,10 @@ from cifar100.data.dataset_info import DatasetInfo, read_info
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.user_paths import as_argument
-from cifar100.runs.checkpoints import LAST, saved_facts
+from cifar100.runs.advice import how_to_evaluate
+from cifar100.runs.checkpoints import saved_facts
 from cifar100.runs.combined import read_combined
-from cifar100.runs.folder import RunFolder, how_to_evaluate, how_to_resume, read_parts
+from cifar100.runs.folder import LAST, RunFolder, how_to_resume, read_parts
 from cifar100.runs.history import History
 from cifar100.settings import config_from_dict, load_complete_config
 from cifar100.terminal import say

@@ -17,8 +17,8 @@ from cifar100 import __version__
 from cifar100.config import Config
 from cifar100.errors import Diverged, UserError
 from cifar100.process.stopping import StopSignal
-from cifar100.runs.checkpoints import BEST, LAST, NETWORK_PREFIX, OWN_STATE, write_checkpoint
-from cifar100.runs.folder import RunFolder
+from cifar100.runs.checkpoints import NETWORK_PREFIX, OWN_STATE, write_checkpoint
+from cifar100.runs.folder import BEST, LAST, RunFolder
 from cifar100.runs.history import History
 from cifar100.runs.status import FolderWatch
 from cifar100.settings import to_dict
