@@ -74,7 +74,7 @@ def average(
     check_choice("checkpoint", checkpoint, ("best", "last"))
     check_name(experiment)
     places = [
-        (find_run_folder(user_path(run).absolute().parents[1]), user_path(run))
+        (find_run_folder(user_path(run).absolute().parent.parent), user_path(run))
         if str(run).endswith(".ckpt")
         else (find_run_folder(run), checkpoint)
         for run in given

@@ -180,12 +180,18 @@ def test_runs_that_do_not_fit_together_are_refused_in_one_line() -> None:
     write_member("normalised", info, step=0.1, data__mean=[0.5, 0.5, 0.5], data__std=[0.2, 0.2, 0.2])
     with pytest.raises(UserError, match="a and normalised normalise images differently"):
         average(["a", "normalised"])
+    write_member("larger", info, step=0.1, data__image_size=40)
+    with pytest.raises(UserError, match=r"a and larger scale images to different sizes \(32 and 40 pixels\)"):
+        average(["a", "larger"])
+    with pytest.raises(UserError, match="found no run"):
+        average([f"{Path.cwd().anchor}x.ckpt", "a"])
     with pytest.raises(UserError, match="only a is given, but an average needs at least two runs"):
         average(["a"])
     assert sorted(path.name for path in Path("logs").iterdir()) == [
         "a",
         "classes",
         "data",
+        "larger",
         "normalised",
         "split",
         "wide",

@@ -135,6 +135,12 @@ def _check_same_network(runs: Sequence[RunFolder], configs: Sequence[Config]) ->
                 f"{runs[0].argument} and {run.argument} normalise images differently (data.mean, data.std); average "
                 "runs with the same."
             )
+        if config.data.side != configs[0].data.side:
+            sides = f"{configs[0].data.side} and {config.data.side} pixels"
+            raise UserError(
+                f"{runs[0].argument} and {run.argument} scale images to different sizes ({sides}), but an average has "
+                "one; average runs with the same data.image_size."
+            )
 
 
 def _architecture(config: Config) -> dict[str, Any]:
