@@ -48,6 +48,15 @@ def test_damaged_files_leave_their_fields_empty(content: str) -> None:
     assert (summary.status, summary.message, summary.updated) == ("unknown", "", None)
 
 
+@pytest.mark.parametrize("content", ["{", '{"metrics": []}', '{"metrics": {"accuracy": 5}}', '{"metrics": null}'])
+def test_a_damaged_evaluation_of_an_ensemble_leaves_its_accuracy_empty(content: str) -> None:
+    run = write("both", status={"status": "finished"})
+    run.evaluation("validation").write_text(content)
+    assert summarize(run).best is None
+    run.evaluation("validation").write_text('{"metrics": {"accuracy": {"value": 0.5}}}')
+    assert summarize(run).best == 0.5
+
+
 def test_the_most_recent_run_is_last_and_other_folders_are_left_out() -> None:
     assert list_runs() == []
     write("b", status={"status": "finished", "updated": "2026-01-02T00:00:00+00:00"})

@@ -86,8 +86,10 @@ def _accuracy_of_ensemble(run: RunFolder) -> object:
     """Return the validation accuracy that was measured of an ensemble; it has no epochs."""
     if run.config.is_file():
         return None
-    accuracy = _read(run.evaluation("validation")).get("metrics", {})
-    return accuracy.get("accuracy", {}).get("value") if isinstance(accuracy, dict) else None
+    found: object = _read(run.evaluation("validation"))
+    for name in ("metrics", "accuracy", "value"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -126,6 +126,9 @@ def test_an_exported_file_answers_without_maps(exported_file: Path) -> None:
     content = of_exported(exported)
     assert (content.name, content.examples, content.measured_on) == ("tiny", [], "200 test images")
     assert "calibrated: the logits are divided" in render_page(content)
+    page = render_page(of_exported(replace(exported, facts=replace(exported.facts, precision="int8"))))
+    assert "fast_net in int8 on " in page
+    assert "accuracy not yet measured" in page  # that of float32 is not its own
     answer = Answerer(exported)(encode_png(photographs(1)[0]))
     assert answer["problem"].startswith("An exported file does not show where it looks")
 

@@ -106,13 +106,17 @@ def of_run(run: RunFolder, trained: TrainedNetwork) -> tuple[Content, TrainedNet
 
 
 def of_exported(exported: ExportedNetwork) -> Content:
-    """Return the content for an exported file, which has no images."""
+    """Return the content for an exported file, which has no images.
+
+    The accuracies in a file are those of its network in float32. They are not shown for one in int8, which has others.
+    """
     facts = exported.facts
+    is_exact = facts.precision == "float32"
     split = "test" if "test" in facts.accuracies else "validation"
-    accuracy = facts.accuracies.get(split)
+    accuracy = facts.accuracies.get(split) if is_exact else None
     return Content(
         name=facts.run,
-        network=facts.network,
+        network=facts.network if is_exact else f"{facts.network} in {facts.precision}",
         info=facts.info,
         temperature=facts.temperature,
         accuracy=accuracy,
