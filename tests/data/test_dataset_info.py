@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from small_folder import make_folder
 
-from cifar100.data.dataset_info import DatasetInfo, read_info, write_info
+from cifar100.config import settings
+from cifar100.data.dataset_info import MAX_IMAGE_SIDE, DatasetInfo, read_info, write_info
 from cifar100.errors import UserError
 
 
@@ -46,6 +47,7 @@ def test_a_description_of_an_earlier_version_is_of_32_pixels(tmp_path: Path, inf
         {"superclass_names": ["x"], "class_to_superclass": [0]},
         {"num_train": -1},
         {"image_size": 0},
+        {"image_size": MAX_IMAGE_SIDE + 1},
         {"num_test": True},
         {"mean": [0.5, 0.5]},
         {"std": [1, 1, "1"]},
@@ -61,6 +63,11 @@ def test_a_description_with_a_wrong_value_gets_one_line(
     with pytest.raises(UserError, match=r"other\.json cannot be read as a description of a data set") as caught:
         read_info(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_largest_images_are_those_of_the_setting() -> None:
+    (allowed,) = get_args(settings()["data.image_size"].annotation)[1:]
+    assert allowed.maximum == MAX_IMAGE_SIDE
 
 
 @pytest.mark.parametrize(

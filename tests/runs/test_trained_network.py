@@ -53,6 +53,14 @@ def test_tensors_are_not_taken_for_other_images(images: Tensor) -> None:
     assert torch.equal(trained(images[0]), trained(images[:1]))
 
 
+def test_probabilities_that_are_not_finite_are_refused(images: Tensor) -> None:
+    network = ColourNetwork(6)
+    torch.nn.init.constant_(network.head.weight, 1e38)  # finite itself
+    for given in (images, images.numpy()):
+        with pytest.raises(UserError, match=r"best.ckpt returns probabilities that are not finite; use other weights"):
+            stub(network)(given)
+
+
 def test_a_custom_network_replaces_that_of_the_configuration(tmp_path: Path, images: Tensor) -> None:
     original = ColourNetwork(6)
     run = write_run(tmp_path / "run", original)

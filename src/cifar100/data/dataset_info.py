@@ -16,6 +16,9 @@ from cifar100.foreign_text import reason
 IMAGE_SIDE = 32
 """Side in pixels of the images of a release, and of custom ones unless another is requested."""
 
+MAX_IMAGE_SIDE = 256
+"""Maximum of `data.image_size`. A file that names more, which would take memory for each image, is refused."""
+
 Triple = tuple[float, float, float]
 """A value for each channel: red, green, blue."""
 
@@ -148,7 +151,7 @@ _INFO = schema.fields(
         "mean": _TRIPLE,
         "std": _TRIPLE,
     },
-    optional={"num_validation": whole(), "image_size": whole(1)},
+    optional={"num_validation": whole(), "image_size": whole(1, MAX_IMAGE_SIDE)},
 )
 
 

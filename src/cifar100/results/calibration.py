@@ -18,14 +18,13 @@ from cifar100.files.atomic import write_json
 from cifar100.files.schema import boolean, fields, nothing_or, number, read_as, text, whole
 from cifar100.foreign_text import reason
 from cifar100.metrics import brier_score, loss
+from cifar100.results.exported.facts import MAX_TEMPERATURE
 from cifar100.runs.advice import how_to_evaluate
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork
 
 NUM_BINS = 15
 """The number of bins of Guo et al."""
-
-MAX_TEMPERATURE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,10 @@ class TrainedNetwork:
         return np.concatenate(found)
 
     def _softmax(self, images: Tensor) -> Tensor:
-        return (self.logits(images) / self.temperature).softmax(dim=1)
+        probabilities = (self.logits(images) / self.temperature).softmax(dim=1)
+        if not probabilities.isfinite().all():
+            raise UserError(f"{self.checkpoint} returns probabilities that are not finite; use other weights.")
+        return probabilities
 
     def features(self, images: Tensor) -> Tensor:
         """Return the input of the last linear layer, float32 (N, D), on the network's device.

@@ -21,6 +21,7 @@ from cifar100.config import ModelConfig
 from cifar100.errors import UserError
 from cifar100.models import build_model
 from cifar100.results.export import check
+from cifar100.results.exported import safetensors_network
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.trained_network import TrainedNetwork
 from cifar100.training.finetuning.initial_weights import load_initial_weights, with_native_input
@@ -109,13 +110,27 @@ def test_options_that_need_a_run_are_refused(weights: Path) -> None:
         (lambda facts: facts | {"model_settings": {"widths": [8, 8, 4]}}, "another architecture than the network"),
         (lambda facts: facts | {"model_settings": {"widths": [1024] * 3}}, "it is smaller than the weights of fast"),
         (lambda facts: facts | {"model_settings": {"widths": [-1]}}, "cannot be used .*model.widths"),
-        (lambda facts: facts | {"image_size": 10**6}, "cannot be used .*data.image_size"),
+        (lambda facts: facts | {"image_size": 17}, "cannot be used .*data.image_size"),
+        (lambda facts: facts | {"image_size": 10**6}, "it.image_size is 1000000, expected a whole number"),
         (lambda facts: facts | {"network": "timm/resnet18", "model_settings": {"arguments": ["checkpoint_path=/x.pt"]}},
          "has the argument 'checkpoint_path=/x.pt', which is no number"),
+        (lambda facts: facts | {"network": "timm/resnet18", "model_settings": {"arguments": 5}},
+         "has the arguments 5, which are no list"),
+        (lambda facts: facts | {"temperature": 0}, "it.temperature is 0, expected a number from 0.01 to 100"),
+        (lambda facts: facts | {"info": facts["info"] | {"image_size": 10**6}}, "it.image_size is 1000000, expected a"),
     ],
 )  # fmt: skip
 def test_a_hostile_file_is_one_line(change: Any, message: str, weights: Path, tmp_path: Path) -> None:
     refused(changed(weights, tmp_path / "x.safetensors", change), message)
+
+
+def test_a_network_that_cannot_be_built_is_one_line(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of timm with arguments that do not fit together, which raise almost anything."""
+    path = changed(weights, tmp_path / "x.safetensors", lambda facts: facts)
+    monkeypatch.setattr(safetensors_network, "make_network", lambda *_: torch.zeros(1).reshape(2))
+    refused(path, r"x.safetensors cannot be used \(.*\); export the run that it comes from")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100, (10).to_bytes(8, "little") + b"[" * 10])

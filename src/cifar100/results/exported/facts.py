@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cifar100.data.dataset_info import IMAGE_SIDE, DatasetInfo, Triple, parse_info
+from cifar100.data.dataset_info import IMAGE_SIDE, MAX_IMAGE_SIDE, DatasetInfo, Triple, parse_info
 from cifar100.files.atomic import json_text
 from cifar100.files.regular import MAX_JSON_BYTES
 from cifar100.files.schema import boolean, fields, list_of, map_of, number, one_of, text, whole
@@ -19,6 +19,9 @@ CARD_KEY = "model_card"
 
 FORMAT = 1
 """Version of the facts; raised when an older program could misread them."""
+
+MAX_TEMPERATURE = 100.0
+"""Of temperature scaling. Its minimum is the reciprocal: 0 would give no probabilities."""
 
 Precision = Literal["float32", "int8"]
 
@@ -100,12 +103,12 @@ _FACTS = fields(
         "averaged": boolean,
         "mean": list_of(number(), length=3),
         "std": list_of(number(), length=3),
-        "temperature": number(0),
+        "temperature": number(1 / MAX_TEMPERATURE, MAX_TEMPERATURE),
         "precision": one_of("float32", "int8"),
         "versions": map_of(text),
         "accuracies": map_of(
             fields({"value": number(0, 1), "interval": list_of(number(0, 1), length=2), "num_images": whole(1)})
         ),
     },
-    optional={"image_size": whole(1)},
+    optional={"image_size": whole(1, MAX_IMAGE_SIDE)},
 )

@@ -48,7 +48,7 @@ def load_safetensors(path: Path, *, network: NetworkSource | None = None) -> Tra
     facts = _facts(path)
     is_custom = network is not None
     config = _config(path, facts, is_custom=is_custom)
-    module = make_network(network, config.model, facts.info.num_classes) if is_custom else _outline(config, facts)
+    module = make_network(network, config.model, facts.info.num_classes) if is_custom else _outline(path, config, facts)
     limit = max_checkpoint_bytes(module)
     try:
         content = read_bytes(path, limit=limit)
@@ -105,7 +105,10 @@ def _config(path: Path, facts: Facts, *, is_custom: bool) -> Config:
             )
         known = {setting.name for setting in network_named(facts.network).settings} - {"pretrained"}
         settings = {name: value for name, value in facts.model_settings.items() if name in known}
-        for argument in settings.get("arguments", ()):
+        arguments = settings.get("arguments", [])
+        if not isinstance(arguments, list):
+            raise _unusable(path, f"its network has the arguments {arguments!r:.100}, which are no list")
+        for argument in arguments:
             if not _HARMLESS.fullmatch(str(argument)):
                 raise _unusable(path, f"its network has the argument {argument!r:.100}, which is no number")
         overrides |= {"model.name": facts.network, **{f"model.{name}": value for name, value in settings.items()}}
@@ -115,10 +118,19 @@ def _config(path: Path, facts: Facts, *, is_custom: bool) -> Config:
         raise _unusable(path, reason(error)) from error
 
 
-def _outline(config: Config, facts: Facts) -> torch.nn.Module:
-    """Return the network without memory for its weights."""
-    with torch.device("meta"):
-        return make_network(None, config.model, facts.info.num_classes)
+def _outline(path: Path, config: Config, facts: Facts) -> torch.nn.Module:
+    """Return the network without memory for its weights.
+
+    Raises:
+        UserError: the settings in the file make none.
+    """
+    try:
+        with torch.device("meta"):
+            return make_network(None, config.model, facts.info.num_classes)
+    except UserError:
+        raise
+    except Exception as error:  # of timm and torch, for sizes that do not fit together
+        raise _unusable(path, reason(error)) from error
 
 
 def _unusable(path: Path, why: str) -> UserError:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar100.config import Config, ModelConfig
+from cifar100.data.dataset_info import MAX_IMAGE_SIDE
 from cifar100.errors import UserError
 from cifar100.files.atomic import write_json
 from cifar100.files.checksums import file_sha256
@@ -19,9 +20,6 @@ from cifar100.models.classifier import classifier_parameters
 from cifar100.models.timm_networks import FAMILY, NativeInput, native_input, published_weights
 from cifar100.runs.checkpoints import max_checkpoint_bytes
 from cifar100.runs.weight_files import WeightFile, read_weights
-
-MAX_SIDE = 256
-"""Maximum of `data.image_size`."""
 
 _COUNTER = "num_batches_tracked"
 """Of a batch normalisation; older programs do not save it, and it has no effect."""
@@ -77,7 +75,7 @@ def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
         native = native_input(model.name)
         if starts_from_weights(model):
             normalization = normalization or (native.mean, native.std)
-            side = side or min(native.side // 8 * 8, MAX_SIDE)
+            side = side or min(native.side // 8 * 8, MAX_IMAGE_SIDE)
         if native.is_fixed and scales_images:
             model = _built_for(model, side or data.side, native)
     if data.mean is None and normalization is not None:
