@@ -76,15 +76,19 @@ def test_safetensors(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     assert found.weights.keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in found.weights.items())
     assert not found.is_ordered
-    assert found.normalization is None
+    assert (found.normalization, found.image_size) == (None, None)
 
 
 def test_an_export_says_how_its_images_were_normalised(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     safetensors_torch = pytest.importorskip("safetensors.torch")
-    facts = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "run": "x"}
+    facts: dict[str, Any] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "run": "x"}
     safetensors_torch.save_file(weights, tmp_path / "file.safetensors", metadata={"cifar100": json.dumps(facts)})
     found = read_weights(tmp_path / "file.safetensors", max_bytes=LIMIT)
     assert found.normalization == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert found.image_size == 32  # an earlier version wrote none
+    facts["image_size"] = 64
+    safetensors_torch.save_file(weights, tmp_path / "file.safetensors", metadata={"cifar100": json.dumps(facts)})
+    assert read_weights(tmp_path / "file.safetensors", max_bytes=LIMIT).image_size == 64
     facts["std"] = [0, 0, 0]
     safetensors_torch.save_file(weights, tmp_path / "file.safetensors", metadata={"cifar100": json.dumps(facts)})
     assert read_weights(tmp_path / "file.safetensors", max_bytes=LIMIT).normalization is None
@@ -106,6 +110,9 @@ def test_a_run_says_how_its_images_were_normalised(own: bool, tmp_path: Path, we
     found = read_weights(path, max_bytes=LIMIT)
     assert found.normalization == (((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)) if own else info.normalization)
     assert found.image_size == 96
+    data["image_size"] = None
+    torch.save(content, path)
+    assert read_weights(path, max_bytes=LIMIT).image_size == 32
 
 
 @pytest.mark.parametrize(

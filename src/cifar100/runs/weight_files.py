@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar100.data.dataset_info import Triple, read_info
+from cifar100.data.dataset_info import IMAGE_SIDE, MAX_IMAGE_SIDE, Triple, read_info
 from cifar100.errors import UserError
 from cifar100.files.regular import open_regular
 from cifar100.files.schema import fields, list_of, nothing_or, number, whole
@@ -55,7 +55,7 @@ class WeightFile:
     """Mean and standard deviation of the channels in training, if the file says so; pixels in 0..1."""
 
     image_size: int | None = None
-    """`data.image_size` of the run of this program that made the file."""
+    """Side in pixels of the images with which a run of this program trained them; None for another program."""
 
 
 def read_weights(path: Path, *, max_bytes: int) -> WeightFile:
@@ -106,7 +106,7 @@ def _of_torch(file: BufferedReader, path: Path, content: Any) -> WeightFile:
         weights=_plainly_named(weights),
         is_ordered=True,
         normalization=_of_run(saved, path),
-        image_size=saved.get("data", {}).get("image_size"),
+        image_size=saved["data"].get("image_size") or IMAGE_SIDE if saved else None,
     )
 
 
@@ -119,7 +119,14 @@ def _of_safetensors(file: BufferedReader, path: Path, *, num_bytes: int, max_byt
     content = file.read(max_bytes)
     weights = safetensors.torch.load(content)
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
-    return WeightFile(path=path, weights=_plainly_named(weights), is_ordered=False, normalization=_of_export(metadata))
+    facts = _facts_of_export(metadata)
+    return WeightFile(
+        path=path,
+        weights=_plainly_named(weights),
+        is_ordered=False,
+        normalization=_triples(facts) if facts else None,
+        image_size=facts.get("image_size") or IMAGE_SIDE if facts else None,
+    )
 
 
 def _named_weights(content: Any) -> dict[str, Tensor] | None:
@@ -172,27 +179,35 @@ def _of_run(config: Mapping[str, Any], path: Path) -> tuple[Triple, Triple] | No
         return None
 
 
-def _of_export(metadata: Mapping[str, Any]) -> tuple[Triple, Triple] | None:
-    """Return the normalisation in the metadata of an export of this program; None if it is another file."""
+def _facts_of_export(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the input of the network from the metadata of an export of this program; empty if it is another file."""
     try:
-        return _triples(json.loads(metadata["cifar100"]))
+        facts: dict[str, Any] = json.loads(metadata["cifar100"])
+        _INPUT(facts, "it")
     except (KeyError, TypeError, ValueError, RecursionError):
-        return None
+        return {}
+    return facts
 
 
 def _triples(content: Any) -> tuple[Triple, Triple]:
-    _NORMALIZATION(content, "it")
+    _INPUT(content, "it")
     mean, std = (tuple(map(float, content[name])) for name in ("mean", "std"))
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
+
+_SIDE = nothing_or(whole(16, MAX_IMAGE_SIDE))
 
 _CONFIG = fields(
     {
         "data": fields(
             {"mean": nothing_or(list_of(number(0, 1), length=3)), "std": nothing_or(list_of(number(), length=3))},
-            optional={"image_size": nothing_or(whole(16, 256))},
+            optional={"image_size": _SIDE},
         )
     }
 )
 
-_NORMALIZATION = fields({"mean": list_of(number(0, 1), length=3), "std": list_of(number(0.001, 1), length=3)})
+_INPUT = fields(
+    {"mean": list_of(number(0, 1), length=3), "std": list_of(number(0.001, 1), length=3)},
+    optional={"image_size": _SIDE},
+)
+"""Of a run, and of the facts in an export; see `exported.facts`."""

@@ -78,7 +78,7 @@ def test_a_run_starts_from_the_file_with_its_normalisation(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = with_native_input(small_config(tiny_data, **{"model.weights": weights, "training.max_epochs": 1}))
-    assert config.data.mean == (0.4, 0.5, 0.6)
+    assert (config.data.mean, config.data.image_size) == ((0.4, 0.5, 0.6), 40)
     network = build_model(config.model, 100)
     origin = load_initial_weights(network, config.model, 100)
     assert origin is not None

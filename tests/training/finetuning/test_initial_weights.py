@@ -217,6 +217,19 @@ def test_published_weights_bring_their_normalisation_and_size(tiny_data: Path) -
     assert with_native_input(timm_config(tiny_data, **{"data.image_size": 64})).data.image_size == 64
 
 
+@pytest.mark.parametrize("side", [None, 48])
+def test_a_run_is_continued_at_its_own_image_size(side: int | None, tiny_data: Path, tmp_path: Path) -> None:
+    """Not at the size of the weights that timm publishes, with which it did not begin."""
+    config = timm_config(tiny_data, **{"model.pretrained": False, "data.image_size": side})
+    content = {
+        "state_dict": {f"network.{name}": value for name, value in build_model(config.model, 10).state_dict().items()},
+        "hyper_parameters": {"config": {"data": {"mean": None, "std": None, "image_size": side}}},
+    }
+    torch.save(content, tmp_path / "best.ckpt")
+    given = {"model.pretrained": False, "model.weights": tmp_path / "best.ckpt"}
+    assert with_native_input(timm_config(tiny_data, **given)).data.side == (side or 32)
+
+
 def test_a_custom_data_module_keeps_the_size_of_its_images(tiny_data: Path) -> None:
     config = with_native_input(timm_config(tiny_data), scales_images=False)
     assert config.data.image_size is None

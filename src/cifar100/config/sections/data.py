@@ -34,8 +34,7 @@ class DataConfig(Section):
     image_size: Annotated[int | None, Range(16, 256, multiple_of=8)] = None
     """Side in pixels of the input images of the network. Custom images are scaled to it once, at preparation. Those of
     CIFAR-100 and Shapes-100 are stored with 32x32 pixels; each batch is scaled after augmentation. null is 32, or the
-    size that the weights were trained with if the run starts from those of a timm network (`model.pretrained`,
-    `model.weights`)."""
+    size that the weights of `model.pretrained` or `model.weights` were trained with, if it is known."""
 
     batch_size: Annotated[int | Literal["auto"], Range(1, 100_000)] = 128
     """Images per optimizer step on each device. N devices process N times as many per step; the learning rate is not

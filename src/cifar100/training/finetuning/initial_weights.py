@@ -78,6 +78,8 @@ def with_native_input(config: Config, *, scales_images: bool = True) -> Config:
             side = side or min(native.side // 8 * 8, MAX_IMAGE_SIDE)
         if native.is_fixed and scales_images:
             model = _built_for(model, side or data.side, native)
+    elif side == data.side:
+        side = data.image_size  # null says the same
     if data.mean is None and normalization is not None:
         data = replace(data, mean=normalization[0], std=normalization[1])
     if scales_images:
