@@ -56,6 +56,54 @@ def open_page(driver: webdriver.Chrome, page: Path | str, *, width: int = DESKTO
     return list(driver.get_log("browser"))
 
 
+MIN_CONTRAST = 4.5
+"""Of text and its background, as WCAG 2 defines and requires it."""
+
+_FAINT = """
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = 1;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const paint = (colour) => {
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+    };
+    const luminance = () => {
+        const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        const [red, green, blue] = [...context.getImageData(0, 0, 1, 1).data].map((value) => linear(value / 255));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const found = new Set();
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const [text, element] = [texts.currentNode.textContent.trim(), texts.currentNode.parentElement];
+        if (!text || !element.checkVisibility() || element.closest("svg, script, style")) continue;
+        const around = [];
+        for (let each = element; each; each = each.parentElement) around.unshift(each);
+        paint("white");
+        for (const each of around) paint(getComputedStyle(each).backgroundColor);
+        if (element.matches("td.bar")) paint(getComputedStyle(element).getPropertyValue("--tint")); // as a gradient
+        const background = luminance();
+        paint(getComputedStyle(element).color);
+        const [lower, higher] = [background, luminance()].sort((one, other) => one - other);
+        const contrast = (higher + 0.05) / (lower + 0.05);
+        if (contrast < arguments[0]) found.add(`${element.className} ${contrast.toFixed(2)} ${text}`);
+    }
+    return [...found];
+"""
+
+_NAMELESS = """
+    const named = (each) => (each.getAttribute("aria-label") ?? each.getAttribute("alt") ?? each.textContent).trim();
+    const controls = [...document.querySelectorAll("button, a, summary, [tabindex], [role=img]")];
+    const images = [...document.images].filter((each) => !each.hasAttribute("alt"));
+    return [...images, ...controls.filter((each) => !named(each))].map((each) => each.outerHTML.slice(0, 200));
+"""
+
+
+def inaccessible(driver: webdriver.Chrome) -> list[str]:
+    """Return the visible texts that are too faint, and the images and controls without a name for a screen reader."""
+    return [*driver.execute_script(_FAINT, MIN_CONTRAST), *driver.execute_script(_NAMELESS)]
+
+
 def requested(driver: webdriver.Chrome) -> set[str]:
     """Return the schemes and hosts of all requests since the last call, without those inside the browser."""
     found = set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import DESKTOP, PHONE, browser, open_page, requested
+from browser import DESKTOP, PHONE, browser, inaccessible, open_page, requested
 from photographs import photographs
 from PIL import Image
 from selenium.webdriver import Chrome
@@ -112,6 +112,7 @@ def test_a_dropped_photograph_is_answered_as_predict_does(
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     broken = "return [...document.images].filter((each) => each.checkVisibility() && !each.naturalWidth).length"
     assert driver.execute_script(broken) == 0
+    assert inaccessible(driver) == []
 
 
 def press(driver: Chrome, element: WebElement) -> None:
@@ -165,6 +166,29 @@ def test_two_clicks_open_the_camera_once(driver: Chrome, address: str) -> None:
     press(driver, shoot)
     assert len(shown_answer(driver)) == 5
     assert driver.find_element(By.CSS_SELECTOR, ".camera").is_enabled()
+
+
+def test_a_camera_that_opens_after_another_picture_was_given_is_closed(driver: Chrome, address: str) -> None:
+    open_page(driver, address)
+    late = """
+        const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            await new Promise((proceed) => { window.allow = proceed; });
+            window.tracks = stream.getTracks();
+            return stream;
+        };
+        document.querySelector(".camera").click();
+    """
+    driver.execute_script(late)
+    WebDriverWait(driver, 20).until(lambda _: driver.execute_script("return window.allow !== undefined"))
+    press(driver, driver.find_element(By.CSS_SELECTOR, "#examples button"))
+    assert len(shown_answer(driver)) == 5
+    driver.execute_script("window.allow()")
+    is_off = "return window.tracks !== undefined && window.tracks.every((track) => track.readyState === 'ended')"
+    WebDriverWait(driver, 20).until(lambda _: driver.execute_script(is_off))
+    assert not driver.find_element(By.TAG_NAME, "video").is_displayed()
+    assert driver.find_element(By.CSS_SELECTOR, ".given").is_displayed()
 
 
 def test_a_mistake_is_predicted_as_the_gallery_says_and_each_class_has_its_map(driver: Chrome, address: str) -> None:

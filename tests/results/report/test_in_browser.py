@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import DESKTOP, PHONE, browser, open_page
-from measured_runs import HOSTILE_NAMES, info_of, measured_run
+import torch
+from browser import DESKTOP, PHONE, browser, inaccessible, open_page
+from measured_runs import HOSTILE_NAMES, info_of, measured_run, save_measurement
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -58,6 +59,20 @@ def test_it_opens_without_a_word_on_the_console_and_fits_the_screen(
     assert page_colour == ("rgb(18, 20, 23)" if is_dark else "rgb(251, 251, 250)")
     broken = "return [...document.images].filter((image) => !image.naturalWidth).length"
     assert driver.execute_script(broken) == 0
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_every_text_is_readable_and_every_control_has_a_name(
+    driver: Chrome, page: Path, both: Path, tmp_path: Path, is_dark: bool
+) -> None:
+    run = measured_run(tmp_path / "run", info_of(["a", "b", "c"]))
+    labels = torch.arange(30) % 3
+    predicted = torch.where(labels == 0, torch.arange(30) % 2 + 1, labels)  # a is never recognised, c always
+    predicted[labels == 1] = 0
+    save_measurement(run, info_of(["a", "b", "c"]), torch.eye(3)[predicted], labels)
+    for shown in (page, both, commands.report(run.path)):
+        open_page(driver, shown, is_dark=is_dark)
+        assert inaccessible(driver) == []
 
 
 def column(driver: Chrome, number: int) -> list[str]:

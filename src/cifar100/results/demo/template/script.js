@@ -147,17 +147,23 @@ function stopCamera() {
 
 find(".camera").addEventListener("click", async (event) => {
   const button = event.currentTarget;
+  const number = latest;
   button.disabled = true; // a second click would open the camera again, and only the last one is stopped
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    video.srcObject = camera;
+    await video.play();
   } catch (error) {
+    stopCamera();
     complain(`The camera cannot be used (${error.name}); allow it for this page, or choose a file.`);
     return;
   } finally {
     button.disabled = false;
   }
-  video.srcObject = camera;
-  await video.play();
+  if (number !== latest) {
+    stopCamera(); // another picture was given while the browser asked for permission
+    return;
+  }
   show(given, false);
   show(video, true);
   show(find(".shoot"), true);
