@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 
@@ -25,6 +27,20 @@ def test_every_name_resolves_to_what_it_says(name: str) -> None:
     assert callable(value)
     assert value.__name__ == name
     assert value.__doc__
+
+
+@pytest.mark.parametrize("name", sorted({*cifar100.__all__} - {"Config"}))
+def test_every_function_says_what_it_takes_returns_and_raises(name: str) -> None:
+    function = getattr(cifar100, name)
+    text, parameters = inspect.getdoc(function) or "", inspect.signature(function).parameters
+    shared = re.search(r"Takes the arguments of `(\w+)`", text)
+    described = text if shared is None else inspect.getdoc(getattr(cifar100, shared[1])) or ""
+    for parameter, facts in parameters.items():
+        assert re.search(rf"^    {parameter}: [\w`]", described, re.MULTILINE), parameter
+        assert facts.annotation is not facts.empty
+    returned = inspect.signature(function).return_annotation
+    assert ("\nReturns:\n    " in text) == (returned != "None"), returned
+    assert not parameters or "\nRaises:\n    UserError: " in text
 
 
 def test_names_are_listed_and_others_are_refused() -> None:

@@ -82,6 +82,9 @@ def load_config(
         files: YAML files with some of the settings; later files take precedence.
         overrides: settings by name, like `{"training.max_epochs": 3}`; they take precedence over all other sources.
 
+    Returns:
+        All settings.
+
     Raises:
         UserError: an unknown recipe or setting, a file that cannot be read, a value of the wrong type or out of range,
             settings that contradict each other, or a setting without effect.

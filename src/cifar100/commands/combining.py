@@ -35,6 +35,12 @@ def ensemble(
         checkpoint: `best` or `last`, of each run.
         experiment: name of the folder of the result in `logs/`; the default is `ensemble-RUN-RUN`.
         data_root: another data folder with the same classes; the default is that of each run.
+
+    Returns:
+        The figures of the ensemble and of each member, as in `evaluation_<split>.json` of the folder.
+
+    Raises:
+        UserError: the runs are of different classes or images, one cannot be measured, or the name is taken.
     """
     folders = [find_run_folder(run) for run in run_arguments(runs)]
     check_name(experiment)
@@ -69,6 +75,12 @@ def average(
         checkpoint: `best` or `last`, of each run that is not given as a file.
         network: see `evaluate`.
         data_root: another folder with the data of the runs; the default is their own.
+
+    Returns:
+        The new run folder, and how good it is on the validation images, if there are any.
+
+    Raises:
+        UserError: the runs are of different networks, starts or data, or their data are missing.
     """
     given = run_arguments(runs)
     check_choice("checkpoint", checkpoint, ("best", "last"))

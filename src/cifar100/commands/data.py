@@ -39,6 +39,12 @@ def prepare(
         root: folder to write to; or a folder of custom images, which is prepared in place.
         image_size: side in pixels to which custom images are scaled, as in `data.image_size`.
         skip_damaged: leave out custom images that cannot be read; `skipped_images.csv` lists them.
+
+    Returns:
+        The description of the data: classes, numbers of images, identity.
+
+    Raises:
+        UserError: the source cannot be reached or read, or holds no labelled images; or the folder holds other things.
     """
     from cifar100.data.prepare import prepare
 
@@ -75,6 +81,9 @@ def audit(
         out: folder to write to; the default is `audit-NAME`, with the name of the data folder.
         checkpoint: with `run`: `best`, `last` or a path.
         network: with `run`, see `evaluate`.
+
+    Returns:
+        The number of findings of each kind, and the paths of both files.
 
     Raises:
         UserError: the data or the run cannot be used; or `out` holds an edited table.
@@ -120,6 +129,12 @@ def apply_audit(table: str | PathLike[str], root: str | PathLike[str] = "dataset
     Args:
         table: the edited file.
         root: the data folder that was audited.
+
+    Returns:
+        The indices of the rejected training images and test images, int64, as in the packed arrays.
+
+    Raises:
+        UserError: the table cannot be read, or does not fit the data.
     """
     from cifar100.results.exclusion import read_exclusion
 

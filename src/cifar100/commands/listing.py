@@ -18,6 +18,9 @@ def list_runs() -> list[RunSummary]:
     """List the runs in `logs/` with their status.
 
     Those of `trials` and `sweep` are in subfolders and are not listed.
+
+    Returns:
+        The most recently updated last. What a damaged file would say is empty or None.
     """
     from cifar100.runs.listing import list_runs
 
@@ -25,7 +28,11 @@ def list_runs() -> list[RunSummary]:
 
 
 def list_recipes() -> list[dict[str, str]]:
-    """List the recipes: name, purpose, measured time and accuracy."""
+    """List the recipes: name, purpose, measured time and accuracy.
+
+    Returns:
+        For each recipe its `name`, `purpose`, `time` and `accuracy`, as text.
+    """
     from cifar100.settings import read_recipe, recipe_names
 
     return [{"name": name, **read_recipe(name).about} for name in recipe_names()]
@@ -36,6 +43,9 @@ def list_models(pattern: str | None = None) -> list[ModelFacts]:
 
     Args:
         pattern: networks of timm instead of this program's, such as `timm/*lite*`; they are built to be measured.
+
+    Returns:
+        The facts of each network, which are None if they are not known.
 
     Raises:
         UserError: the pattern does not begin with `timm/`, matches nothing, or timm is not installed.
@@ -50,6 +60,12 @@ def info(root: str | PathLike[str] = "dataset") -> dict[str, Any]:
 
     Args:
         root: data folder to look at.
+
+    Returns:
+        Facts by name, as text, in the sections `versions`, `devices` and `data`.
+
+    Raises:
+        UserError: `root` is no path.
     """
     with loading():
         from cifar100.environment import describe_data, describe_devices, describe_versions

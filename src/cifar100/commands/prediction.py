@@ -79,6 +79,12 @@ def predict_stream(
     """Classify images one after another, in constant memory: an iterator over what `predict` returns.
 
     `images` may be an endless iterator. Takes the arguments of `predict`.
+
+    Returns:
+        The iterator. Its `total` is the number of images, or None if it is not known; its `info` describes the classes.
+
+    Raises:
+        UserError: as `predict`; for an image that cannot be read, when its turn has come.
     """
     from cifar100.results.prediction.inputs import find_images
     from cifar100.results.prediction.stream import PredictionStream, Wanted
@@ -120,6 +126,9 @@ def load_model(
 
     Returns:
         The network: of a run or a .safetensors file on the best device that works, of an .onnx file on the CPU.
+
+    Raises:
+        UserError: the run or the file cannot be used, or the run has no temperature for these weights.
     """
     check_flag("calibrated", calibrated)
     given = {"checkpoint": checkpoint != "best", "calibrated": calibrated}

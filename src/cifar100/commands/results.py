@@ -56,6 +56,12 @@ def evaluate(
         network: replaces the network that config.yaml names, for a run that was trained with a custom one: a module, or
             a function of the number of classes that returns one.
         data_root: another data folder with the same classes; the default is the run's own, with the same images.
+
+    Returns:
+        Every figure with its 95 % interval and its number of images. Accuracies are fractions, losses are in nats.
+
+    Raises:
+        UserError: the run or its data are missing, damaged or have changed, or an option does not fit them.
     """
     check_flag("fair", fair)
     check_flag("corrected", corrected)
@@ -99,12 +105,18 @@ def report(
 ) -> Path:
     """Write a report of one run, or of several, as one HTML file.
 
-    It shows what exists, also for a run that is not finished or not measured, and measures nothing. Returns its path.
+    It shows what exists, also for a run that is not finished or not measured, and measures nothing.
 
     Args:
         runs: a run or several; each a run folder or experiment name.
         output: the file; the default is `report.html` in the run folder, or `logs/report-RUN-RUN.html` for several.
         network: see `evaluate`; for the activation maps of a single run.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UserError: a run does not exist or a file of it is damaged, or the report cannot be written.
     """
     folders = unique_runs(run_arguments([runs] if isinstance(runs, (str, PathLike)) else runs))
     with loading():
@@ -122,6 +134,12 @@ def compare(runs: Iterable[str | PathLike[str]], *, split: Literal["test", "vali
         runs: at least two run folders or experiment names; the first is the reference of the others. Runs that differ
             only in the seed are also compared as groups.
         split: `test` or `validation`; choose between runs on `validation`.
+
+    Returns:
+        The runs, the groups, and the differences with their 95 % intervals and p-values. Accuracies are fractions.
+
+    Raises:
+        UserError: a run was not evaluated on these images, or the runs were evaluated on different ones.
     """
     folders = [find_run_folder(run, may_be_ensemble=True) for run in run_arguments(runs)]
     with temporary_line("comparing ..."):
@@ -158,6 +176,9 @@ def export(
             written.
         network: see `evaluate`.
         data_root: another folder with the run's data, for the check; the default is the run's own.
+
+    Returns:
+        The file, its difference from the network, and its times in milliseconds.
 
     Raises:
         UserError: a package, the run or the place of the file cannot be used, or the export is too inaccurate.

@@ -41,6 +41,9 @@ def sweep(
             default is an SQLite file in the sweep's folder.
         workers: number of trials at a time on this machine. Each has its own GPUs, or its part of the processors.
 
+    Returns:
+        The trials, the best first, and the importances of the settings.
+
     Raises:
         UserError: the file, the storage or the name cannot be used, or the first trials all fail.
     """
@@ -81,6 +84,9 @@ def trials(
         split: `test` opens the test images, once for each network; choose settings on `validation`.
         checkpoint: weights to measure: `last`, or `best` by validation accuracy.
         name: of the folder; the default is the name of the recipe.
+
+    Returns:
+        A line of each trial, and mean, standard deviation and 95 % interval of what they reached.
 
     Raises:
         UserError: the data or the settings do not fit, or the folder holds trials with other settings.

@@ -61,7 +61,7 @@ def write_space(
     checkpoint: str | PathLike[str] = "best",
     network: NetworkSource | None = None,
 ) -> list[Path]:
-    """Write the folder of a Hugging Face Space that classifies pictures, and return the paths of its files.
+    """Write the folder of a Hugging Face Space that classifies pictures.
 
     It holds a gradio app, the network as ONNX, and a card, and needs neither this program nor torch. Examples are
     images of the data set, unless the data are custom.
@@ -72,6 +72,9 @@ def write_space(
         license: of the weights, as the Hub names it, such as `mit`.
         checkpoint: `best`, `last` or a path.
         network: see `evaluate`.
+
+    Returns:
+        The paths of the files.
 
     Raises:
         UserError: a package, the run or the folder cannot be used. Nothing was written.
@@ -105,6 +108,9 @@ def publish(
         private: make a new repository private. Otherwise the account's setting decides; it is public by default.
         checkpoint: `best`, `last` or a path.
         network: see `evaluate`.
+
+    Returns:
+        The folder or the address, and the size of each file in bytes.
 
     Raises:
         UserError: a package, the run or the place cannot be used.

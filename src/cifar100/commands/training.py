@@ -42,6 +42,12 @@ def find_lr(
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
         experiment: name of the folder in `logs/`; the default is the next free `experiment<N>`.
+
+    Returns:
+        The suggestions, and the loss at each learning rate.
+
+    Raises:
+        UserError: a setting or the data cannot be used, or the losses suggest no learning rate.
     """
     check_config(config)
     check_name(experiment)
@@ -86,6 +92,9 @@ def train(
         resume: an interrupted run; it is resumed with its own settings. Give the same network, loss and datamodule as
             at its start.
         changes: with `resume`, new values of settings by name, such as a larger `training.max_epochs`.
+
+    Returns:
+        The run folder, which `evaluate`, `predict` and the other functions take.
 
     Raises:
         UserError: a setting, the data or the run cannot be used; the message says what to do.
@@ -135,6 +144,9 @@ def dry_run(
         loss: replaces the one that `config.optimization.loss` names.
         datamodule: replaces the data folder.
         experiment: name of the folder in `logs/` that `train` would create.
+
+    Returns:
+        The estimate: seconds, bytes of memory and of disk.
 
     Raises:
         UserError: the run could not start; the message says what to do.
