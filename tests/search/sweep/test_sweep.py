@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +104,25 @@ def test_a_run_of_another_sweep_is_no_earlier_attempt(write_space: Write, monkey
         commands.sweep(write_space(trials=1))
     assert path.read_text() == before
     assert states(commands.sweep("small")) == ["waiting"]
+
+
+def test_the_epochs_of_a_run_that_was_over_before_its_worker_was_killed_are_counted(
+    write_space: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = worker._Worker._train
+
+    def killed(*given: Any) -> None:
+        train(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker._Worker, "_train", killed)
+        patch.setattr(worker, "_report", lambda *_: False)
+        with pytest.raises(Stopped):
+            commands.sweep(write_space(trials=1))
+    (trial,) = commands.sweep(write_space(trials=1)).trials
+    epochs = [epoch["val/accuracy"] for epoch in read_epochs(RunFolder(trial.run).metrics)]
+    assert (trial.state, trial.epochs, trial.accuracy) == ("finished", 2, max(epochs))
 
 
 @pytest.mark.slow

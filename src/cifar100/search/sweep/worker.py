@@ -230,9 +230,10 @@ class _Worker:
 
         while runs_here(run):  # the training of a killed worker ends a moment after it
             time.sleep(SECONDS_BETWEEN_LOOKS)
-        if run.config.is_file() and read_status(run).get("status") == FINISHED:
-            return  # its worker was killed after the training
         reported = set(self._frozen(trial).intermediate_values)
+        if run.config.is_file() and read_status(run).get("status") == FINISHED:
+            _report(run, trial, reported)  # its worker was killed after the training, perhaps before its last look
+            return
         training = TrainingProcess(config, run, is_quiet=True)
         try:
             while not training.ends_within(SECONDS_BETWEEN_LOOKS):
