@@ -45,6 +45,13 @@ def five() -> SweepResult:
     )
 
 
+def test_a_finished_trial_without_an_accuracy_is_not_the_best() -> None:
+    lost = entry(0, "finished", None)
+    assert result(entry(1, "finished", 0.4), lost).best == entry(1, "finished", 0.4)
+    assert result(lost).best is None
+    assert "1 finished" in render(result(lost))
+
+
 def test_the_page_shows_all_trials(five: SweepResult) -> None:
     page = render(five)
     assert "2 finished, 1 pruned, 1 failed, 1 waiting" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ class SweepResult:
     @property
     def best(self) -> Entry | None:
         """The finished trial with the highest validation accuracy."""
-        return next((trial for trial in self.trials if trial.state == "finished"), None)
+        return _best(self.trials)
 
     @property
     def best_config(self) -> Path:
@@ -117,7 +118,12 @@ def entries(study: Study, folder: Path) -> list[Entry]:
 
 def best_entry(study: Study, folder: Path) -> Entry | None:
     """Return the finished trial with the highest validation accuracy."""
-    return next((entry for entry in entries(study, folder) if entry.state == "finished"), None)
+    return _best(entries(study, folder))
+
+
+def _best(trials: Iterable[Entry]) -> Entry | None:
+    """Return the first finished trial, the best first. Sweeps of earlier versions may lack the accuracy of one."""
+    return next((trial for trial in trials if trial.state == "finished" and trial.accuracy is not None), None)
 
 
 def write_best(study: Study, folder: Path) -> None:
