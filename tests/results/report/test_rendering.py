@@ -39,6 +39,13 @@ def test_a_figure_takes_the_colours_and_the_font_of_the_page() -> None:
     assert set(links) <= set(ids)
 
 
+def test_names_in_a_description_do_not_keep_the_page_from_being_written() -> None:
+    figure, _ = new_axes()
+    text = svg(figure, name="first", description="run \udcff\u202e")  # the name of a folder that is not UTF-8
+    assert "<title>run \\udcff\\u202e</title>" in text
+    assert text.encode()
+
+
 def test_no_two_curves_look_the_same() -> None:
     assert len({str(curve_style(index)) for index in range(MAX_CURVES)}) == MAX_CURVES == 32
 

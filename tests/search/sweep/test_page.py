@@ -45,6 +45,12 @@ def five() -> SweepResult:
     )
 
 
+def test_a_value_with_dollar_signs_is_no_formula() -> None:
+    trials = [entry(number, "finished", 0.4, values={WIDTHS: text}) for number, text in enumerate((r"a$\x$b", "$c"))]
+    (drawing,) = slices(result(*trials, space={WIDTHS: "texts"}))
+    assert tick_labels(drawing.svg) == ["$c", r"a$\x$b"]
+
+
 def test_a_finished_trial_without_an_accuracy_is_not_the_best() -> None:
     lost = entry(0, "finished", None)
     assert result(entry(1, "finished", 0.4), lost).best == entry(1, "finished", 0.4)

@@ -95,7 +95,7 @@ def _slice(name: str, trials: Sequence[Entry], index: int, *, is_log: bool) -> D
         _spread_ticks(axes, values)
     else:
         slanted: dict[str, Any] = {"rotation": _ROTATION_DEGREES, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(len(texts)), labels, **(slanted if overlap else {}))
+        axes.set_xticks(range(len(texts)), labels, parse_math=False, **(slanted if overlap else {}))
         axes.set_xlim(-0.5, len(texts) - 0.5)
     axes.set(xlabel=name.partition(".")[2], ylabel="validation accuracy")
     as_percentages(axes, "y")

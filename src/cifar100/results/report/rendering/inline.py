@@ -12,6 +12,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from cifar100.foreign_text import printable
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -76,7 +78,7 @@ def svg(figure: Figure, *, name: str, description: str) -> Markup:
     text = text.replace(FOREGROUND, "currentColor")
     for number, colour in enumerate(SERIES, 1):
         text = text.replace(colour, f"var(--series-{number})")
-    title = Markup("<title>{}</title>").format(description)
+    title = Markup("<title>{}</title>").format(printable(description))
     start = text.index(">") + 1
     # Matplotlib has escaped every text in the figure.
     return Markup(text[:start]) + title + Markup(text[start:].strip())
