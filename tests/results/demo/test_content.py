@@ -90,6 +90,13 @@ def test_a_run_whose_data_are_gone_has_a_page_without_images(
     assert "onerror=document" not in page
 
 
+def test_a_network_of_two_classes_has_no_five_most_probable_ones(run: RunFolder) -> None:
+    content, _ = of_run(run, loaded(run))
+    assert "the 5 most probable of 100 classes, and where the network looked." in render_page(content)
+    page = render_page(replace(content, info=info_of(("cat", "dog"))))
+    assert "The answer appears here: the probabilities of the 2 classes, and where" in page
+
+
 def test_names_of_classes_are_shown_as_text(tmp_path: Path) -> None:
     info = info_of(HOSTILE_NAMES)
     answer = Answerer(stub(ColourNetwork(len(HOSTILE_NAMES)), info=info))(encode_png(photographs(1)[0]))
@@ -129,6 +136,7 @@ def test_an_exported_file_answers_without_maps(exported_file: Path) -> None:
     page = render_page(of_exported(replace(exported, facts=replace(exported.facts, precision="int8"))))
     assert "fast_net in int8 on " in page
     assert "accuracy not yet measured" in page  # that of float32 is not its own
+    assert "the 5 most probable of 100 classes." in page
     answer = Answerer(exported)(encode_png(photographs(1)[0]))
     assert answer["problem"].startswith("An exported file does not show where it looks")
 

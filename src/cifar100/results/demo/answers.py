@@ -22,6 +22,8 @@ from cifar100.results.report.rendering.inline import png_uri
 from cifar100.runs.trained_network import TrainedNetwork
 
 NUM_CLASSES = 5
+"""Classes of an answer, or all if there are fewer."""
+
 MAX_NAME = 60
 """Characters of the name of a class that are shown."""
 

@@ -56,6 +56,9 @@ class Content:
     temperature: float
     """1: the probabilities are as trained."""
 
+    has_maps: bool = True
+    """Whether an answer can show where the network looked."""
+
     accuracy: dict[str, Any] | None = None
     """Value, interval and number of images."""
 
@@ -119,6 +122,7 @@ def of_exported(exported: ExportedNetwork) -> Content:
         network=facts.network if is_exact else f"{facts.network} in {facts.precision}",
         info=facts.info,
         temperature=facts.temperature,
+        has_maps=False,
         accuracy=accuracy,
         measured_on="" if accuracy is None else f"{accuracy['num_images']:,} {split} images",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cifar100.errors import Stopped
-from cifar100.results.demo.answers import Answerer
+from cifar100.results.demo.answers import NUM_CLASSES, Answerer
 from cifar100.results.demo.content import Content, of_exported, of_run
 from cifar100.results.demo.server import MAX_FILE_BYTES, DemoServer
 from cifar100.results.exported.onnx_network import ExportedNetwork
@@ -43,4 +43,4 @@ def run_demo(network: TrainedNetwork | ExportedNetwork, run: RunFolder | None, s
 def render_page(content: Content) -> str:
     """Return the HTML of the page."""
     page = template("demo.html.jinja", package=__package__)
-    return page.render(content=content, max_file_bytes=MAX_FILE_BYTES)
+    return page.render(content=content, max_file_bytes=MAX_FILE_BYTES, num_shown=NUM_CLASSES)
