@@ -122,6 +122,11 @@ def test_folds_measure_each_image_once_by_a_network_that_has_not_seen_it(tiny_da
     hits = arrays["probabilities"].argmax(axis=1) == labels
     mean = np.average(accuracies(result, "validation"), weights=[len(positions) for positions in held_out])
     assert mean == pytest.approx(hits.mean(), abs=2 / len(labels))
+    commands.evaluate(result.runs[0], split="validation")  # the best weights instead of the last ones
+    commands.trials(config(tiny_data, **{"data.group_duplicates": True}), folds=2)
+    assert np.array_equal(np.load(result.probabilities)["probabilities"], arrays["probabilities"])
+    saved = json.loads(result.runs[0].evaluation("validation").read_text())
+    assert saved["checkpoint"].endswith("last.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ def run_trials(
     probabilities = None
     if folds is not None:
         probabilities = folder / PROBABILITIES
-        save_fold_probabilities([RunFolder(folder / label) for label in configs], info, probabilities)
+        runs = [RunFolder(folder / label) for label in configs]
+        save_fold_probabilities(runs, info, probabilities, checkpoint=checkpoint)
     return TrialsResult(
         name=name,
         lines=chosen,
