@@ -126,8 +126,9 @@ class RunFacts:
     def how_to_measure_robustness(self) -> str:
         """Return the command that also measures what `evaluate` leaves out by default, or the call from Python."""
         has_lists = self.info.origin == "official"
-        options: dict[str, str | bool] = {"fair": has_lists, "corrected": has_lists, "corruptions": "generated"}
-        return self._evaluate(split=usual_split(self.info), **options)
+        return self._evaluate(
+            split=usual_split(self.info), fair=has_lists, corrected=has_lists, corruptions="generated"
+        )
 
     def _evaluate(self, *, split: Split, checkpoint: Path | None = None, **options: str | bool) -> str:
         is_custom = "network" in self.parts
