@@ -19,6 +19,7 @@ from cifar100.data.dataset_info import write_info
 from cifar100.data.folder.splits import Split, save_split
 from cifar100.errors import UserError
 from cifar100.runs.folder import RunFolder
+from cifar100.runs.status import FINISHED, RUNNING, write_status
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +120,23 @@ def test_a_damaged_file(runs: list[RunFolder], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         compare(runs)
     assert "\n" not in str(caught.value)
+
+
+def test_an_evaluation_before_a_longer_training_is_named(
+    runs: list[RunFolder], capsys: pytest.CaptureFixture[str]
+) -> None:
+    epochs = [{"epoch": epoch, "val/accuracy": epoch / 10, "seconds": 1} for epoch in range(1, 5)]
+    runs[1].metrics.write_text(json.dumps({"epochs": epochs[:2]}))
+    write_status(runs[1], FINISHED)
+    compare(runs)
+    assert capsys.readouterr().err == ""
+    runs[1].metrics.write_text(json.dumps({"epochs": epochs}))
+    compare(runs)
+    said = "b was measured with its weights of epoch 2, but its best epoch is 4 now; measure again: cifar100 evaluate b"
+    assert said in capsys.readouterr().err
+    write_status(runs[1], RUNNING)  # its weights of the best epoch may not be saved yet
+    compare(runs)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"epochs": [{"epoch": 1, "seconds": "long"}]})])

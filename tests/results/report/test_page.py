@@ -33,6 +33,7 @@ from cifar100.files.user_paths import as_argument
 from cifar100.results.report import page
 from cifar100.results.report.activation_maps import ActivationMaps
 from cifar100.results.report.pictures import Pictures
+from cifar100.runs.checkpoints import write_checkpoint
 from cifar100.runs.folder import RunFolder
 from cifar100.runs.status import KILLED, RUNNING, write_status
 
@@ -348,6 +349,14 @@ def test_several_runs_are_side_by_side(trained_run: RunFolder, tmp_path: Path, m
     assert parsed.count("svg", role="img") == 4
     assert "different images" not in parsed.text
     assert report_of(trained_run, RunFolder(again)).count("svg", role="img") == 5  # with error by coverage
+
+
+def test_earlier_weights_are_named_side_by_side(tmp_path: Path) -> None:
+    runs = [measured_run(tmp_path / name, INFO) for name in ("same", "longer")]
+    write_checkpoint({"state_dict": {}, "epoch": 8}, runs[1].checkpoints / "best.ckpt")
+    text = report_of(*runs, output=tmp_path / "both.html").text
+    assert "The figures of longer are of earlier weights: best.ckpt is from epoch 9 now, but epoch 5 was" in text
+    assert "The figures of same" not in text
 
 
 def test_runs_on_different_images_are_not_compared(trained_run: RunFolder, tmp_path: Path) -> None:

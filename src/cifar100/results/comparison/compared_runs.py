@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,11 @@ from cifar100.errors import UserError
 from cifar100.foreign_text import printable
 from cifar100.results.comparison.variants import effective_settings
 from cifar100.results.saved_evaluation import SavedEvaluation, load_evaluation
+from cifar100.runs.advice import how_to_evaluate
 from cifar100.runs.combined import Combined, read_combined
-from cifar100.runs.folder import RunFolder, read_parts
-from cifar100.runs.history import read_epochs
+from cifar100.runs.folder import BEST, RunFolder, read_parts
+from cifar100.runs.history import best_epoch, read_epochs
+from cifar100.runs.status import FINISHED, read_status
 from cifar100.terminal import warn
 
 Split = Literal["test", "validation"]
@@ -76,6 +79,8 @@ def read_compared_runs(runs: Sequence[RunFolder], *, split: Split) -> list[Compa
     ]
     for other in found[1:]:
         _check_same_images(found[0], other, split)
+    for each in found:
+        _warn_of_earlier_weights(each, split)
     return found
 
 
@@ -139,6 +144,20 @@ def _check_same_images(one: ComparedRun, other: ComparedRun, split: Split) -> No
         f"{one.run.argument} and {other.run.argument} were evaluated on different {split} images ({difference}), so "
         f"their figures cannot be compared; {how}."
     )
+
+
+def _warn_of_earlier_weights(compared: ComparedRun, split: Split) -> None:
+    """Say if the best epoch is another one than that which was measured, as after a longer training."""
+    run, content = compared.run, compared.saved.content
+    if not content.get("checkpoint", "").endswith(BEST) or read_status(run).get("status") != FINISHED:
+        return
+    with suppress(UserError):  # damaged metrics; another line says so
+        best = best_epoch(read_epochs(run.metrics))
+        if best is not None and round(best["epoch"]) != content["epoch"]:
+            warn(
+                f"{run.argument} was measured with its weights of epoch {content['epoch']}, but its best epoch is "
+                f"{best['epoch']:.0f} now; measure again: {how_to_evaluate(run, split=split)}"
+            )
 
 
 def _class_names(run: RunFolder, saved: SavedEvaluation) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from cifar100.config.shown_values import shown
 from cifar100.errors import UserError
 from cifar100.results.report.facts import RunFacts, read_facts
-from cifar100.results.report.measured import ClassRow, Measured, read_measured
+from cifar100.results.report.measured import ClassRow, Measured, outdated, read_measured
 from cifar100.results.report.rendering.figures import compared_curves, coverage_figure
 from cifar100.results.report.rendering.inline import MAX_CURVES
 from cifar100.runs.folder import LOGS, MAX_NAME_BYTES, RunFolder
@@ -25,6 +25,8 @@ class Compared:
 
     facts: RunFacts
     measured: Measured | None
+    outdated: str
+    """See `outdated`; empty if the figures are of the weights of now."""
 
 
 def comparison_context(runs: Sequence[RunFolder]) -> dict[str, Any]:
@@ -73,7 +75,9 @@ def _read(runs: Sequence[RunFolder]) -> list[Compared]:
     for run in runs:
         facts = read_facts(run)
         name = run.name if names.count(run.name) == 1 else run.path.as_posix()
-        compared.append(Compared(name=name, facts=facts, measured=read_measured(facts)))
+        measured = read_measured(facts)
+        earlier = "" if measured is None else outdated(facts, measured)
+        compared.append(Compared(name=name, facts=facts, measured=measured, outdated=earlier))
     return compared
 
 
