@@ -142,7 +142,12 @@ def test_a_useless_average_is_said(capsys: pytest.CaptureFixture[str], monkeypat
     module = "cifar100.results.combining.average"
     monkeypatch.setattr(f"{module}._accuracies", lambda evaluations: [0.9, 0.95])
     average(["a", "b"], experiment="soup")
-    assert "less than each member (90.00% to 95.00%): their weights are too far apart." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "less than each member (90.00% to 95.00%): their weights are too far apart. Use their ensemble" in said
+    files = [Path("logs/a/lightning_checkpoints") / name for name in ("best.ckpt", "last.ckpt")]
+    write_checkpoint({**read_checkpoint(files[0]), "epoch": 8}, files[1])
+    average(files, experiment="swa")  # an ensemble takes each run once
+    assert "their weights are too far apart. Use one of them instead." in capsys.readouterr().err
 
 
 def test_fine_tuned_runs_are_averaged_with_each_other_and_with_their_start(tiny_data: Path) -> None:

@@ -233,8 +233,7 @@ def _measure(
     if evaluation.top1 < min(accuracies):
         warn(
             f"the average classifies {evaluation.top1:.2%} of the validation images correctly, less than each member "
-            f"({min(accuracies):.2%} to {max(accuracies):.2%}): their weights are too far apart. "
-            + ensemble_command([RunFolder(Path(member.path)) for member in members])
+            f"({min(accuracies):.2%} to {max(accuracies):.2%}): their weights are too far apart. " + _instead(members)
         )
     return Average(
         run=folder,
@@ -243,6 +242,12 @@ def _measure(
         member_accuracies=accuracies,
         against_members=against_members(saved.predicted, members, evaluations, name=folder.name),
     )
+
+
+def _instead(members: Sequence[Member]) -> str:
+    """Return the sentence that names what can be used instead: an ensemble takes each run once."""
+    is_of_several_runs = len({member.path for member in members}) == len(members)
+    return ensemble_command([member.run for member in members]) if is_of_several_runs else "Use one of them instead."
 
 
 def _accuracies(evaluations: Sequence[SavedEvaluation]) -> list[float]:
