@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+import cifar100
 from cifar100.cli.main import COMMANDS
 from cifar100.config import settings
 from cifar100.settings import recipe_names
@@ -56,6 +58,27 @@ def test_a_type_is_in_words(generator: ModuleType) -> None:
     assert types["training.loggers"] == "list of `tensorboard`, `csv`, `wandb`, `mlflow`"
     assert types["optimization.learning_rate"] == "number or `auto`"
     assert types["model.name"].endswith("or `timm/NAME`")
+
+
+def test_the_reference_has_what_every_function_returns() -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^::: cifar100\.(\S+)$", page, re.MULTILINE))
+    returned = set()
+    for module in (ROOT / "src" / "cifar100" / "commands").glob("*.py"):
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        places = {alias.name: node.module for node in imported for alias in node.names}
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef) and function.name in cifar100.__all__ and function.returns:
+                names = [node.id for node in ast.walk(function.returns) if isinstance(node, ast.Name)]
+                returned |= {f"{places[name]}.{name}" for name in names if "cifar100" in (places.get(name) or "")}
+    assert len(returned) > 15
+    assert sorted({name.removeprefix("cifar100.") for name in returned} - named) == []
+    for name in named - {"commands"}:
+        module_name, _, attribute = name.rpartition(".")
+        path = ROOT / "src" / "cifar100" / Path(*module_name.split(".")).with_suffix(".py")
+        defined = ast.parse(path.read_text(encoding="utf-8")).body
+        assert attribute in {getattr(node, "name", "") for node in defined}, name
 
 
 def test_the_site_lists_every_page() -> None:
