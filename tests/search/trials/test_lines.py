@@ -26,7 +26,7 @@ def as_an_earlier_version(facts: Line) -> Line:
     return earlier
 
 
-@pytest.mark.parametrize("recipe", ["laptop", "original"])
+@pytest.mark.parametrize("recipe", ["quickstart", "original"])
 def test_trials_of_an_earlier_version_are_continued(recipe: str, tiny_data: Path, tmp_path: Path) -> None:
     facts, file = facts_of(load_config(recipe), tiny_data), tmp_path / "trials.jsonl"
     lines = [{**as_an_earlier_version(facts), "trial": "seed0"}, {**facts, "trial": "seed1"}]
@@ -39,16 +39,16 @@ def test_trials_of_an_earlier_version_are_continued(recipe: str, tiny_data: Path
     ("changes", "message"),
     [
         ({"model.blocks": "narrow"}, r"settings.model.blocks: plain there, narrow here"),
-        ({"data.batch_size": 64}, r"settings.data.batch_size: 512 there, 64 here"),
+        ({"data.batch_size": 64}, r"settings.data.batch_size: 128 there, 64 here"),
     ],
 )
 def test_other_settings_than_those_of_an_earlier_version_are_refused(
     changes: dict[str, object], message: str, tiny_data: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "trials.jsonl"
-    append_line({**as_an_earlier_version(facts_of(load_config("laptop"), tiny_data)), "trial": "seed0"}, file)
+    append_line({**as_an_earlier_version(facts_of(load_config("quickstart"), tiny_data)), "trial": "seed0"}, file)
     with pytest.raises(UserError, match=message):
-        read_lines(file, facts_of(load_config("laptop", overrides=changes), tiny_data))
+        read_lines(file, facts_of(load_config("quickstart", overrides=changes), tiny_data))
 
 
 @pytest.mark.parametrize("text", ["[]", "3", '{"settings": 3}', '{"settings": {"model": {"unknown": 1}}}'])
