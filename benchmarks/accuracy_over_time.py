@@ -13,12 +13,14 @@ import argparse
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from statistics import mean, stdev
+
+from matplotlib.axes import Axes
 
 from cifar100.errors import UserError
 from cifar100.plots.style import BLUE, GREEN, PURPLE, RED, new_figure, style_axes
@@ -127,9 +129,10 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {**asdict(row), "minutes": f"{row.minutes:.1f}", "accuracy": f"{row.accuracy:.4f}"} for row in rows
-        )
+        for row in rows:
+            deviation = "" if row.deviation is None else f"{row.deviation:.4f}"
+            rounded = {"minutes": f"{row.minutes:.1f}", "accuracy": f"{row.accuracy:.4f}", "deviation": deviation}
+            writer.writerow(asdict(row) | rounded)
 
 
 LINE_POINTS = 12
@@ -152,19 +155,6 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             capsize=3,
             label=machine,
         )
-    labelled: list[Row] = []
-    for row in sorted(rows, key=lambda row: -row.accuracy):
-        above = sum(_meet(row, other) for other in labelled)
-        labelled.append(row)
-        seeds = f", {row.num_runs} seeds" if row.num_runs > 1 else ""
-        axes.annotate(
-            f"{row.recipe} {row.accuracy:.1%}{seeds}",
-            (row.minutes, 100 * row.accuracy),
-            xytext=(7, -3 - LINE_POINTS * above),
-            textcoords="offset points",
-            fontsize=9,
-            color=colors[row.machine],
-        )
     axes.set(xscale="log", xlabel="minutes of training, two cores of a CPU", ylabel="test accuracy in percent")
     axes.set_title("Test accuracy over time, without a GPU", loc="left")
     axes.set_xticks([5, 10, 20, 50, 100, 200], labels=["5", "10", "20", "50", "100", "200"])
@@ -173,12 +163,28 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     axes.margins(y=0.15)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
     style_axes(axes)
+    _label(axes, rows, colors)
     figure.savefig(path)
 
 
-def _meet(row: Row, other: Row) -> bool:
-    """Return whether labels beside two points would overlap."""
-    return abs(row.accuracy - other.accuracy) < 0.025 and 2 / 3 < row.minutes / other.minutes < 3 / 2
+def _label(axes: Axes, rows: Sequence[Row], colors: Mapping[str, str]) -> None:
+    """Write the name of each row beside its point, lower where the label of a higher point needs the place."""
+    points_per_pixel = 72 / axes.figure.dpi
+    placed: list[tuple[Row, float]] = []  # with the height of its label, in points
+    for row in sorted(rows, key=lambda row: -row.accuracy):
+        height = axes.transData.transform((row.minutes, 100 * row.accuracy))[1] * points_per_pixel
+        above = [other for placed_row, other in placed if 2 / 3 < row.minutes / placed_row.minutes < 3 / 2]
+        place = min([height, *(other - LINE_POINTS for other in above)])
+        placed.append((row, place))
+        seeds = f", {row.num_runs} seeds" if row.num_runs > 1 else ""
+        axes.annotate(
+            f"{row.recipe} {row.accuracy:.1%}{seeds}",
+            (row.minutes, 100 * row.accuracy),
+            xytext=(7, -3 + place - height),
+            textcoords="offset points",
+            fontsize=9,
+            color=colors[row.machine],
+        )
 
 
 if __name__ == "__main__":
