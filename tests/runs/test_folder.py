@@ -146,6 +146,12 @@ def test_a_command_names_a_run_so_that_it_is_found(path: str, argument: str) -> 
     assert RunFolder(Path(path)).argument == argument
 
 
+def test_an_absolute_path_below_the_working_directory_is_named_like_a_relative_one(tmp_path: Path) -> None:
+    assert RunFolder(Path("logs/a").absolute()).argument == "a"
+    assert RunFolder(Path("logs/a/last.ckpt").absolute()).argument == "logs/a/last.ckpt"
+    assert RunFolder(tmp_path.parent / "elsewhere").argument == (tmp_path.parent / "elsewhere").as_posix()
+
+
 def test_what_resumes_a_run_passes_its_custom_parts() -> None:
     run = create_run_folder("my+run")
     changes = {"data.batch_size": 16}

@@ -47,8 +47,8 @@ complete -o default -F _cifar100 cifar100
 def completion_script(shell: Shell, parsers: Mapping[str, ArgumentParser]) -> str:
     """Print the completion script for bash, zsh or fish.
 
-    It completes commands, options, values and names of runs. Its first line shows how to install it. It completes
-    `cifar100`, not `uv run cifar100`: with uv, activate the environment (`.venv`) first.
+    It completes commands, options, values and names of runs. Its first line shows how to install it. It completes the
+    command `cifar100`, so activate the environment first (with uv: `.venv`).
 
     Args:
         shell: the shell that runs the script.

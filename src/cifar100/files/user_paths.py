@@ -26,6 +26,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         raise UserError(f"the path {text[:200]} names the home folder of a user that does not exist.") from None
 
 
+def from_here(path: Path) -> Path:
+    """Return a path relative to the working directory if it is below it, else as it is."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def as_argument(path: PurePath) -> str:
     """Return a path as an argument of a command to copy, with `/` on Windows as well.
 

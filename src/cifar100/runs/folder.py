@@ -14,7 +14,7 @@ from pathlib import Path
 from cifar100.errors import UserError
 from cifar100.files.atomic import partial_path, remove_partial_files, sync_folder
 from cifar100.files.schema import map_of, read_as, text
-from cifar100.files.user_paths import as_argument, user_path
+from cifar100.files.user_paths import as_argument, from_here, user_path
 from cifar100.foreign_text import reason
 from cifar100.terminal import warn
 
@@ -74,8 +74,9 @@ class RunFolder:
 
     @property
     def argument(self) -> str:
-        """What the user types for this run on a command line: its name, or its path if it is not below `logs/`."""
-        return as_argument(Path(self.name) if self.path == LOGS / self.name else self.path)
+        """What the user types for this run on a command line: its name, or its path if it is not in `logs/`."""
+        path = from_here(self.path)
+        return as_argument(Path(self.name) if path == LOGS / self.name else path)
 
     def evaluation(self, split: str) -> Path:
         """Return the path of the result of `cifar100 evaluate` on a split."""

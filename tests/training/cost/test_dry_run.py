@@ -133,5 +133,6 @@ def test_a_learning_rate_that_is_searched_takes_its_time(tiny_data: Path) -> Non
 
 @pytest.mark.parametrize(("pct_start", "part"), [(0.0, 0), (0.2, 0), (0.3, 1), (0.5, 1), (1.0, 3)])
 def test_a_range_test_takes_images_of_the_size_at_the_maximum_of_the_schedule(pct_start: float, part: int) -> None:
-    config = load_config("laptop", overrides={"optimization.pct_start": pct_start})  # 16 pixels, 20 from 0.3, ...
+    sizes = {"training.resolutions": [16, 20, 24, 32], "training.resolution_changes": [0.3, 0.6, 0.85]}
+    config = load_config("laptop", overrides={"optimization.pct_start": pct_start, **sizes})
     assert dry_run._range_test_seconds(config, 90, [1.0, 2.0, 4.0, 8.0]) == 300 * [1.0, 2.0, 4.0, 8.0][part]
